@@ -1,0 +1,65 @@
+"""What tests share: where the real MNIST is, small spaces, and one experiment's worth of settings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tuning.space import SearchSpace, read_space
+from tuning.study import open_storage
+
+ROOT = Path(__file__).resolve().parents[1]
+CANDIDATES = (os.environ.get("TEXT_RECOGNIZER_DATA_DIR"), str(ROOT.parent / "shared" / "data"), str(ROOT / "data"))
+
+SPACE = """
+experiment: {model_class: MLP, data_class: Digits}
+space:
+  fc1: {type: int, low: 8, high: 64, log: true}
+  lr: {type: float, low: 1e-4, high: 1e-1, log: true}
+search: {trials: 4, max_epochs: 3}
+"""
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """A folder with the four real archives; tests that need it are skipped where there is none."""
+    for candidate in CANDIDATES:
+        if candidate and (Path(candidate) / "MNIST/raw/train-images-idx3-ubyte.gz").exists():
+            return Path(candidate).resolve()
+    pytest.skip("the real MNIST archives are not here; set TEXT_RECOGNIZER_DATA_DIR to have this test run")
+
+
+@pytest.fixture
+def space_file(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a space file and give its path."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "space.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def space(space_file: Callable[[str], Path]) -> SearchSpace:
+    """Two parameters, four trials of three epochs."""
+    return read_space(space_file(SPACE))
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with Optuna's tables and no study: making the tables takes half a second."""
+    path = tmp_path_factory.mktemp("empty") / "study.db"
+    open_storage(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def database(empty_database: Path, tmp_path: Path) -> Path:
+    """A SQLite file of the test's own."""
+    return Path(shutil.copy(empty_database, tmp_path / "study.db"))

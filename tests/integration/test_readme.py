@@ -1,0 +1,163 @@
+"""Every command of the README but `make test` itself, in its order, as a newcomer would type them; then what they left behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import stat
+import subprocess
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from text_recognizer.data.digits import Digits
+from text_recognizer.predict import Recognizer
+from text_recognizer.util import checksum
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+LIMIT_S = 600
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project as a newcomer has it: no runs, no data, the installed environment."""
+    folder = tmp_path_factory.mktemp("clone")
+    for path in ROOT.iterdir():
+        if path.name not in ("runs", "data", ".git"):
+            (folder / path.name).symlink_to(path)
+    images, _ = Digits().trainval[torch.arange(1)]
+    Image.fromarray(255 - images[0, 0].numpy()).resize((90, 90)).save(folder / "digit.png")
+    return folder
+
+
+def run(command: str, place: Path, data_dir: str = "") -> subprocess.CompletedProcess[str]:
+    """A command in the activated environment, with no data folder but the named one."""
+    environment = os.environ | {"PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}", "TEXT_RECOGNIZER_DATA_DIR": data_dir}
+    return subprocess.run(
+        command, shell=True, cwd=place, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+
+
+def test_the_readme_has_the_two_commands_first() -> None:
+    assert COMMANDS[:2] == ["make search", "make test"]
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "make test"])
+def test_command(command: str, place: Path, request: pytest.FixtureRequest) -> None:
+    data_dir = str(request.getfixturevalue("mnist_dir")) if "MNIST" in command or "mnist" in command else ""
+    done = run(command, place, data_dir)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    (place / f"{COMMANDS.index(command)}.out").write_text(done.stdout)
+
+
+def output_of(place: Path, part: str) -> str:
+    """What the first command with `part` in it printed."""
+    path = place / f"{next(i for i, command in enumerate(COMMANDS) if part in command)}.out"
+    if not path.exists():
+        pytest.skip(f"`{COMMANDS[int(path.stem)]}` did not run")
+    return path.read_text()
+
+
+@pytest.fixture
+def latest(place: Path) -> Path:
+    output_of(place, "make search")
+    return place / "runs" / "latest"
+
+
+def test_the_search_says_what_it_does_and_where_the_result_is(place: Path) -> None:
+    said = output_of(place, "make search")
+    assert "Searching on Digits" in said
+    assert "no GPU" in said or torch.cuda.is_available()
+    assert "dashboard http://127.0.0.1:" in said
+    assert re.search(r"best: trial \d+, val_acc 0\.9\d+ at epoch \d+", said)
+    assert "retrain: python tuning/retrain.py runs/mlp-" in said
+    assert "\x1b" not in said, "plain lines in a pipe"
+
+
+def test_the_run_folder_holds_what_was_promised(latest: Path) -> None:
+    expected = "search.yaml study.db trials.csv summary.json best_config.yaml best.ckpt report.html environment.json trials final"
+    assert set(expected.split()) <= {path.name for path in latest.iterdir()}
+    assert stat.S_IMODE(latest.stat().st_mode) == 0o700
+    summary = json.loads((latest / "summary.json").read_text())
+    assert (summary["status"], summary["data_class"], summary["schema_version"]) == ("complete", "Digits", 1)
+    assert sum(summary["counts"].values()) == 30
+    assert summary["counts"]["running"] == 0
+    rows = list(csv.DictReader((latest / "trials.csv").open()))
+    assert len(rows) == 30
+    assert sum(int(row["epochs"]) for row in rows) == summary["epochs_trained"]
+
+
+def test_study_summary_csv_and_report_agree(latest: Path) -> None:
+    best = json.loads((latest / "summary.json").read_text())["best"]
+    (study,) = optuna.get_all_study_names(f"sqlite:///{latest.resolve()}/study.db")
+    trials = optuna.load_study(storage=f"sqlite:///{latest.resolve()}/study.db", study_name=study).trials
+    finite = {trial.number: max(trial.intermediate_values.values()) for trial in trials if trial.intermediate_values}
+    assert best["value"] == finite[best["trial"]] == max(finite.values())
+    assert trials[best["trial"]].intermediate_values[best["epoch"]] == best["value"]
+    assert trials[0].params == {"fc1": 1024, "fc2": 128, "lr": 1e-3}, "lab 1's own MLP is the first"
+    row = list(csv.DictReader((latest / "trials.csv").open()))[best["trial"]]
+    assert (float(row["val_acc"]), int(row["best_epoch"])) == (best["value"], best["epoch"])
+    assert f"<b>val_acc {best['value']:.4f}</b>" in (latest / "report.html").read_text()
+
+
+def test_the_exported_weights_are_those_of_the_best_epoch(latest: Path) -> None:
+    best = json.loads((latest / "summary.json").read_text())["best"]
+    data = Digits()
+    images, labels = data.trainval[data.splits()[1]]
+    hits = Recognizer.load(latest / "best.ckpt").probabilities(images).argmax(1) == labels
+    assert hits.float().mean().item() == best["value"]
+
+
+def test_the_best_config_trained_again_gives_the_searchs_score(place: Path, latest: Path) -> None:
+    best = json.loads((latest / "summary.json").read_text())["best"]
+    said = output_of(place, "--config runs/latest/best_config.yaml")
+    assert f"validation, epoch {best['epoch']}: val_loss {best['metrics']['val_loss']:.4f}  val_acc {best['value']:.4f}" in said
+    config = yaml.safe_load((latest / "best_config.yaml").read_text())
+    assert config | best["params"] == config
+    assert (config["monitor"], config["patience"]) == ("val_acc", 0)
+
+
+def test_the_final_model_read_the_test_set_once_and_predicts(place: Path, latest: Path) -> None:
+    metrics = json.loads((latest / "final" / "metrics.json").read_text())
+    assert metrics["test_reads"] == 1
+    data = Digits()
+    examples = data.load_test()
+    hits = Recognizer.load(latest / "final" / "model.ckpt").probabilities(examples.images).argmax(1) == examples.labels
+    assert hits.float().mean().item() == metrics["test_acc"] > 0.9
+    assert (latest / "final" / "config.yaml").exists()
+
+
+def test_a_picture_is_read(place: Path) -> None:
+    _, labels = Digits().trainval[torch.arange(1)]
+    assert output_of(place, "text_recognizer.predict").startswith(f"digit.png: {labels.item()} (")
+
+
+def test_nothing_but_the_best_trials_checkpoints_is_left(latest: Path) -> None:
+    files = [path for path in (latest / "trials").rglob("*") if path.is_file()]
+    assert len(files) == 3
+    trials = optuna.load_study(storage=f"sqlite:///{latest.resolve()}/study.db", study_name=None).trials
+    recorded = {v["checkpoint"]: v["sha256"] for t in trials for k, v in t.user_attrs.items() if k.startswith("epoch:")}
+    assert all(recorded[str(path.resolve())] == checksum(path) for path in files)
+
+
+def test_a_narrow_network_is_visibly_worse(place: Path) -> None:
+    def accuracy(part: str) -> float:
+        found = re.search(r"test, epoch \d+: .*test_acc (\d\.\d+)", output_of(place, part))
+        assert found
+        return float(found[1])
+
+    assert accuracy("--gpus=1 --fc1=4 --fc2=8") < 0.9 < 0.96 < accuracy("--max_epochs=5 --gpus=1")
+
+
+def test_no_process_is_left(latest: Path) -> None:
+    left = subprocess.run(["pgrep", "-f", str(latest.resolve())], capture_output=True, text=True, check=False)
+    assert left.stdout == ""

@@ -1,0 +1,68 @@
+"""The rules of the house that a linter does not know. `make check` holds the rest: imports go down only, strict types."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted(path for package in ("text_recognizer", "training", "tuning") for path in (ROOT / package).rglob("*.py"))
+SCRIPTS = {"training": ["run_experiment"], "tuning": ["search", "retrain", "report"]}
+
+
+@pytest.mark.parametrize("folder", SCRIPTS)
+def test_no_module_beside_a_script_hides_another(folder: str) -> None:
+    """A script's folder is first in `sys.path`: `tuning/queue.py` would break whatever imports the library's."""
+    for path in (ROOT / folder).glob("*.py"):
+        if path.stem == "__init__":
+            continue
+        assert path.stem not in sys.stdlib_module_names
+        found = importlib.util.find_spec(path.stem)
+        assert found is None or str(ROOT) in str(found.origin), f"{path.stem} is an installed module, too"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_says_what_it_owns_and_does_nothing_at_import(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    calls = [node.value.func for node in tree.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
+    assert {ast.unparse(call) for call in calls} <= {"claim", "os.environ.update", "optuna.logging.set_verbosity"}
+
+
+def test_prints_are_for_commands() -> None:
+    commands = {"errors.py", "base_data_module.py", "predict.py", "run_experiment.py", "retrain.py", "report.py"}
+    printing = {path.name for path in MODULES if any(called(node, "print") for node in ast.walk(ast.parse(path.read_text())))}
+    assert printing <= commands
+
+
+def called(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+
+
+def test_checkpoints_are_loaded_weights_only_and_nothing_is_unpickled() -> None:
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        for forbidden in ("pickle.load", "cloudpickle", "Tuner.restore", "ExperimentAnalysis"):
+            assert forbidden not in text, f"{forbidden} in {path.name}"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                assert "weights_only=True" in ast.unparse(node)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--space", "missing.yaml"], ["--space", "search_spaces/mlp.yaml", "--trials", "0"]]
+)
+def test_help_and_refusals_import_neither_torch_nor_ray(arguments: list[str]) -> None:
+    code = (
+        "import sys, runpy; sys.argv = ['tuning/search.py', *sys.argv[1:]]\n"
+        "try: runpy.run_path('tuning/search.py', run_name='__main__')\n"
+        "except SystemExit as end: print(end.code, sorted({'torch', 'ray', 'optuna', 'pytorch_lightning'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == ("0 []" if arguments == ["--help"] else "2 []")
+    assert "Traceback" not in done.stderr

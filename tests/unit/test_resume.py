@@ -1,0 +1,127 @@
+"""What a resume refuses before it starts Ray: runs that are locked, changed, damaged, or none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from text_recognizer.data.digits import Digits
+from text_recognizer.errors import InputError, RunError
+from tuning import driver, search
+from tuning.fingerprint import differences
+from tuning.results import Epoch, Outcome
+from tuning.run_folder import RunFolder, create_run, write_text
+from tuning.session import Options
+from tuning.space import read_space
+from tuning.study import Study, create_record, remember, sqlite_url
+
+SPACE = "experiment: {data_class: Digits}\nspace:\n  fc1: {type: int, low: 8, high: 64}\nsearch: {trials: 2, max_epochs: 3}\n"
+
+
+@pytest.fixture
+def run(tmp_path: Path, empty_database: Path, space_file: Callable[[str], Path]) -> RunFolder:
+    """A run whose two trials have ended, as a search leaves it."""
+    space = read_space(space_file(SPACE))
+    folder = create_run(tmp_path / "runs", "done", "small")
+    write_text(folder.space, space.as_yaml())
+    shutil.copy(empty_database, folder.study)
+    record = create_record(sqlite_url(folder.study), space, folder.name)
+    remember(record, "fingerprint", driver.fingerprint_of(space, Digits().trainval))
+    remember(record, "options", asdict(Options()))
+    remember(record, "space_name", "small")
+    study = Study(record, space, trials=2)
+    for value in (0.5, 0.9):
+        trial = study.next_trial()
+        assert trial is not None
+        study.record_epoch(trial.number, Epoch(1, {"val_acc": value}, time=1.0))
+        study.close(trial.number, Outcome.COMPLETE)
+    write_text(folder.best_config, "fc1: 8\n")
+    return folder
+
+
+def test_a_finished_run_says_again_what_it_found(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert driver.resume(run.path) == 0
+    said = capsys.readouterr().out
+    assert "all its 2 trials" in said
+    assert "best: trial 1, val_acc 0.9000" in said
+
+
+def test_a_run_in_other_hands_is_refused(run: RunFolder) -> None:
+    lock = run.lock()
+    with pytest.raises(RunError, match=f"process {os.getpid()}"):
+        driver.resume(run.path)
+    os.close(lock)
+
+
+def test_a_changed_space_is_refused_key_by_key(run: RunFolder) -> None:
+    run.space.write_text(run.space.read_text().replace("high: 64", "high: 32").replace("max_epochs: 3", "max_epochs: 4"))
+    with pytest.raises(RunError) as error:
+        driver.resume(run.path)
+    assert "space.fc1.high: was 64, is 32" in str(error.value)
+    assert "search.max_epochs: was 3, is 4" in str(error.value)
+
+
+@pytest.mark.parametrize("part", ["code.text_recognizer.models.mlp", "data.Digits"])
+def test_changed_code_and_data_are_refused(part: str, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = driver.fingerprint_of
+
+    def changed(*arguments: object) -> dict[str, object]:
+        found = real(*arguments)  # type: ignore[arg-type]
+        section, name = part.split(".", 1)
+        found[section][name] = "0" * 64
+        return found
+
+    monkeypatch.setattr(driver, "fingerprint_of", changed)
+    with pytest.raises(RunError, match=f"{part}: was .*…, is 000000000000…"):
+        driver.resume(run.path)
+
+
+def test_the_code_that_makes_the_numbers_is_in_the_fingerprint(run: RunFolder) -> None:
+    code = driver.fingerprint_of(read_space(run.space), Digits().trainval)["code"]
+    names = ("models.mlp", "lit_models.base", "data.digits", "data.base_data_module", "data.util")
+    assert {f"text_recognizer.{name}" for name in names} | {"training.experiment"} == set(code)
+
+
+@pytest.mark.parametrize(
+    "damage", ["no study", "empty study", "text for a study", "another study", "no search.yaml", "bad search.yaml"]
+)
+def test_a_damaged_run_is_refused(damage: str, run: RunFolder) -> None:
+    match damage:
+        case "no study":
+            run.study.unlink()
+        case "empty study":
+            run.study.write_bytes(b"")
+        case "text for a study":
+            run.study.write_text("not a database, but long enough to be looked at as one\n" * 100)
+        case "another study":
+            run.study.unlink()
+            create_record(sqlite_url(run.study), read_space(run.space), "other")
+        case "no search.yaml":
+            run.space.unlink()
+        case "bad search.yaml":
+            run.space.write_text("space: [")
+    with pytest.raises(InputError if damage == "no search.yaml" else RunError):
+        driver.resume(run.path)
+
+
+def test_what_is_no_run_and_flags_that_are_settled_are_refused(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a run folder"):
+        search.main(["--resume", str(tmp_path / "missing")])
+    with pytest.raises(InputError) as error:
+        search.main(["--resume", str(run.path), "--seed", "0", "--max-epochs=5", "--trials", "4"])
+    assert [str(problem).split(":")[0] for problem in error.value.problems] == ["--max-epochs", "--seed"]
+    with pytest.raises(InputError, match="trials >= 2"):
+        driver.resume(run.path, trials=1)
+
+
+def test_differences_name_the_key_and_both_values() -> None:
+    assert list(differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4})) == [
+        "a.b: was 1, is 3",
+        "a.c: was 2, is not there",
+        "d: was not there, is 4",
+    ]

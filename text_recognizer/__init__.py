@@ -1,0 +1,1 @@
+"""The recogniser: data, networks and prediction. Knows no Ray, no Optuna and no YAML."""

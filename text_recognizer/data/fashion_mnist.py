@@ -1,0 +1,22 @@
+"""FashionMNIST: pictures of clothes in MNIST's format."""
+
+from __future__ import annotations
+
+import sys
+
+import torchvision
+
+from text_recognizer.data.base_data_module import DataConfig, load_and_print
+from text_recognizer.data.mnist import MNIST
+from text_recognizer.errors import exit_code_of
+
+
+class FashionMNIST(MNIST):
+    """60,000 training (5,000 of them for validation) and 10,000 test pictures of ten kinds of clothes, 28x28."""
+
+    source = torchvision.datasets.FashionMNIST
+    config = DataConfig((1, 28, 28), tuple(torchvision.datasets.FashionMNIST.classes), mean=0.2860, std=0.3530)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(lambda: load_and_print(FashionMNIST)))

@@ -1,0 +1,1 @@
+"""Networks, one module each: constructors that take plain numbers and know no configuration."""

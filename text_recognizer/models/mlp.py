@@ -1,0 +1,47 @@
+"""Lab 1's network: a multi-layer perceptron with two hidden layers."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from text_recognizer.errors import check
+
+
+class MLP(nn.Module):
+    """Flattens an image and passes it through two hidden layers with dropout.
+
+    Args:
+        input_dims: (channels, height, width).
+        num_classes: width of the output.
+        fc1: width of the first hidden layer, at least 1.
+        fc2: width of the second hidden layer, at least 1.
+        dropout: chance that a hidden unit is left out of a training step, in [0, 1).
+
+    Raises:
+        InputError: an argument is out of its range.
+    """
+
+    def __init__(
+        self, input_dims: tuple[int, int, int], num_classes: int, *, fc1: int = 1024, fc2: int = 128, dropout: float = 0.5
+    ) -> None:
+        check("fc1", "fc1 >= 1", fc1, fc1 >= 1)
+        check("fc2", "fc2 >= 1", fc2, fc2 >= 1)
+        check("dropout", "0 <= dropout < 1", dropout, 0 <= dropout < 1)
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(),  # (batch, channels * height * width)
+            nn.Linear(math.prod(input_dims), fc1),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(fc1, fc2),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(fc2, num_classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(batch, channels, height, width) floats to (batch, num_classes) logits."""
+        logits: Tensor = self.layers(images)
+        return logits

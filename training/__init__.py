@@ -1,0 +1,1 @@
+"""One run: an experiment as a function, and its command line."""

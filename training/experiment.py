@@ -1,0 +1,318 @@
+"""One experiment as plain functions: flat settings in, an outcome out.
+
+The settings are those of `RunSettings`, of the chosen model and data set, of `BaseLitModel` and of `pl.Trainer`, under the
+names of their constructors. A trial of a search is `train` with one more callback; the command line is `run`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from argparse import ArgumentError
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import jsonargparse
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+
+from text_recognizer.data.base_data_module import BaseDataModule
+from text_recognizer.errors import CheckpointError, InputError, Problem, check, did_you_mean, shown
+from text_recognizer.lit_models.base import BaseLitModel
+from text_recognizer.metrics import Metric, mode_of
+from text_recognizer.predict import read_checkpoint
+from text_recognizer.registry import claim, hyperparameters
+from text_recognizer.seeds import seed_of
+from text_recognizer.tables import DATASETS, MODELS, build_model, chosen
+
+Settings = dict[str, Any]
+Metrics = dict[str, float]
+
+TRAINER_SKIPS = {"callbacks", "logger"}  # objects, not values: `train` sets them
+BEST_CHECKPOINT = "best"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What is neither the model's, nor the data's, nor the Trainer's.
+
+    Args:
+        model_class: the network.
+        data_class: the data set.
+        seed: training seed: initialisation, and each epoch's order, dropout and augmentation.
+        gpus: 0 trains on the CPU, 1 on a GPU (on the CPU where there is none); None takes a GPU if there is one.
+        threads: CPU threads of torch; None leaves its own choice.
+        monitor: decides about early stopping and the best checkpoint.
+        patience: epochs without a better monitor before training stops; 0 means never.
+    """
+
+    model_class: str = "MLP"
+    data_class: str = "MNIST"
+    seed: int = 0
+    gpus: int | None = None
+    threads: int | None = None
+    monitor: Metric = "val_loss"
+    patience: int = 10
+
+    def __post_init__(self) -> None:
+        check("seed", "0 <= seed < 2**32", self.seed, 0 <= self.seed < 2**32)
+        check("gpus", "gpus is 0 or 1: one experiment uses one device", self.gpus, self.gpus in (None, 0, 1))
+        check("threads", "threads >= 1", self.threads, self.threads is None or self.threads >= 1)
+        check("patience", "patience >= 0", self.patience, self.patience >= 0)
+
+
+RUN_DEFAULTS: Settings = {field.name: field.default for field in fields(RunSettings)}
+TRAINER_NAMES = frozenset(hyperparameters(pl.Trainer)) - TRAINER_SKIPS
+claim("experiment", RUN_DEFAULTS, "RunSettings")
+claim("trainer", TRAINER_NAMES, "pl.Trainer")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one experiment came to. `checkpoint` and `validation` are of the best epoch (counted from 1) by the monitor."""
+
+    best_epoch: int | None
+    validation: Metrics
+    test: Metrics
+    checkpoint: Path | None
+    log_dir: Path
+
+
+@cache
+def settings_parser(model_class: str, data_class: str) -> jsonargparse.ArgumentParser:
+    """A parser whose typed flags are the arguments of the constructors in play.
+
+    Raises:
+        InputError: there is no such model or data set.
+    """
+    parser = jsonargparse.ArgumentParser(
+        prog="run_experiment.py", exit_on_error=False, description="Train one model, as in lab 1."
+    )
+    add_settings(parser, model_class, data_class)
+    return parser
+
+
+def add_settings(parser: jsonargparse.ArgumentParser, model_class: str, data_class: str) -> None:
+    """Add every setting of an experiment with these classes to `parser`. Raises `InputError` for unknown classes."""
+    parser.add_class_arguments(RunSettings)
+    for cls in (MODELS[model_class], DATASETS[data_class], BaseLitModel):
+        # What an experiment itself passes (dimensions, seed, …) comes first in a signature and is no hyperparameter.
+        parser.add_class_arguments(cls, skip=set(inspect.signature(cls).parameters) - set(hyperparameters(cls)))
+    parser.add_class_arguments(pl.Trainer, skip=TRAINER_SKIPS)
+
+
+def known_settings(model_class: str, data_class: str) -> dict[str, str]:
+    """Name -> type of every setting of an experiment with these classes. Raises `InputError` where one is unknown."""
+    known = type_names(RunSettings, RUN_DEFAULTS)
+    for cls in (MODELS[model_class], DATASETS[data_class], BaseLitModel):
+        known |= type_names(cls, hyperparameters(cls))
+    return known | type_names(pl.Trainer, TRAINER_NAMES)
+
+
+def type_names(cls: type, names: Iterable[str]) -> dict[str, str]:
+    """The types of arguments of a constructor, inherited ones included, as a message can show them."""
+    constructors = [vars(base)["__init__"] for base in reversed(cls.__mro__) if base is not object and "__init__" in vars(base)]
+    hints = {name: hint for constructor in constructors for name, hint in get_type_hints(constructor).items()}
+    return {
+        name: hints[name].__name__ if isinstance(hints[name], type) else str(hints[name]).replace("typing.", "") for name in names
+    }
+
+
+def checked(settings: Mapping[str, Any]) -> Settings:
+    """The settings with their types checked and converted (an int where a float is meant, say); nothing is added.
+
+    Raises:
+        InputError: with every unknown name and every value of a wrong type.
+    """
+    model_class, data_class = (settings.get(key, RUN_DEFAULTS[key]) for key in ("model_class", "data_class"))
+    known = known_settings(model_class, data_class)
+    parser = settings_parser(model_class, data_class)
+    result: Settings = {}
+    problems: list[Problem] = []
+    for name, value in settings.items():
+        if name not in known:
+            rule = f"an argument of {model_class}, {data_class}, BaseLitModel or pl.Trainer"
+            problems.append(Problem(name, rule, shown(name), did_you_mean(name, known)))
+            continue
+        try:
+            result[name] = parser.parse_object({name: value}, defaults=False)[name]
+        except (ArgumentError, jsonargparse.ArgumentError):
+            problems.append(Problem(name, f"{name} is {known[name]}", shown(value)))
+    if problems:
+        raise InputError(*problems)
+    return result
+
+
+def run_settings(settings: Mapping[str, Any]) -> RunSettings:
+    """The part of the settings that is `RunSettings`. Raises `InputError`."""
+    return RunSettings(**{name: settings[name] for name in RUN_DEFAULTS if name in settings})
+
+
+def build_data(settings: Mapping[str, Any]) -> BaseDataModule:
+    """The data module that the settings describe; nothing is read yet. Raises `InputError`."""
+    run = run_settings(settings)
+    cls = DATASETS[run.data_class]
+    return cls(run.seed, **chosen(cls, settings))
+
+
+def build_lit_model(settings: Mapping[str, Any]) -> BaseLitModel:
+    """The untrained model that the settings describe, initialised from the training seed. Raises `InputError`."""
+    run = run_settings(settings)
+    data_config = DATASETS[run.data_class].config
+    torch.manual_seed(seed_of("initialisation", run.seed))
+    model = build_model({"model_class": run.model_class, **settings}, data_config)
+    # Defaults are written down too: a checkpoint must mean the same after one of them has changed.
+    owned = (MODELS[run.model_class], DATASETS[run.data_class], BaseLitModel)
+    kept = RUN_DEFAULTS | {name: value for cls in owned for name, value in hyperparameters(cls).items()} | dict(settings)
+    return BaseLitModel(model, data_config, kept, **chosen(BaseLitModel, settings))
+
+
+def device_flags(settings: Mapping[str, Any]) -> Settings:
+    """`accelerator` and `devices` for the Trainer. Raises `InputError` where `gpus` contradicts them, or asks for many."""
+    gpus = run_settings(settings).gpus
+    given = {name: settings[name] for name in ("accelerator", "devices") if name in settings}
+    if gpus is not None and given:
+        raise InputError(Problem("gpus", "either gpus, or accelerator and devices", f"gpus={gpus} and {given}"))
+    if gpus is not None:
+        given = {"accelerator": "gpu" if gpus and torch.cuda.is_available() else "cpu"}
+    devices = given.get("devices", 1)
+    one = devices in (1, "1", "auto", "0,") or (isinstance(devices, list) and len(devices) == 1)
+    check("devices", "one experiment uses one device", devices, one)
+    return {"accelerator": "auto"} | given | {"devices": 1 if devices == "auto" else devices}
+
+
+def make_trainer(
+    settings: Mapping[str, Any], callbacks: Sequence[pl.Callback], logger: Logger | bool, **flags: Any
+) -> pl.Trainer:
+    """The Trainer that the settings describe; `flags` are the caller's defaults. Raises `InputError`."""
+    run = run_settings(settings)
+    given = {name: settings[name] for name in TRAINER_NAMES if name in settings}
+    for name in ("accumulate_grad_batches", "check_val_every_n_epoch"):  # Lightning divides by them
+        check(name, f"{name} >= 1", given.get(name), given.get(name) is None or given[name] >= 1)
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    try:
+        return pl.Trainer(
+            **{"num_sanity_val_steps": 0} | flags | given | device_flags(settings),
+            callbacks=[EpochSeed(run.seed), *callbacks],
+            logger=logger,
+        )
+    except (ValueError, TypeError, MisconfigurationException) as error:
+        raise InputError(f"Trainer: {error}") from None
+
+
+class EpochSeed(pl.Callback):
+    """Makes dropout and augmentation of an epoch a function of (training seed, epoch): a resumed run goes on undisturbed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        torch.manual_seed(seed_of("epoch", self.seed, trainer.current_epoch))
+
+
+def train(
+    settings: Mapping[str, Any],
+    data: BaseDataModule,
+    *,
+    callbacks: Sequence[pl.Callback] = (),
+    logger: Logger | bool = False,
+    continue_from: Path | None = None,
+    prepare: Callable[[BaseLitModel], None] | None = None,
+    **flags: Any,
+) -> tuple[pl.Trainer, BaseLitModel]:
+    """Build the model and fit it once. This is all a trial, an experiment and the final training have in common.
+
+    Args:
+        settings: flat settings, checked.
+        data: the data module, built from the same settings.
+        callbacks: what the caller adds.
+        logger: where curves go; False for nowhere.
+        continue_from: a checkpoint of the same settings, to go on after its epoch.
+        prepare: called with the model before training (to load weights, say).
+        flags: Trainer flags where the settings name none.
+
+    Raises:
+        InputError: the settings cannot be built.
+    """
+    lit_model = build_lit_model(settings)
+    trainer = make_trainer(settings, callbacks, logger, **flags)
+    if prepare:
+        prepare(lit_model)
+    try:
+        trainer.fit(lit_model, datamodule=data, ckpt_path=continue_from, weights_only=True)
+    except MisconfigurationException as error:
+        raise InputError(f"Trainer: {error}") from None
+    except ValueError as error:
+        if "val_check_interval" not in str(error):
+            raise
+        raise InputError(f"Trainer:{error}") from None
+    return trainer, lit_model
+
+
+def load_weights(lit_model: BaseLitModel, path: Path) -> None:
+    """Start from the weights in a checkpoint. Raises `CheckpointError` where they are not this model's."""
+    try:
+        lit_model.load_state_dict(read_checkpoint(path)["state_dict"])
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: `weights of this model` must hold, but got: {error}") from None
+
+
+def run(settings: Mapping[str, Any], log_root: Path, *, load_checkpoint: Path | None = None, test: bool = True) -> Outcome:
+    """A whole experiment as lab 1 ran it: curves for TensorBoard, early stopping, the best checkpoint, the test at the end.
+
+    Args:
+        settings: flat settings, checked.
+        log_root: a numbered folder for curves and checkpoints is made here.
+        load_checkpoint: start from these weights.
+        test: read the test set once, with the best checkpoint.
+
+    Raises:
+        InputError, DataError, CheckpointError
+    """
+    chosen_run = run_settings(settings)
+    monitoring: dict[str, Any] = {"monitor": chosen_run.monitor, "mode": mode_of(chosen_run.monitor)}
+    best = ModelCheckpoint(filename=BEST_CHECKPOINT, save_on_train_epoch_end=True, save_weights_only=False, **monitoring)
+    callbacks: list[pl.Callback] = [best]
+    if chosen_run.patience:
+        callbacks.append(EarlyStopping(patience=chosen_run.patience, check_on_train_epoch_end=True, strict=False, **monitoring))
+    if settings.get("enable_checkpointing") is False:
+        callbacks.remove(best)
+    logger = TensorBoardLogger(log_root, name=f"{chosen_run.model_class}-{chosen_run.data_class}")
+    data = build_data(settings)
+    trainer, lit_model = train(
+        settings,
+        data,
+        callbacks=callbacks,
+        logger=logger,
+        prepare=lambda model: load_weights(model, load_checkpoint) if load_checkpoint else None,
+    )
+    checkpoint = Path(best.best_model_path) if best.best_model_path else None
+    judged: dict[str, Any] = {"datamodule": data, "ckpt_path": checkpoint, "weights_only": True, "verbose": False}
+    validation = trainer.validate(lit_model, **judged)
+    tested = trainer.test(lit_model, **judged) if test else []
+    best_epoch = read_checkpoint(checkpoint)["epoch"] + 1 if checkpoint else None
+    return Outcome(best_epoch, merged(validation), merged(tested), checkpoint, Path(logger.log_dir))
+
+
+def merged(results: Sequence[Mapping[str, float]]) -> Metrics:
+    """Lightning's list of metrics per loader as one dictionary."""
+    return {name: float(value) for result in results for name, value in result.items()}
+
+
+def quiet_lightning(*, silent: bool = False) -> None:
+    """Leave out Lightning's advertisements and the advice that does not fit batches sliced from tensors; or all but errors."""
+    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    logger.addFilter(lambda record: "litlogger" not in record.getMessage().lower())
+    if silent:
+        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logger.addFilter(lambda record: not record.getMessage().startswith(("Restoring states", "Loaded model weights")))
+    for message in (".*LeafSpec.*", ".*does not have many workers.*", ".*smaller than the logging interval.*"):
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,1 @@
+"""Many runs: the search, its record, its report, and the final script."""

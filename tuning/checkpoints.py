@@ -1,0 +1,108 @@
+"""The checkpoints of a run: which ones stay, and how the best becomes `best.ckpt`."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from text_recognizer.data.util import BaseDataset
+from text_recognizer.errors import CheckpointError
+from text_recognizer.predict import read_checkpoint
+from text_recognizer.util import atomic_write, checksum
+from training.experiment import (
+    Metrics,
+    Settings,
+    build_data,
+    build_lit_model,
+    load_weights,
+    make_trainer,
+    merged,
+    quiet_lightning,
+)
+from tuning.results import Best, Trial, ranking
+from tuning.study import Study
+
+WEIGHTS_ONLY = ("state_dict", "hyper_parameters", "data_config", "epoch", "global_step", "pytorch-lightning_version")
+SILENT: Settings = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+
+
+class Retention:
+    """A listener for the study: of the trials that ended, only the best `keep` have a checkpoint, that of their best epoch."""
+
+    def __init__(self, study: Study, folder: Path, keep: int) -> None:
+        self.study = study
+        self.folder = folder
+        self.keep = keep
+        ended = {trial.number for trial in study.trials if trial.outcome}
+        self._kept = {number for number in ended if (folder / str(number)).exists()}
+
+    def on_change(self, trial: Trial) -> None:
+        if trial.outcome is None:
+            return
+        best = {
+            entry.trial.number: entry for entry in ranking(self.study.trials, self.study.metric, self.study.mode)[: self.keep]
+        }
+        for number in (self._kept | {trial.number}) - best.keys():
+            shutil.rmtree(self.folder / str(number), ignore_errors=True)
+        if trial.number in best:
+            keep_only(self.folder / str(trial.number), best[trial.number].epoch.checkpoint)
+        self._kept = set(best)
+
+
+def keep_only(folder: Path, checkpoint: str | None) -> None:
+    """Delete everything in `folder` but `checkpoint`."""
+    files: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
+    for path in files:
+        if str(path) != checkpoint:
+            path.unlink(missing_ok=True)
+
+
+def export_best(best: Best, target: Path) -> None:
+    """Write the weights of the best epoch to `target`, after its file proved to be the one that was recorded.
+
+    Raises:
+        CheckpointError: it is missing, or was changed.
+    """
+    source = Path(best.epoch.checkpoint or "")
+    found = checksum(source) if source.is_file() else "no file"
+    if found != best.epoch.sha256:
+        raise CheckpointError(f"{source}: `sha256 == {best.epoch.sha256}` must hold, but got {found}.")
+    save_weights(source, target)
+
+
+def save_weights(source: Path, target: Path) -> None:
+    """Write what it takes to predict: a training checkpoint without the optimizer's state. Raises `CheckpointError`."""
+    content = read_checkpoint(source)
+    with atomic_write(target) as file:
+        torch.save({name: content[name] for name in WEIGHTS_ONLY if name in content}, file)
+
+
+def evaluate(checkpoint: Path, settings: Settings, trainval: BaseDataset | None = None) -> Metrics:
+    """Validation metrics of the weights in a checkpoint, measured afresh. Raises `CheckpointError`, `DataError`."""
+    quiet_lightning(silent=True)
+    data = build_data(settings)
+    if trainval:
+        data.share(trainval)
+    lit_model = build_lit_model(settings)
+    load_weights(lit_model, checkpoint)
+    trainer = make_trainer(settings, (), False, **SILENT)
+    return merged(trainer.validate(lit_model, datamodule=data, verbose=False))
+
+
+def verify(checkpoint: Path, best: Best, settings: Settings, trainval: BaseDataset | None = None) -> None:
+    """Load the exported checkpoint and see that it is as good as was recorded, within what another device may round.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    found = evaluate(checkpoint, settings, trainval)
+    for name, value in found.items():
+        if not math.isclose(value, best.epoch.metrics[name], rel_tol=1e-2, abs_tol=2e-3):
+            rule = (
+                f"{name} == {best.epoch.metrics[name]:.6f}, as recorded for trial {best.trial.number} at epoch {best.epoch.epoch}"
+            )
+            raise CheckpointError(f"{checkpoint}: `{rule}` must hold, but it re-evaluates to {value:.6f}.")

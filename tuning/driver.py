@@ -1,0 +1,138 @@
+"""How a search begins, and how it is taken up again: preflight, data, run folder, study; then a session works on it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from text_recognizer.data.util import BaseDataset
+from text_recognizer.errors import InputError, Problem, RunError
+from training.experiment import RUN_DEFAULTS, build_data
+from tuning import preflight
+from tuning.console import SearchConsole
+from tuning.environment import environment
+from tuning.fingerprint import differences, fingerprint
+from tuning.run_folder import RunFolder, create_run, open_run, write_json, write_text
+from tuning.session import Options, Session
+from tuning.space import SearchSpace, read_space
+from tuning.study import Study, create_record, load_record, recall, remember, sqlite_url
+
+
+def search(
+    space: SearchSpace, space_name: str, runs_dir: Path, options: Options, *, name: str | None = None, data_dir: str | None = None
+) -> int:
+    """Run a search from its beginning; returns the exit code.
+
+    Args:
+        space_name: what the run and its workers are called after.
+        name: of the run; None means `space_name` and the time.
+        data_dir: where data sets are; None means the usual place.
+
+    Raises:
+        RecogniserError: see `text_recognizer.errors` for the ways in which this can fail.
+    """
+    data_dir = data_dir or space.experiment.get("data_dir")
+    console = SearchConsole(space, space.search.trials, quiet=options.quiet)
+    data_class, note = prepare(space, data_dir)
+    if note:
+        console.note(note)
+    space = with_data(space, data_class, data_dir)
+    data = build_data(space.experiment).trainval
+    os.umask(0o077)  # what a run writes is its owner's; downloaded data is as the user's umask has it
+    folder = create_run(runs_dir.resolve(), name, space_name)
+    lock = folder.lock()
+    try:
+        write_text(folder.space, space.as_yaml())
+        write_json(folder.environment, environment())
+        record = create_record(sqlite_url(folder.study), space, folder.name)
+        remember(record, "fingerprint", fingerprint_of(space, data))
+        remember(record, "options", asdict(options))
+        remember(record, "space_name", space_name)
+        study = Study(record, space, trials=space.search.trials, retries=options.retries)
+        return Session(options, space_name, space, folder, study, console).go(data)
+    finally:
+        os.close(lock)
+
+
+def resume(path: Path, *, trials: int | None = None, **changes: Any) -> int:
+    """Go on with a run after any death of its driver, or extend one that has ended; returns the exit code.
+
+    Args:
+        path: the run's folder.
+        trials: how many trials the search is to have now; None leaves the number as it was.
+        changes: options that are to be other than they were.
+
+    Raises:
+        InputError: there is no run.
+        RunError: it is locked, damaged, or its space, code or data were changed.
+    """
+    os.umask(0o077)
+    folder = open_run(path)
+    lock = folder.lock()
+    try:
+        space = read_own_space(folder)
+        if not folder.study.is_file():
+            raise RunError(f"{folder.study}: `the record of the run` must hold, but there is none. The run is damaged.")
+        record = load_record(sqlite_url(folder.study), folder.name)
+        options = replace(Options(**recall(record, "options")), **changes)
+        wanted = trials or int(recall(record, "trials", space.search.trials))
+        study = Study(record, space, trials=wanted, retries=options.retries)
+        data = unchanged_data(space, recall(record, "fingerprint"), folder)
+        if len(study.trials) > wanted:
+            rule = f"trials >= {len(study.trials)}, the trials it has already"
+            raise InputError(Problem("--trials", rule, str(wanted)))
+        remember(record, "trials", wanted)
+        console = SearchConsole(space, wanted, quiet=options.quiet)
+        return Session(options, recall(record, "space_name"), space, folder, study, console).go(data)
+    finally:
+        os.close(lock)
+
+
+def read_own_space(folder: RunFolder) -> SearchSpace:
+    """The space in a run's folder. Raises `RunError` where it cannot be read: we wrote it."""
+    try:
+        return read_space(folder.space)
+    except InputError as error:
+        raise RunError(f"{folder.space} was changed or is damaged:\n{error}") from None
+
+
+def unchanged_data(space: SearchSpace, recorded: dict[str, Any], folder: RunFolder) -> BaseDataset:
+    """The run's data, after space, code and data proved to be what they were.
+
+    Raises:
+        RunError: with every difference, key by key.
+    """
+    lines = list(differences(recorded["space"], space.as_plain()))
+    if not lines:
+        settings = recorded["space"]["experiment"]
+        preflight.prepare(settings["data_class"], settings.get("data_dir"))
+        data = build_data(space.experiment).trainval
+        lines = list(differences(recorded, fingerprint_of(space, data)))
+    if lines:
+        text = "\n".join(lines)
+        raise RunError(f"{folder.path}: `what is searched, its code and its data are unchanged` must hold, but:\n{text}")
+    return data
+
+
+def fingerprint_of(space: SearchSpace, data: BaseDataset) -> dict[str, Any]:
+    """The fingerprint of a space with its data written down."""
+    model_class = str(space.experiment.get("model_class", RUN_DEFAULTS["model_class"]))
+    return fingerprint(space.as_plain(), model_class, space.experiment["data_class"], data)
+
+
+def prepare(space: SearchSpace, data_dir: str | None) -> tuple[str, str]:
+    """Refuse what can be refused, then get the data. Returns the data set's name and a note on its choice."""
+    named = str(space.experiment.get("data_class", RUN_DEFAULTS["data_class"]))
+    preflight.check_space(space, named)
+    data_class, note = preflight.choose_data(space, data_dir)
+    if data_class != named:
+        preflight.check_space(space, data_class)
+    return data_class, note
+
+
+def with_data(space: SearchSpace, data_class: str, data_dir: str | None) -> SearchSpace:
+    """The space with its data set written down, so that `search.yaml` says what was searched on."""
+    chosen = {"data_class": data_class} | ({"data_dir": str(Path(data_dir).resolve())} if data_dir else {})
+    return replace(space, experiment=space.experiment | chosen)

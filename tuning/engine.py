@@ -1,0 +1,134 @@
+"""Ray: a cluster of our own on this machine, and `Tuner.fit` over a study until the study has nothing more to hand out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+# Ray and Tune read these when they are imported or started; the workers inherit them.
+os.environ.update(
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_AUTH_MODE="token",  # the dashboard and the job API ask for the token in ~/.ray
+    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # keeps 127.0.0.1 as the node's address, so that its agents listen there only
+    RAY_CHDIR_TO_TRIAL_DIR="0",
+    RAY_AIR_NEW_OUTPUT="0",  # the other output prints a box even when told to be silent
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+    TUNE_DISABLE_SIGINT_HANDLER="1",
+    TUNE_FUNCTION_THREAD_TIMEOUT_S="60",  # a slow teardown must not fail the next trial in a reused worker
+    TUNE_GLOBAL_CHECKPOINT_S="86400",  # Tune's own state is never read
+    TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
+)
+
+import ray
+from ray import tune
+from ray.tune.stopper import Stopper
+
+from tuning.resources import Node, Slots
+from tuning.results import Outcome
+from tuning.scheduler import RecordingScheduler
+from tuning.searcher import StudySearcher
+from tuning.study import Study
+
+
+class Interrupt(Stopper):
+    """Turns the first SIGINT or SIGTERM into an orderly end of `fit`, and the second into an immediate one."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.signal is not None
+
+    @contextmanager
+    def listening(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Handle signals within the block, and give the old handlers back after it."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self.signal is not None:
+                raise KeyboardInterrupt
+            self.signal = number
+            say("stopping, nothing is lost; once more to stop at once")
+
+        old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[str | None]:
+    """A Ray cluster of our own, whatever else runs on the machine; yields the dashboard's address, if there is one."""
+    context = ray.init(
+        address="local",
+        include_dashboard=dashboard,
+        dashboard_host="127.0.0.1",
+        _node_ip_address="127.0.0.1",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        **resources,
+    )
+    try:
+        yield f"http://{context.dashboard_url}" if context.dashboard_url else None
+    finally:
+        ray.shutdown()
+
+
+def cluster_nodes() -> list[Node]:
+    """The live nodes and what they offer."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0)) for resources in alive]
+
+
+def run_study(
+    study: Study,
+    trainable: Callable[..., None],
+    slots: Slots,
+    folder: Path,
+    *,
+    name: str,
+    interrupt: Interrupt,
+    shared: Mapping[str, Any],
+) -> None:
+    """Run trials until the study hands out no more, or a signal comes.
+
+    Args:
+        trainable: the body of a trial, called as `trainable(assignment, **shared)`.
+        folder: for Tune's own files, which are never read.
+        name: what the dashboard calls the workers.
+        shared: goes through the object store once, not with each trial.
+    """
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)  # start all workers at once
+    body = tune.with_resources(tune.with_parameters(trainable, **shared), {"cpu": slots.cpus, "gpu": slots.gpus})
+    tune.register_trainable(name, body)
+    attempt = 0
+    while not interrupt.stop_all():
+        tuner = tune.Tuner(
+            name,
+            tune_config=tune.TuneConfig(
+                search_alg=StudySearcher(study, slots.count),
+                scheduler=RecordingScheduler(study),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_name_creator=lambda trial: f"trial-{trial.config['number']}",
+                trial_dirname_creator=lambda trial: str(trial.config["number"]),
+            ),
+            run_config=tune.RunConfig(name=f"tune-{attempt}", storage_path=str(folder), stop=interrupt, verbose=0),
+        )
+        tuner.fit()
+        attempt += 1
+        lost = [trial.number for trial in study.trials if trial.outcome is None]
+        if interrupt.stop_all() or not lost:
+            return
+        for number in lost:  # Tune ended without saying how these did: a retry, or a failure
+            study.close(number, Outcome.FAILED, "Ray Tune lost the trial")

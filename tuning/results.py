@@ -1,0 +1,164 @@
+"""Trials as plain records, and what follows from them: best epoch, ranking, counts, advice. Pure functions, no Ray, no Optuna."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from text_recognizer.metrics import Mode, is_better
+
+SCHEMA_VERSION = 1
+
+
+class Outcome(StrEnum):
+    """How a trial ended: the one word for it in study, CSV, summary, console and report."""
+
+    COMPLETE = "complete"
+    STOPPED_EARLY = "stopped_early"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    STALLED = "stalled"
+    FAILED = "failed"
+
+
+RANKED = (Outcome.COMPLETE, Outcome.STOPPED_EARLY)  # only these can be best
+RUNNING = "running"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One recorded epoch of a trial. `checkpoint` and `sha256` name the file written before the epoch was reported."""
+
+    epoch: int  # counted from 1
+    metrics: dict[str, float]
+    checkpoint: str | None = None
+    sha256: str | None = None
+    time: float = 0.0  # when it was recorded, seconds since 1970
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial as the study has it. `outcome` is None while it runs or waits to be continued."""
+
+    number: int
+    params: dict[str, Any]
+    epochs: tuple[Epoch, ...] = ()
+    outcome: Outcome | None = None
+    cause: str = ""
+    failures: tuple[str, ...] = ()  # causes of the attempts that were retried
+
+    def with_epoch(self, epoch: Epoch) -> Trial:
+        """The trial with one epoch more."""
+        return replace(self, epochs=(*self.epochs, epoch))
+
+    def has_epoch(self, number: int) -> bool:
+        """Whether that epoch is recorded already."""
+        return any(epoch.epoch == number for epoch in self.epochs)
+
+    def best_epoch(self, metric: str, mode: Mode) -> Epoch | None:
+        """The first of its best epochs by `metric`, or None where none is finite."""
+        best: Epoch | None = None
+        for epoch in self.epochs:
+            if is_better(epoch.metrics[metric], best.metrics[metric] if best else None, mode):
+                best = epoch
+        return best
+
+    @property
+    def status(self) -> str:
+        """The outcome's word, or `running`."""
+        return self.outcome or RUNNING
+
+
+@dataclass(frozen=True)
+class Best:
+    """A trial and its best epoch: the score and the weights come from the same one."""
+
+    trial: Trial
+    epoch: Epoch
+    value: float
+
+    def as_plain(self) -> dict[str, Any]:
+        """As `summary.json` has it; JSON knows no NaN."""
+        return {
+            "trial": self.trial.number,
+            "epoch": self.epoch.epoch,
+            "value": self.value,
+            "params": self.trial.params,
+            "metrics": {name: value if math.isfinite(value) else None for name, value in self.epoch.metrics.items()},
+        }
+
+
+def ranking(trials: Iterable[Trial], metric: str, mode: Mode) -> list[Best]:
+    """The trials that can be best, best first; of equals the earlier trial first."""
+    found = [
+        Best(trial, epoch, epoch.metrics[metric])
+        for trial in trials
+        if trial.outcome in RANKED and (epoch := trial.best_epoch(metric, mode))
+    ]
+    sign = -1 if mode == "max" else 1
+    return sorted(found, key=lambda best: (sign * best.value, best.trial.number))
+
+
+def counts(trials: Iterable[Trial]) -> dict[str, int]:
+    """How many trials ended in which way, every way named."""
+    found = Counter(trial.status for trial in trials)
+    return {status: found[status] for status in (*Outcome, RUNNING)}
+
+
+def epochs_trained(trials: Iterable[Trial]) -> int:
+    """Epochs recorded over all trials."""
+    return sum(len(trial.epochs) for trial in trials)
+
+
+def epochs_saved(trials: Iterable[Trial], max_epochs: int) -> int:
+    """Epochs that early stopping did not train."""
+    return sum(max_epochs - len(trial.epochs) for trial in trials if trial.outcome == Outcome.STOPPED_EARLY)
+
+
+def advice(best: Best | None, space: dict[str, Any], trials: Sequence[Trial], max_epochs: int) -> list[str]:
+    """What a careful colleague would remark on the result.
+
+    Args:
+        space: the `space` section of the search, as plain values.
+    """
+    if best is None:
+        return []
+    remarks = []
+    for name, value in best.trial.params.items():
+        low, high = space[name].get("low"), space[name].get("high")
+        if low is not None and (end := near_end(value, low, high, bool(space[name].get("log")))):
+            edge = high if end == "top" else low
+            remarks.append(
+                f"the best {name} ({value:.4g}) is near the {end} of its range ({edge:.4g}); a wider range may do better"
+            )
+    if best.epoch.epoch == max_epochs and best.trial.outcome == Outcome.COMPLETE:
+        remarks.append(f"the best trial was best at its last epoch ({max_epochs}); more epochs may do better")
+    finished = sum(trial.outcome in RANKED for trial in trials)
+    if finished < 2 * len(space):
+        remarks.append(f"only {finished} trials for {len(space)} parameters; more trials may do better")
+    return remarks
+
+
+def near_end(value: float, low: float, high: float, log: bool, margin: float = 0.02) -> str | None:
+    """`top` or `bottom` where `value` is within `margin` of that end of its range (on its own scale), else None."""
+    share = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
+    return "bottom" if share <= margin else "top" if share >= 1 - margin else None
+
+
+def trials_csv(trials: Sequence[Trial], names: Sequence[str], metric: str, mode: Mode) -> str:
+    """One row a trial: its number, status, epochs, best epoch and value, and its parameters under their names."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", "status", "epochs", "best_epoch", metric, *names, "cause"])
+    for trial in trials:
+        best = trial.best_epoch(metric, mode)
+        score = [best.epoch, best.metrics[metric]] if best else ["", ""]
+        params = [trial.params.get(name, "") for name in names]
+        writer.writerow([trial.number, trial.status, len(trial.epochs), *score, *params, trial.cause])
+    return text.getvalue()

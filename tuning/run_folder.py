@@ -1,0 +1,179 @@
+"""The folder of one search: its files, its lock, `latest`."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import socket
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from text_recognizer.errors import InputError, Problem, RunError, StorageError, shown
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run. What users, scripts and tests may rely on stands in the README."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def space(self) -> Path:
+        return self.path / "search.yaml"
+
+    @property
+    def study(self) -> Path:
+        return self.path / "study.db"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def trials_csv(self) -> Path:
+        return self.path / "trials.csv"
+
+    @property
+    def best_config(self) -> Path:
+        return self.path / "best_config.yaml"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.path / "best.ckpt"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "trials"
+
+    @property
+    def ray(self) -> Path:
+        return self.path / ".ray"
+
+    @property
+    def final(self) -> Path:
+        return self.path / "final"
+
+    def lock(self) -> int:
+        """Hold the run until this process ends, however it ends. Returns the open file.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
+            os.close(handle)
+            raise RunError(
+                f"{self.path}: `no other process works on this run` must hold, but {holder} does. Wait for it or stop it."
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        return handle
+
+
+def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
+    """A new, empty run folder that only its owner can read; `latest` beside it points to it.
+
+    Raises:
+        InputError: the name is not one, or is taken.
+        StorageError: the folder cannot be made.
+    """
+    if name is None:
+        name = f"{space_name}-{datetime.now():%Y%m%d-%H%M%S}"
+    elif not NAME.fullmatch(name) or name == "latest":
+        rule = "letters, digits, '.', '_' and '-', at most 100 of them, the first a letter or digit"
+        raise InputError(Problem("--name", rule, shown(name)))
+    path = runs_dir / name
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+    except OSError as error:
+        if path.exists():
+            hint = f"Choose another, or --resume {path}."
+            raise InputError(Problem("--name", "a name that is not taken", shown(name), hint)) from None
+        raise StorageError(
+            f"{path}: `a folder that can be made` must hold, but got: {error.strerror}. Name another with --runs-dir."
+        ) from None
+    point_latest(runs_dir, name)
+    return RunFolder(path)
+
+
+def open_run(path: Path) -> RunFolder:
+    """The run in an existing folder.
+
+    Raises:
+        InputError: there is no run at `path`.
+    """
+    folder = RunFolder(path.resolve())
+    if not folder.space.is_file():
+        raise InputError(
+            Problem(str(path), "a run folder, which holds search.yaml", "none" if path.exists() else "no such folder")
+        )
+    return folder
+
+
+def point_latest(runs_dir: Path, name: str) -> None:
+    """`runs/latest`, swapped in one step; a convenience, so that a file system without links is no error."""
+    temporary = runs_dir / f".latest-{os.getpid()}"
+    try:
+        temporary.symlink_to(name)
+        temporary.replace(runs_dir / "latest")
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file of the run in one step. Raises `StorageError`."""
+    temporary = path.with_name(f".{path.name}.writing")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: `a file that can be written` must hold, but got: {error.strerror}.") from None
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """The same for JSON, without NaN."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of the run. Raises `RunError` where it is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: `a file this project wrote` must hold, but got: {error}") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{path}: `a JSON object` must hold, but got a {type(found).__name__}")
+    return found
+
+
+def shown_path(path: Path) -> str:
+    """A path as the user would type it here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

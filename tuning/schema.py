@@ -1,0 +1,195 @@
+"""The values that a search space file may have, as pydantic models: parameters, and how the search goes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic_core import PydanticCustomError
+
+from text_recognizer.errors import shown
+from text_recognizer.metrics import Metric, Mode, mode_of
+
+MAX_INT = 2**53  # the study keeps numbers as doubles
+Whole = Annotated[int, Field(ge=-MAX_INT, le=MAX_INT)]
+Real = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def as_list(value: Any) -> Any:
+    """A condition may name one value or several."""
+    return value if isinstance(value, list) else [value]
+
+
+def plain(value: Any) -> Any:
+    """A single value as a setting can have it: null, true or false, a finite number, text."""
+    single = value is None or isinstance(value, bool | int | float | str)
+    require(single and not (isinstance(value, float) and not math.isfinite(value)), "a single, finite value", shown(value))
+    return value
+
+
+def require(holds: bool, rule: str, got: str, hint: str = "") -> None:
+    """A rule inside a pydantic model."""
+    if not holds:
+        raise PydanticCustomError("rule", "{rule}", {"rule": rule, "got": got, "hint": hint})
+
+
+Scalar = Annotated[Any, AfterValidator(plain)]
+
+
+class Strict(BaseModel):
+    """No conversions, no unknown keys, no changes afterwards."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Conditional(Strict):
+    """A parameter that exists only when others have one of the given values."""
+
+    when: dict[str, Annotated[list[Scalar], BeforeValidator(as_list), Field(min_length=1)]] = {}
+
+    def applies(self, params: Mapping[str, Any]) -> bool:
+        """Whether the parameter exists beside the values chosen so far."""
+        return all(name in params and same_in(params[name], values) for name, values in self.when.items())
+
+
+class Interval(Conditional):
+    """What int and float parameters have in common; both ends are included."""
+
+    low: Real
+    high: Real
+    log: bool = False
+    step: Real | None = None
+
+    @model_validator(mode="after")
+    def _rules(self) -> Interval:
+        require(
+            self.low < self.high,
+            "low < high",
+            f"(low={self.low}, high={self.high})",
+            "A value that does not change belongs under experiment.",
+        )
+        require(not self.log or self.low > 0, "low > 0 where log is on", f"low={self.low}")
+        require(not (self.log and self.step is not None), "either log or step", f"(log=true, step={self.step})")
+        if self.step is not None:
+            span = self.high - self.low
+            require(0 < self.step <= span, "0 < step <= high - low", f"step={self.step}")
+            steps = span / self.step
+            require(
+                abs(steps - round(steps)) < 1e-8,
+                "high is reached by whole steps from low",
+                f"(low={self.low}, high={self.high}, step={self.step})",
+            )
+        return self
+
+    def ends(self) -> list[Any]:
+        return [self.low, self.high]
+
+    def problem(self, value: Any) -> str | None:
+        """The rule that `value` breaks, or None."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return "a number"
+        if not self.low <= value <= self.high:
+            return f"{self.low} <= value <= {self.high}"
+        if self.step is not None and abs((steps := (value - self.low) / self.step) - round(steps)) > 1e-8:
+            return f"low plus whole steps of {self.step}"
+        return None
+
+
+class IntParameter(Interval):
+    type: Literal["int"]
+    low: Whole
+    high: Whole
+    step: Whole | None = None
+
+    def problem(self, value: Any) -> str | None:
+        return super().problem(value) if isinstance(value, int) else "a whole number"
+
+
+class FloatParameter(Interval):
+    type: Literal["float"]
+
+
+class CategoricalParameter(Conditional):
+    type: Literal["categorical"]
+    choices: list[Scalar]
+
+    @model_validator(mode="after")
+    def _rules(self) -> CategoricalParameter:
+        require(
+            len(self.choices) > 1,
+            "two choices or more",
+            shown(self.choices),
+            "A value that does not change belongs under experiment.",
+        )
+        twice = [choice for i, choice in enumerate(self.choices) if same_in(choice, self.choices[:i])]
+        require(not twice, "each choice stands once", f"{shown(twice[0]) if twice else ''} again")
+        return self
+
+    def ends(self) -> list[Any]:
+        return [self.choices[0], self.choices[-1]]
+
+    def problem(self, value: Any) -> str | None:
+        return None if same_in(value, self.choices) else f"one of {shown(self.choices)}"
+
+
+Parameter = IntParameter | FloatParameter | CategoricalParameter
+PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Annotated[Parameter, Field(discriminator="type")])
+
+
+class Asha(Strict):
+    """Asynchronous successive halving (Li et al., 2020): at each rung the best 1/reduction_factor go on."""
+
+    grace_epochs: Annotated[int, Field(ge=1)] = 1
+    reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
+
+
+class SearchSettings(Strict):
+    """How the search goes."""
+
+    metric: Metric = "val_acc"
+    mode: Mode | None = None
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 30
+    max_epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 12
+    sampler: Literal["tpe", "random", "gp"] = "tpe"
+    scheduler: Literal["asha", "none"] = "asha"
+    asha: Asha = Asha()
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    start_with: list[dict[str, Scalar]] = []
+
+    @model_validator(mode="after")
+    def _rules(self) -> SearchSettings:
+        expected = mode_of(self.metric)
+        require(self.mode in (None, expected), f"mode is {expected} for {self.metric}", f"mode={self.mode}", "Leave mode out.")
+        grace = self.asha.grace_epochs
+        require(
+            grace <= self.max_epochs, "asha.grace_epochs <= max_epochs", f"(grace_epochs={grace}, max_epochs={self.max_epochs})"
+        )
+        return self
+
+    @property
+    def direction(self) -> Mode:
+        return mode_of(self.metric)
+
+    def rungs(self) -> list[int]:
+        """The epochs after which ASHA may stop a trial; empty where halving cannot work."""
+        if self.scheduler == "none":
+            return []
+        epochs = (self.asha.grace_epochs * self.asha.reduction_factor**k for k in itertools.count())
+        return list(itertools.takewhile(lambda epoch: epoch < self.max_epochs, epochs))
+
+
+def same_in(value: Any, values: list[Any]) -> bool:
+    """Membership that tells True from 1 and 1 from 1.0."""
+    return any(value == other and type(value) is type(other) for other in values)
+
+
+def known_keys(keys: tuple[str | int, ...]) -> list[str]:
+    """The keys that could stand where an unknown one was found."""
+    if keys[0] == "space":
+        models: tuple[type[BaseModel], ...] = (IntParameter, CategoricalParameter)
+    else:
+        models = (Asha,) if keys[1:2] == ("asha",) else (SearchSettings,)
+    return sorted({name for model in models for name in model.model_fields})

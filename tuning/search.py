@@ -1,0 +1,135 @@
+"""Search hyperparameters: `python tuning/search.py --space search_spaces/mlp.yaml --gpus-per-trial 0.5`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from text_recognizer.errors import InputError, Problem, exit_code_of
+from text_recognizer.metrics import METRICS
+from tuning.resources import request_problems
+from tuning.run_folder import open_run
+
+# flag -> where the same thing is said in the file
+OVERRIDES = {
+    "trials": ("search", "trials"),
+    "max_epochs": ("search", "max_epochs"),
+    "seed": ("search", "seed"),
+    "metric": ("search", "metric"),
+    "mode": ("search", "mode"),
+    "data_class": ("experiment", "data_class"),
+}
+RESUMABLE = {"resume", "trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial", "require_gpu", "no_dashboard", "quiet"}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags; `-` and `_` in them are the same."""
+    result = argparse.ArgumentParser(prog="search.py", description=__doc__, allow_abbrev=False)
+    what = result.add_mutually_exclusive_group(required=True)
+    what.add_argument("--space", type=Path, metavar="FILE", help="what to search, e.g. search_spaces/mlp.yaml")
+    what.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run, or with --trials extend it")
+    result.add_argument(
+        "--gpus-per-trial",
+        type=float,
+        metavar="F",
+        help="share of a GPU for each trial, from 0 to 1 (default: a whole one, if there is any)",
+    )
+    result.add_argument("--cpus-per-trial", type=int, metavar="N", help="CPU cores and threads for each trial (default 1)")
+    result.add_argument(
+        "--max-concurrent", type=int, metavar="N", help="at most so many trials at once (default: as many as fit)"
+    )
+    result.add_argument("--require-gpu", action="store_true", help="refuse to search on the CPUs")
+    result.add_argument("--trials", type=int, metavar="N", help="overrides the file")
+    result.add_argument("--max-epochs", type=int, metavar="N", help="overrides the file")
+    result.add_argument("--seed", type=int, metavar="N", help="overrides the file (default 0)")
+    result.add_argument("--metric", metavar="NAME", help=f"overrides the file: {', '.join(METRICS)}")
+    result.add_argument("--mode", metavar="max|min", help="overrides the file; follows from the metric")
+    result.add_argument(
+        "--data-class",
+        metavar="NAME",
+        help="overrides the file; MNIST, FashionMNIST or Digits (default: MNIST if it can be had, else Digits)",
+    )
+    result.add_argument("--data-dir", metavar="DIR", help="where data sets are (default: $TEXT_RECOGNIZER_DATA_DIR, else data/)")
+    result.add_argument("--name", metavar="NAME", help="name of the run (default: the space's name and the time)")
+    result.add_argument("--runs-dir", type=Path, metavar="DIR", help="where runs are kept (default runs)")
+    result.add_argument("--retries", type=int, metavar="N", help="how often a failed trial is tried again (default 1)")
+    result.add_argument("--keep", type=int, metavar="N", help="checkpoints of so many best trials stay (default 3)")
+    result.add_argument("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
+    result.add_argument("--quiet", action="store_true", help="say only notes and the result")
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Check what can be checked at once, then search."""
+    flags = parser().parse_args(with_dashes(sys.argv[1:] if argv is None else argv))
+    check_flags(flags)
+    if flags.resume:
+        return resume(flags)
+    from tuning.space import read_space  # not for --help: pydantic takes a while
+
+    space = read_space(flags.space, overrides(flags))
+
+    from tuning.driver import search  # torch and Ray take seconds to import; bad input is refused before
+    from tuning.session import Options
+
+    options = Options(**options_of(flags))
+    return search(space, flags.space.stem, flags.runs_dir or Path("runs"), options, name=flags.name, data_dir=flags.data_dir)
+
+
+def resume(flags: argparse.Namespace) -> int:
+    """Go on with a run; most flags were settled when it began. Raises `InputError` for those."""
+    given = {name for name, value in vars(flags).items() if value is not None and value is not False}
+    problems = [
+        Problem(f"--{name.replace('_', '-')}", "a flag that may change on a resume", "it beside --resume", "Leave it out.")
+        for name in sorted(given - RESUMABLE)
+    ]
+    if problems:
+        raise InputError(*problems)
+    open_run(flags.resume)
+
+    from tuning import driver
+
+    return driver.resume(flags.resume, trials=flags.trials, **options_of(flags))
+
+
+def options_of(flags: argparse.Namespace) -> dict[str, Any]:
+    """The flags that are options of a run, those that were given."""
+    names = ("gpus_per_trial", "cpus_per_trial", "max_concurrent", "retries", "keep", "quiet")
+    found = {name: getattr(flags, name) for name in names}
+    found |= {"require_gpu": flags.require_gpu or None, "dashboard": False if flags.no_dashboard else None}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def with_dashes(arguments: list[str]) -> list[str]:
+    """`--gpus_per_trial=1` as `--gpus-per-trial=1`; values stay as they are."""
+    result = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        result.append(name.replace("_", "-") + equals + value if name.startswith("--") else argument)
+    return result
+
+
+def check_flags(flags: argparse.Namespace) -> None:
+    """Refuse values that no machine and no search could use. Raises `InputError` with all of them."""
+    problems = request_problems(flags.gpus_per_trial, flags.cpus_per_trial, flags.max_concurrent)
+    for flag, least in (("retries", 0), ("keep", 1), ("trials", 1)):
+        value = getattr(flags, flag)
+        if value is not None and value < least:
+            problems.append(Problem(f"--{flag}", f"{flag} >= {least}", str(value)))
+    if problems:
+        raise InputError(*problems)
+
+
+def overrides(flags: argparse.Namespace) -> dict[tuple[str, str], tuple[str, Any]]:
+    """What the command line puts in place of the file's values."""
+    return {
+        place: ("--" + flag.replace("_", "-"), value)
+        for flag, place in OVERRIDES.items()
+        if (value := getattr(flags, flag)) is not None
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(main))

@@ -1,0 +1,296 @@
+"""The durable record of a search: one Optuna study, the single source of truth.
+
+Every epoch is committed here before its trial may go on, and each trial ends with one outcome that Optuna is told
+truthfully. Nothing else of a run is ever read back to continue it.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from text_recognizer.errors import RunError, StorageError
+from text_recognizer.metrics import Mode
+from text_recognizer.seeds import seed_of
+from tuning.results import Epoch, Outcome, Trial
+from tuning.schema import CategoricalParameter, IntParameter, Parameter
+from tuning.space import SearchSpace
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+SAME_FAILURES = 3  # the first so many trials failing alike say that it is not the trials
+
+STATES = {
+    Outcome.COMPLETE: TrialState.COMPLETE,
+    Outcome.STOPPED_EARLY: TrialState.PRUNED,
+    Outcome.DIVERGED: TrialState.PRUNED,
+    Outcome.OUT_OF_MEMORY: TrialState.PRUNED,
+    Outcome.STALLED: TrialState.FAIL,
+    Outcome.FAILED: TrialState.FAIL,
+}
+# The sampler learns that such a region is infeasible; it heeds constraints on COMPLETE and PRUNED trials only.
+CONSTRAINTS = {Outcome.DIVERGED: "diverged", Outcome.OUT_OF_MEMORY: "memory"}
+RETRIED = (Outcome.FAILED,)
+
+
+class Study:
+    """Hands out trials, records what they report, and says how they ended.
+
+    Args:
+        record: the Optuna study.
+        space: what is searched.
+        trials: how many trials the search is to have.
+        retries: how often a failed trial is handed out again.
+    """
+
+    def __init__(self, record: optuna.Study, space: SearchSpace, *, trials: int, retries: int = 1) -> None:
+        self.space = space
+        self.metric = space.search.metric
+        self.mode: Mode = space.search.direction
+        self.wanted = trials
+        self.retries = retries
+        self.stop_reason: str | None = None
+        self.listeners: list[Callable[[Trial], None]] = []
+        self._record = record
+        self._live: dict[int, optuna.Trial] = {}
+        with storage_errors():
+            frozen = record.get_trials(deepcopy=False)
+        self._trials = {trial.number: trial_of(trial) for trial in frozen if trial.state != TrialState.WAITING}
+        self._to_do = deque(number for number, trial in self._trials.items() if trial.outcome is None)
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials handed out so far, by number."""
+        return [self._trials[number] for number in sorted(self._trials)]
+
+    def trial(self, number: int) -> Trial:
+        return self._trials[number]
+
+    def next_trial(self) -> Trial | None:
+        """The next trial to work on: one that is unfinished, else a new one; None when there is none to hand out."""
+        if self.stop_reason:
+            return None
+        if self._to_do:
+            return self._hand_out(self._trials[self._to_do.popleft()])
+        return self._ask() if len(self._trials) < self.wanted else None
+
+    def has_work(self) -> bool:
+        """Whether there is a trial to hand out, unfinished or new."""
+        return bool(self._to_do) or len(self._trials) < self.wanted
+
+    def record_epoch(self, number: int, epoch: Epoch) -> None:
+        """Commit one epoch; one that is recorded already (run again after a crash) changes nothing."""
+        if self._trials[number].has_epoch(epoch.epoch):
+            return
+        value = epoch.metrics[self.metric]
+        with storage_errors():
+            live = self._live_trial(number)
+            live.set_user_attr(f"epoch:{epoch.epoch}", epoch_to_plain(epoch))
+            live.report(value, step=epoch.epoch)  # this is the commit: an epoch without a value does not exist
+        self._changed(self._trials[number].with_epoch(epoch))
+
+    def close(self, number: int, outcome: Outcome, cause: str = "") -> None:
+        """Give a trial its one outcome, or hand it out again where it failed and may be retried."""
+        trial = self._trials[number]
+        if outcome in RETRIED and len(trial.failures) < self.retries and not self.stop_reason:
+            self._retry(trial, cause)
+        else:
+            self._finish(trial, outcome, cause)
+        self._stop_if_all_fail_alike()
+
+    def _retry(self, trial: Trial, cause: str) -> None:
+        failures = (*trial.failures, cause)
+        with storage_errors():
+            self._live_trial(trial.number).set_user_attr("failures", list(failures))
+        self._to_do.append(trial.number)
+        self._changed(replace(trial, failures=failures))
+
+    def _finish(self, trial: Trial, outcome: Outcome, cause: str) -> None:
+        best = trial.best_epoch(self.metric, self.mode)
+        if outcome == Outcome.COMPLETE and best is None:
+            outcome, cause = Outcome.FAILED, cause or "no epoch has a finite value"
+        with storage_errors():
+            live = self._live_trial(trial.number)
+            live.set_user_attr("outcome", str(outcome))
+            live.set_user_attr("cause", cause)
+            if outcome in CONSTRAINTS:
+                live.set_constraint(CONSTRAINTS[outcome], 1)
+            value = best.metrics[self.metric] if best and outcome == Outcome.COMPLETE else None
+            self._record.tell(trial.number, value, state=STATES[outcome])
+        self._live.pop(trial.number, None)
+        if trial.number in self._to_do:
+            self._to_do.remove(trial.number)
+        self._changed(replace(trial, outcome=outcome, cause=cause))
+
+    def _stop_if_all_fail_alike(self) -> None:
+        """The same failure in each of the first trials is no matter of luck: the search ends, and so do those that wait."""
+        first = self.trials[:SAME_FAILURES]
+        causes = [(*trial.failures, trial.cause)[0] for trial in first]
+        if (
+            self.stop_reason
+            or len(first) < SAME_FAILURES
+            or not causes[0]
+            or len(set(causes)) > 1
+            or any(trial.epochs for trial in first)
+        ):
+            return
+        self.stop_reason = f"the first {SAME_FAILURES} trials failed alike: {causes[0]}"
+        for number in list(self._to_do):
+            self._finish(self._trials[number], Outcome.FAILED, self._trials[number].failures[-1])
+
+    def _ask(self) -> Trial:
+        number = len(self._trials)
+        with storage_errors():
+            self._record.sampler = make_sampler(self.space.search.sampler, self.space.search.seed, number)
+            self._live[number] = self._record.ask()
+        return self._hand_out(Trial(number, {}))
+
+    def _hand_out(self, trial: Trial) -> Trial:
+        """The trial with all its parameters: new ones, or those that were recorded before its process died."""
+        with storage_errors():
+            live = self._live_trial(trial.number)
+            params = self.space.choose(lambda name, parameter: suggest(live, name, parameter))
+        self._changed(replace(trial, params=params))
+        return self._trials[trial.number]
+
+    def _live_trial(self, number: int) -> optuna.Trial:
+        """Optuna's handle of a trial; made anew for one that an earlier process asked for."""
+        if number not in self._live:
+            self._record.sampler = make_sampler(self.space.search.sampler, self.space.search.seed, number)
+            self._live[number] = optuna.Trial(self._record, self._record.get_trials(deepcopy=False)[number]._trial_id)
+        return self._live[number]
+
+    def _changed(self, trial: Trial) -> None:
+        self._trials[trial.number] = trial
+        for listener in self.listeners:
+            listener(trial)
+
+
+def create_record(url: str, space: SearchSpace, name: str) -> optuna.Study:
+    """A new study at `url` (`sqlite:///…`, `postgresql://…`) that begins with the space's `start_with` points.
+
+    Raises:
+        StorageError: it cannot be written.
+        RunError: there is a study of that name already.
+    """
+    direction = optuna.study.StudyDirection.MAXIMIZE if space.search.direction == "max" else optuna.study.StudyDirection.MINIMIZE
+    with storage_errors():
+        try:
+            record = optuna.create_study(storage=open_storage(url), study_name=name, direction=direction)
+        except optuna.exceptions.DuplicatedStudyError:
+            raise RunError(f"{name}: `no study of that name in the storage` must hold. Choose another --name.") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            record.set_metric_names([space.search.metric])
+        record.set_user_attr("space", space.as_plain())
+        for point in space.search.start_with[: space.search.trials]:
+            record.enqueue_trial(point)
+    return record
+
+
+def load_record(url: str, name: str) -> optuna.Study:
+    """The study called `name` at `url`. Raises `RunError` where there is none, `StorageError` where it cannot be read."""
+    with storage_errors():
+        try:
+            return optuna.load_study(storage=open_storage(url), study_name=name)
+        except KeyError:
+            raise RunError(f"{name}: `a study of that name in the storage` must hold, but there is none.") from None
+
+
+def remember(record: optuna.Study, key: str, value: Any) -> None:
+    """Keep a plain value with the study. Raises `StorageError`."""
+    with storage_errors():
+        record.set_user_attr(key, value)
+
+
+def recall(record: optuna.Study, key: str, default: Any = None) -> Any:
+    """What was kept. Raises `RunError` where there is nothing and no default."""
+    with storage_errors():
+        found = record.user_attrs.get(key, default)
+    if found is None:
+        raise RunError(f"the study has no {key!r}: it was not made by a search of this project, or is damaged.")
+    return found
+
+
+def sqlite_url(path: Path) -> str:
+    """The address of a SQLite file, whatever characters its path has."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
+def open_storage(url: str) -> optuna.storages.RDBStorage:
+    """SQLite waits a minute for a reader that holds its lock, a dashboard say, instead of five seconds."""
+    arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """What the database says when it cannot go on, as a `StorageError`."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, KeyError) as error:
+        cause = getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error
+        if type(cause) in (sqlite3.DatabaseError, KeyError):  # the file is none, or its content makes no sense
+            raise RunError(f"the study is damaged: {str(cause).strip()}") from error
+        raise StorageError(f"the study cannot be used: {str(cause).strip()}") from error
+
+
+def make_sampler(name: str, seed: int, number: int) -> BaseSampler:
+    """A sampler for one trial: what it proposes is a function of (search seed, trial number, what is recorded)."""
+    one = seed_of("sampler", seed, number) % 2**32
+    match name:
+        case "random":
+            return RandomSampler(seed=one)
+        case "gp":
+            return GPSampler(seed=one, warn_independent_sampling=False)
+        case _:
+            return TPESampler(seed=one)  # multivariate, with constant liar
+
+
+def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
+    """What Optuna proposes for one parameter."""
+    if isinstance(parameter, CategoricalParameter):
+        return trial.suggest_categorical(name, parameter.choices)
+    if isinstance(parameter, IntParameter):
+        return trial.suggest_int(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step or 1)
+    return trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+
+
+def trial_of(frozen: FrozenTrial) -> Trial:
+    """Optuna's trial as a plain record."""
+    attributes = frozen.user_attrs
+    epochs = [epoch_of(step, attributes[f"epoch:{step}"]) for step in sorted(frozen.intermediate_values)]
+    outcome = Outcome(attributes["outcome"]) if frozen.state.is_finished() else None
+    return Trial(
+        frozen.number,
+        dict(frozen.params),
+        tuple(epochs),
+        outcome,
+        attributes.get("cause", ""),
+        tuple(attributes.get("failures", ())),
+    )
+
+
+def epoch_to_plain(epoch: Epoch) -> dict[str, Any]:
+    """JSON has no NaN and no infinity: those go as text, which `float` reads back."""
+    metrics = {name: value if math.isfinite(value) else str(value) for name, value in epoch.metrics.items()}
+    return {"metrics": metrics, "checkpoint": epoch.checkpoint, "sha256": epoch.sha256, "time": epoch.time}
+
+
+def epoch_of(step: int, plain: dict[str, Any]) -> Epoch:
+    """The inverse of `epoch_to_plain`."""
+    metrics = {name: float(value) for name, value in plain["metrics"].items()}
+    return Epoch(step, metrics, plain["checkpoint"], plain["sha256"], plain["time"])

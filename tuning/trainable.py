@@ -1,0 +1,118 @@
+"""One trial in a Ray worker: an ordinary experiment plus one reporting callback.
+
+A checkpoint stands on disk before the epoch that names it is reported; an older one goes only after that report has
+returned.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from ray import tune
+
+from text_recognizer.data.util import BaseDataset
+from text_recognizer.metrics import METRICS, Mode, is_better
+from text_recognizer.util import checksum
+from training.experiment import Settings, build_data, train
+from tuning.reporting import newest_valid, to_its_end
+
+QUIET: Settings = {"enable_progress_bar": False, "enable_model_summary": False}  # nobody watches a trial
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all trials of a search have in common; goes to the workers once.
+
+    `memory_share` is the part of a GPU's memory that a trial may take, or None on the CPU.
+    """
+
+    settings: Settings
+    metric: str
+    mode: Mode
+    checkpoints: Path
+    memory_share: float | None = None
+
+
+def run_trial(config: dict[str, Any], *, job: Job, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
+    """The body of a trial. Its epochs and its end are told by `tune.report`; it raises nothing.
+
+    Args:
+        config: the searcher's assignment: number, params, and the history to go on from.
+        images, labels: the training and validation examples, shared memory that is not to be written.
+    """
+    to_its_end(lambda: train_trial(config, job, images, labels))
+
+
+def train_trial(config: dict[str, Any], job: Job, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
+    """Train to the end, unless the scheduler stops it at a report. Raises whatever training raises."""
+    settings = job.settings | config["params"]
+    if job.memory_share and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(job.memory_share)
+    data = build_data(settings)
+    data.share(as_dataset(images, labels))
+    reporter = Reporter(job, config["number"], config["history"])
+    train(settings, data, callbacks=[reporter], continue_from=newest_valid(config["history"]), **QUIET)
+
+
+def as_dataset(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> BaseDataset:
+    """Tensors over the shared arrays, without a copy."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not writable.*")  # nothing writes to them
+        return BaseDataset(torch.from_numpy(images), torch.from_numpy(labels))
+
+
+class Reporter(pl.callbacks.Checkpoint):
+    """Writes a checkpoint, reports the epoch, then deletes the checkpoints that nobody needs any more.
+
+    It is a `Checkpoint` callback because Lightning runs those last, when the epoch's training metrics exist.
+
+    Args:
+        history: the epochs of this trial that are recorded already.
+    """
+
+    def __init__(self, job: Job, number: int, history: Sequence[Mapping[str, Any]]) -> None:
+        self.job = job
+        self.folder = job.checkpoints / str(number)
+        self.files = {entry["epoch"]: Path(entry["checkpoint"]) for entry in history}
+        self.best: tuple[int, float] | None = None  # epoch, value
+        for entry in history:
+            self._compare(entry["epoch"], entry["value"])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        metrics = {name: float(trainer.callback_metrics.get(name, math.nan)) for name in METRICS}
+        path = self._write(trainer, epoch)
+        tune.report({"epoch": epoch, **metrics, "checkpoint": str(path), "sha256": checksum(path)})
+        self._compare(epoch, metrics[self.job.metric])
+        self._delete_all_but(epoch)
+
+    def _write(self, trainer: pl.Trainer, epoch: int) -> Path:
+        """The checkpoint of `epoch`, whole and durable."""
+        path = self.folder / f"epoch-{epoch}.ckpt"
+        temporary = path.with_suffix(".writing")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        trainer.save_checkpoint(temporary, weights_only=False)  # with the optimizer, to go on from
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        self.files[epoch] = path
+        return path
+
+    def _compare(self, epoch: int, value: float) -> None:
+        if is_better(value, self.best[1] if self.best else None, self.job.mode):
+            self.best = (epoch, value)
+
+    def _delete_all_but(self, newest: int) -> None:
+        """The newest is for going on, the best for the result."""
+        needed = {newest, self.best[0]} if self.best else {newest}
+        for epoch in self.files.keys() - needed:
+            self.files.pop(epoch).unlink(missing_ok=True)

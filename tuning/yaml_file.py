@@ -1,0 +1,130 @@
+"""Strict YAML: one document of plain values, numbers as people write them, and the line of everything.
+
+PyYAML reads `1e-4` as text, `no` as False, `010` as 8, keeps the last of two equal keys and expands alias bombs. Here values
+follow YAML 1.2's core schema; anchors, aliases, tags and duplicate keys are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from text_recognizer.errors import InputError, Problem, shown
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
+Path_ = tuple[str | int, ...]
+
+INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+WORDS = {
+    "": None,
+    "~": None,
+    "null": None,
+    "true": True,
+    "false": False,
+    ".nan": float("nan"),
+    ".inf": float("inf"),
+    "-.inf": float("-inf"),
+}
+
+
+class YamlFile:
+    """A parsed file: its `content`, and where each value stands.
+
+    Raises:
+        InputError: with what is wrong with the file's form, and the line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: dict[Path_, int] = {}
+        self.problems: list[Problem] = []
+        self.content = self._plain(self._compose(self._read()), ())
+        if self.problems:
+            raise InputError(*self.problems)
+
+    def where(self, *keys: str | int) -> str:
+        """`file:line key.key` of a value, or of the nearest thing around it that the file has."""
+        line = next((self.lines[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in self.lines), 1)
+        return f"{self.path}:{line} {'.'.join(map(str, keys))}".rstrip()
+
+    def _read(self) -> str:
+        try:
+            size = self.path.stat().st_size
+            if self.path.is_file() and size > MAX_BYTES:
+                self._refuse(None, f"a file of at most {MAX_BYTES:,} bytes", f"{size:,} bytes")
+            text = self.path.read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            self._refuse(None, "text in UTF-8", str(error))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            self._refuse(
+                None,
+                "a readable file",
+                reason[:1].lower() + reason[1:],
+                "Give the path of a search space such as search_spaces/mlp.yaml.",
+            )
+        return text
+
+    def _compose(self, text: str) -> yaml.Node:
+        """The node tree, after its events showed nothing that could blow up while it is built."""
+        try:
+            depth = 0
+            for event in yaml.parse(text, Loader=yaml.SafeLoader):
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
+                if anchor:
+                    self._refuse(line, "no anchors and aliases", shown(anchor), "Write the value out.")
+                if tag:
+                    self._refuse(line, "plain values without tags", shown(tag))
+                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+                if depth > MAX_DEPTH:
+                    self._refuse(line, f"at most {MAX_DEPTH} levels", "a deeper one")
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            got = " ".join(part for part in (error.context, error.problem) if part)
+            self._refuse(mark.line + 1 if mark else None, "valid YAML", got)
+        except yaml.YAMLError as error:
+            self._refuse(None, "valid YAML", " ".join(str(error).split()))
+        if node is None:
+            self._refuse(None, "a search space", "an empty file")
+        return node
+
+    def _refuse(self, line: int | None, rule: str, got: str, hint: str = "") -> NoReturn:
+        raise InputError(Problem(f"{self.path}:{line}" if line else str(self.path), rule, got, hint))
+
+    def _plain(self, node: yaml.Node, keys: Path_) -> Any:
+        self.lines.setdefault(keys, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, keys)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._plain(item, (*keys, index)) for index, item in enumerate(node.value)]
+        return scalar(node.value) if getattr(node, "style", None) is None else node.value
+
+    def _mapping(self, node: yaml.MappingNode, keys: Path_) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problems.append(Problem(f"{self.path}:{line}", "keys are words", "a list or a mapping"))
+                continue
+            key = str(key_node.value)
+            if key in result:
+                self.problems.append(Problem(f"{self.path}:{line}", "each key stands once", f"{shown(key)} again", "Remove one."))
+            self.lines[(*keys, key)] = line
+            result[key] = self._plain(value_node, (*keys, key))
+        return result
+
+
+def scalar(text: str) -> Any:
+    """An unquoted word as YAML 1.2's core schema reads it: null, true, false, numbers, else text."""
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    if INTEGER.fullmatch(text):
+        return int(text) if len(text) <= 400 else float(text)
+    return float(text) if FLOAT.fullmatch(text) else text
