@@ -128,7 +128,7 @@ def test_workers_are_reused(search: Search, tmp_path: Path) -> None:
     search(trials=8)
     files = (tmp_path / "formula").glob("acknowledged-*")
     processes = {line.split()[2] for file in files for line in file.read_text().splitlines()}
-    assert len(processes) == 2
+    assert len(processes) <= 2, "never a new process for each trial; a quick worker may do all eight"
 
 
 def test_one_slot_and_one_seed_give_the_same_search(search: Search) -> None:
