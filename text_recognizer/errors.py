@@ -6,6 +6,7 @@ RecogniserError
  ├─ RunError           4  the run folder is locked, changed or damaged
  │   └─ CheckpointError   a checkpoint is missing, truncated or not what it should be
  ├─ StorageError       5  the runs folder or the study cannot be written
+ ├─ ClusterError       6  Ray died under the search, which can be resumed
  └─ DataError          7  a data set that cannot be had or does not match its checksum
 
 Anything else that reaches `exit_code_of` is a bug of ours: 70, with its traceback.
@@ -76,6 +77,12 @@ class StorageError(RecogniserError):
     exit_code = 5
 
 
+class ClusterError(RecogniserError):
+    """Ray died under a search; the record is whole, and a resume goes on."""
+
+    exit_code = 6
+
+
 class DataError(RecogniserError):
     """A data set cannot be read, downloaded or verified. `what` is the first sentence, without the advice."""
 
@@ -114,6 +121,11 @@ def exit_code_of(main: Callable[[], int | None]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except SystemExit as end:
+        if not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        print("interrupted", file=sys.stderr)  # Lightning turns Ctrl-C into an exit with 1
         return INTERRUPTED
     except Exception:
         traceback.print_exc()

@@ -14,14 +14,23 @@ from tuning import preflight
 from tuning.console import SearchConsole
 from tuning.environment import environment
 from tuning.fingerprint import differences, fingerprint
+from tuning.options import Options
 from tuning.run_folder import RunFolder, create_run, open_run, write_json, write_text
-from tuning.session import Options, Session
+from tuning.session import Session
 from tuning.space import SearchSpace, read_space
 from tuning.study import Study, create_record, load_record, recall, remember, sqlite_url
+from tuning.warm_start import read_earlier
 
 
 def search(
-    space: SearchSpace, space_name: str, runs_dir: Path, options: Options, *, name: str | None = None, data_dir: str | None = None
+    space: SearchSpace,
+    space_name: str,
+    runs_dir: Path,
+    options: Options,
+    *,
+    name: str | None = None,
+    data_dir: str | None = None,
+    warm_start: Path | None = None,
 ) -> int:
     """Run a search from its beginning; returns the exit code.
 
@@ -29,16 +38,20 @@ def search(
         space_name: what the run and its workers are called after.
         name: of the run; None means `space_name` and the time.
         data_dir: where data sets are; None means the usual place.
+        warm_start: an older run whose results the sampler learns from.
 
     Raises:
         RecogniserError: see `text_recognizer.errors` for the ways in which this can fail.
     """
     data_dir = data_dir or space.experiment.get("data_dir")
     console = SearchConsole(space, space.search.trials, quiet=options.quiet)
+    node = preflight.machine()
+    slots = options.slots(node, space.search.trials)
     data_class, note = prepare(space, data_dir)
     if note:
         console.note(note)
     space = with_data(space, data_class, data_dir)
+    earlier = read_earlier(warm_start, space) if warm_start else None
     data = build_data(space.experiment).trainval
     os.umask(0o077)  # what a run writes is its owner's; downloaded data is as the user's umask has it
     folder = create_run(runs_dir.resolve(), name, space_name)
@@ -46,12 +59,14 @@ def search(
     try:
         write_text(folder.space, space.as_yaml())
         write_json(folder.environment, environment())
-        record = create_record(sqlite_url(folder.study), space, folder.name)
+        record = create_record(sqlite_url(folder.study), space, folder.name, earlier.trials if earlier else ())
         remember(record, "fingerprint", fingerprint_of(space, data))
         remember(record, "options", asdict(options))
         remember(record, "space_name", space_name)
+        if earlier:
+            console.say(str(earlier))
         study = Study(record, space, trials=space.search.trials, retries=options.retries)
-        return Session(options, space_name, space, folder, study, console).go(data)
+        return Session(options, space_name, space, folder, study, console, node, slots).go(data)
     finally:
         os.close(lock)
 
@@ -78,14 +93,18 @@ def resume(path: Path, *, trials: int | None = None, **changes: Any) -> int:
         record = load_record(sqlite_url(folder.study), folder.name)
         options = replace(Options(**recall(record, "options")), **changes)
         wanted = trials or int(recall(record, "trials", space.search.trials))
-        study = Study(record, space, trials=wanted, retries=options.retries)
+        node = preflight.machine()
+        slots = options.slots(node, wanted)
+        stop = space.search.stop.model_copy(update={"time": options.time_budget} if options.time_budget else {})
+        study = Study(record, space, trials=wanted, retries=options.retries, stop=stop)
         data = unchanged_data(space, recall(record, "fingerprint"), folder)
         if len(study.trials) > wanted:
             rule = f"trials >= {len(study.trials)}, the trials it has already"
             raise InputError(Problem("--trials", rule, str(wanted)))
         remember(record, "trials", wanted)
+        remember(record, "options", asdict(options))
         console = SearchConsole(space, wanted, quiet=options.quiet)
-        return Session(options, recall(record, "space_name"), space, folder, study, console).go(data)
+        return Session(options, recall(record, "space_name"), space, folder, study, console, node, slots).go(data)
     finally:
         os.close(lock)
 

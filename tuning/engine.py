@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,20 +21,24 @@ os.environ.update(
     RAY_AIR_NEW_OUTPUT="0",  # the other output prints a box even when told to be silent
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
     TUNE_DISABLE_SIGINT_HANDLER="1",
-    TUNE_FUNCTION_THREAD_TIMEOUT_S="60",  # a slow teardown must not fail the next trial in a reused worker
+    TUNE_FUNCTION_THREAD_TIMEOUT_S="86400",  # a slow teardown must not fail the next trial; one that hangs ends its process
     TUNE_GLOBAL_CHECKPOINT_S="86400",  # Tune's own state is never read
     TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
 )
 
+import psutil
 import ray
 from ray import tune
 from ray.tune.stopper import Stopper
 
-from tuning.resources import Node, Slots
+from tuning.resources import Slots
 from tuning.results import Outcome
 from tuning.scheduler import RecordingScheduler
 from tuning.searcher import StudySearcher
 from tuning.study import Study
+
+DAEMONS = ("raylet", "gcs_server")
+CHECK_EVERY_S = 0.5
 
 
 class Interrupt(Stopper):
@@ -66,6 +71,39 @@ class Interrupt(Stopper):
                 signal.signal(number, handler)
 
 
+class Daemons:
+    """Ray's own processes under this one. When one of them is dead, what Ray says of a trial is not to be believed."""
+
+    def __init__(self) -> None:
+        self._processes = {child.name(): child for child in psutil.Process().children() if child.name() in DAEMONS}
+
+    def dead(self) -> str | None:
+        """The name of one that has ended, or None."""
+        for name, process in self._processes.items():
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                return name
+        return None
+
+    @contextmanager
+    def watched(self, on_death: Callable[[str], None]) -> Iterator[None]:
+        """Call `on_death` from a thread, once, if one ends within the block: Ray itself would take a minute, or hang."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(CHECK_EVERY_S):
+                if name := self.dead():
+                    on_death(name)
+                    return
+
+        thread = threading.Thread(target=watch, name="daemons", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
 @contextmanager
 def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[str | None]:
     """A Ray cluster of our own, whatever else runs on the machine; yields the dashboard's address, if there is one."""
@@ -84,20 +122,16 @@ def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[str | N
         ray.shutdown()
 
 
-def cluster_nodes() -> list[Node]:
-    """The live nodes and what they offer."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0)) for resources in alive]
-
-
 def run_study(
     study: Study,
     trainable: Callable[..., None],
     slots: Slots,
     folder: Path,
     *,
+    logs: Path,
     name: str,
     interrupt: Interrupt,
+    daemons: Daemons,
     shared: Mapping[str, Any],
 ) -> None:
     """Run trials until the study hands out no more, or a signal comes.
@@ -105,7 +139,9 @@ def run_study(
     Args:
         trainable: the body of a trial, called as `trainable(assignment, **shared)`.
         folder: for Tune's own files, which are never read.
+        logs: where trials that hang leave their stacks.
         name: what the dashboard calls the workers.
+        daemons: trials that end because one of these died stay unfinished.
         shared: goes through the object store once, not with each trial.
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)  # start all workers at once
@@ -116,7 +152,7 @@ def run_study(
         tuner = tune.Tuner(
             name,
             tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(study, slots.count),
+                search_alg=StudySearcher(study, slots.count, logs, cluster_lives=lambda: not daemons.dead()),
                 scheduler=RecordingScheduler(study),
                 num_samples=-1,
                 reuse_actors=True,
@@ -127,6 +163,8 @@ def run_study(
         )
         tuner.fit()
         attempt += 1
+        if study.stop_reason and not interrupt.stop_all():
+            study.close_all()
         lost = [trial.number for trial in study.trials if trial.outcome is None]
         if interrupt.stop_all() or not lost:
             return

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import joblib
 import torch
 
 from text_recognizer.errors import DataError, InputError, Problem, RecogniserError, did_you_mean, shown
 from training.experiment import RUN_DEFAULTS, Settings, build_data, build_lit_model, checked, device_flags, known_settings
+from tuning.resources import Node
 from tuning.schema import CategoricalParameter
 from tuning.space import SearchSpace
 
@@ -87,6 +89,21 @@ def corner_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
                 f"{type(error).__name__} at {shown(corner)}",
                 str(error),
             )
+
+
+def machine() -> Node:
+    """What this machine offers: the CPUs that this process may use, and the GPUs that torch sees."""
+    return Node(joblib.cpu_count(), torch.cuda.device_count())
+
+
+def largest_network(space: SearchSpace, data_class: str) -> int:
+    """Weights of the largest network among the corners; the space has been checked."""
+    sizes = []
+    for corner in space.corners():
+        with torch.device("meta"):
+            model = build_lit_model(checked({**space.experiment, "data_class": data_class, **corner}))
+        sizes.append(sum(weight.numel() for weight in model.parameters()))
+    return max(sizes)
 
 
 def as_problems(error: InputError, where: str) -> Iterator[Problem]:

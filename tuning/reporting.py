@@ -1,4 +1,4 @@
-"""How a trial in a worker ends and goes on: what it reports at its end, and the checkpoint it continues from.
+"""How a trial in a worker reports, ends and goes on: its end, the watch for a hang, the checkpoint it continues from.
 
 What goes wrong is caught, classified and reported, so that the worker lives on for the next trial. Knows no torch, so that a
 formula can stand in for training in the tests.
@@ -6,7 +6,10 @@ formula can stand in for training in the tests.
 
 from __future__ import annotations
 
+import faulthandler
+import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,16 +20,85 @@ from ray import tune
 from text_recognizer.util import checksum
 from tuning.results import Outcome
 
+Report = Callable[[dict[str, Any]], None]
+STDLIB = sysconfig.get_paths()["stdlib"]
+FRAME = re.compile(r'File "(?P<file>[^"]*)", line (?P<line>\d+) in (?P<function>\S+)')
 
-def to_its_end(work: Callable[[], None]) -> None:
-    """Do a trial's work and report how it ended, so that only a dead process is an error to Ray."""
+
+def to_its_end(work: Callable[[Report], None], *, stall_limit: float | None = None, log: Path | None = None) -> None:
+    """Do a trial's work and report how it ended, so that only a dead process is an error to Ray.
+
+    Args:
+        work: is given the function that reports an epoch.
+        stall_limit: seconds without a report after which the process ends itself; None waits for ever.
+        log: where the stacks of a hang are written.
+    """
+    watch = Watch(stall_limit, log)
     try:
-        work()
+        with watch:
+            work(watch.report)
         outcome, cause = Outcome.COMPLETE, ""
     except Exception as error:
         traceback.print_exc()  # for the worker's log, which the dashboard shows
         outcome, cause = classified(error), first_line(error)
     tune.report({"outcome": str(outcome), "cause": cause})
+
+
+class Watch:
+    """Ends the process when nothing is reported for too long, and leaves the stacks of all threads in a file.
+
+    A thread of `faulthandler` does it. It is no Python thread: it also ends what hangs inside a library with the
+    interpreter's lock held. Time in which the driver keeps a report waiting does not count.
+    """
+
+    def __init__(self, limit: float | None, log: Path | None) -> None:
+        self.limit = limit
+        self.log = log
+
+    def __enter__(self) -> Watch:
+        if self.limit and self.log:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            self.file = self.log.open("w", encoding="utf-8")
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pause()
+        if self.limit and self.log:
+            self.file.close()
+            self.log.unlink(missing_ok=True)
+
+    def report(self, result: dict[str, Any]) -> None:
+        """`tune.report`, and the clock starts anew; also where the trial is stopped, because its teardown may hang too."""
+        self._pause()
+        try:
+            tune.report(result)
+        finally:
+            self._start()
+
+    def _start(self) -> None:
+        if self.limit and self.log:
+            faulthandler.dump_traceback_later(self.limit, file=self.file, exit=True)
+
+    def _pause(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def stall_log(folder: Path, number: int) -> Path:
+    """Where a trial leaves its stacks if it hangs."""
+    return folder / f"trial-{number}-stalled.txt"
+
+
+def hang_of(log: Path) -> str | None:
+    """Where a process hung, from the stacks it left; None where it did not end for that."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    stacks = [stack for stack in re.split(r"^(?:Thread|Current thread) ", text, flags=re.MULTILINE) if "in to_its_end" in stack]
+    frames = list(FRAME.finditer(stacks[0])) if stacks else []
+    if not frames:
+        return "hung; its stack could not be read" if text else None
+    own = [frame for frame in frames if not frame["file"].startswith(STDLIB) and "-packages" not in frame["file"]]
+    frame = own[0]  # the innermost that is no library's; `to_its_end` is one
+    return f"hung in {frame['function']} ({Path(frame['file']).name}:{frame['line']})"
 
 
 def classified(error: Exception) -> Outcome:

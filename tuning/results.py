@@ -40,6 +40,7 @@ class Epoch:
     checkpoint: str | None = None
     sha256: str | None = None
     time: float = 0.0  # when it was recorded, seconds since 1970
+    gpu_seconds: float = 0.0  # how long it took, times the trial's share of a GPU
 
 
 @dataclass(frozen=True)

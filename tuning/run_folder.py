@@ -64,6 +64,10 @@ class RunFolder:
         return self.path / "trials"
 
     @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
     def ray(self) -> Path:
         return self.path / ".ray"
 

@@ -56,7 +56,7 @@ class RecordingScheduler(FIFOScheduler):
         outcome = self._judge(number, epoch)
         if outcome is None:
             return str(TrialScheduler.CONTINUE)
-        self.study.close(number, outcome, cause_of(outcome, epoch))
+        self.study.close(number, outcome, self._cause_of(outcome, epoch))
         return str(TrialScheduler.STOP)
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
@@ -100,7 +100,14 @@ class RecordingScheduler(FIFOScheduler):
             verdicts[trial.number] = (self._judge(trial.number, epoch), epoch)
         for number, (outcome, epoch) in verdicts.items():
             if outcome and self.study.trial(number).outcome is None:
-                self.study.close(number, outcome, cause_of(outcome, epoch))
+                self.study.close(number, outcome, self._cause_of(outcome, epoch))
+
+    def _cause_of(self, outcome: Outcome, epoch: Epoch) -> str:
+        """Which metrics stopped being numbers, or why the whole search ended; nothing where ASHA decided."""
+        if outcome == Outcome.DIVERGED:
+            bad = ", ".join(f"{name}={value}" for name, value in epoch.metrics.items() if not math.isfinite(value))
+            return f"{bad} at epoch {epoch.epoch}"
+        return self.study.stop_reason or "" if outcome == Outcome.STOPPED_EARLY else ""
 
 
 def make_asha(search: SearchSettings) -> FIFOScheduler:
@@ -121,9 +128,3 @@ def epoch_of(result: Result) -> Epoch:
     """What a worker reported, as a record."""
     metrics = {name: float(result[name]) for name in METRICS if name in result}
     return Epoch(result["epoch"], metrics, result.get("checkpoint"), result.get("sha256"), time.time())
-
-
-def cause_of(outcome: Outcome, epoch: Epoch) -> str:
-    """Which metrics stopped being numbers, for a trial that diverged."""
-    bad = ", ".join(f"{name}={value}" for name, value in epoch.metrics.items() if not math.isfinite(value))
-    return f"{bad} at epoch {epoch.epoch}" if outcome == Outcome.DIVERGED else ""

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from text_recognizer.errors import shown
 from text_recognizer.metrics import Metric, Mode, mode_of
+from tuning.duration import RULE, seconds_of
 
 MAX_INT = 2**53  # the study keeps numbers as doubles
 Whole = Annotated[int, Field(ge=-MAX_INT, le=MAX_INT)]
@@ -146,6 +147,28 @@ class Asha(Strict):
     reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
 
 
+def duration(value: Any) -> Any:
+    """A text that is a duration."""
+    try:
+        seconds_of(value)
+    except (ValueError, AttributeError):
+        require(False, RULE, shown(value))
+    return value
+
+
+class Stop(Strict):
+    """What ends a search before its last trial; whichever comes first.
+
+    `epochs` in all, `time` on the wall clock, `gpu_hours`, a `target` of the metric, `plateau` trials without a better one.
+    """
+
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    time: Annotated[str | None, BeforeValidator(duration)] = None
+    gpu_hours: Annotated[Real, Field(gt=0)] | None = None
+    target: Real | None = None
+    plateau: Annotated[int, Field(ge=1)] | None = None
+
+
 class SearchSettings(Strict):
     """How the search goes."""
 
@@ -156,6 +179,7 @@ class SearchSettings(Strict):
     sampler: Literal["tpe", "random", "gp"] = "tpe"
     scheduler: Literal["asha", "none"] = "asha"
     asha: Asha = Asha()
+    stop: Stop = Stop()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     start_with: list[dict[str, Scalar]] = []
 
@@ -167,6 +191,9 @@ class SearchSettings(Strict):
         require(
             grace <= self.max_epochs, "asha.grace_epochs <= max_epochs", f"(grace_epochs={grace}, max_epochs={self.max_epochs})"
         )
+        target = self.stop.target
+        possible = target is None or (target > 0 and (target <= 1 or expected == "min"))
+        require(possible, f"stop.target is a {self.metric} that can be reached", f"target={target}")
         return self
 
     @property
@@ -191,5 +218,6 @@ def known_keys(keys: tuple[str | int, ...]) -> list[str]:
     if keys[0] == "space":
         models: tuple[type[BaseModel], ...] = (IntParameter, CategoricalParameter)
     else:
-        models = (Asha,) if keys[1:2] == ("asha",) else (SearchSettings,)
+        nested: dict[str, type[BaseModel]] = {"asha": Asha, "stop": Stop}
+        models = (nested.get(str(keys[1]), SearchSettings),)
     return sorted({name for model in models for name in model.model_fields})

@@ -7,21 +7,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from text_recognizer.errors import InputError, Problem, exit_code_of
+from text_recognizer.errors import InputError, Problem, exit_code_of, shown
 from text_recognizer.metrics import METRICS
+from tuning.duration import seconds_of
+from tuning.options import Options
 from tuning.resources import request_problems
 from tuning.run_folder import open_run
 
 # flag -> where the same thing is said in the file
-OVERRIDES = {
+OVERRIDES: dict[str, tuple[str, ...]] = {
     "trials": ("search", "trials"),
     "max_epochs": ("search", "max_epochs"),
     "seed": ("search", "seed"),
     "metric": ("search", "metric"),
     "mode": ("search", "mode"),
+    "time_budget": ("search", "stop", "time"),
     "data_class": ("experiment", "data_class"),
 }
-RESUMABLE = {"resume", "trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial", "require_gpu", "no_dashboard", "quiet"}
+RESUMABLE = {
+    *("resume", "trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial"),
+    *("time_budget", "require_gpu", "no_dashboard", "quiet"),
+}
+DURATIONS = ("time_budget", "stall_limit")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,6 +63,10 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--runs-dir", type=Path, metavar="DIR", help="where runs are kept (default runs)")
     result.add_argument("--retries", type=int, metavar="N", help="how often a failed trial is tried again (default 1)")
     result.add_argument("--keep", type=int, metavar="N", help="checkpoints of so many best trials stay (default 3)")
+    result.add_argument("--time-budget", metavar="T", help="stop after e.g. 90s, 30m, 2h; overrides search.stop.time")
+    result.add_argument("--stall-limit", metavar="T", help="end a trial that reports nothing for so long (default 10m)")
+    result.add_argument("--warm-start", type=Path, metavar="RUN", help="let the sampler learn from an older run's results")
+    result.add_argument("--check", action="store_true", help="check the file, print the plan, start nothing")
     result.add_argument("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
     result.add_argument("--quiet", action="store_true", help="say only notes and the result")
     return result
@@ -70,12 +81,19 @@ def main(argv: list[str] | None = None) -> int:
     from tuning.space import read_space  # not for --help: pydantic takes a while
 
     space = read_space(flags.space, overrides(flags))
-
-    from tuning.driver import search  # torch and Ray take seconds to import; bad input is refused before
-    from tuning.session import Options
+    if flags.warm_start:
+        open_run(flags.warm_start)
 
     options = Options(**options_of(flags))
-    return search(space, flags.space.stem, flags.runs_dir or Path("runs"), options, name=flags.name, data_dir=flags.data_dir)
+    if flags.check:
+        from tuning.check import check  # torch takes seconds to import, and so does Ray below; bad input is refused before
+
+        return check(space, flags.space.stem, options)
+
+    from tuning import driver
+
+    where = {"name": flags.name, "data_dir": flags.data_dir, "warm_start": flags.warm_start}
+    return driver.search(space, flags.space.stem, flags.runs_dir or Path("runs"), options, **where)
 
 
 def resume(flags: argparse.Namespace) -> int:
@@ -91,12 +109,13 @@ def resume(flags: argparse.Namespace) -> int:
 
     from tuning import driver
 
-    return driver.resume(flags.resume, trials=flags.trials, **options_of(flags))
+    changes = options_of(flags) | ({"time_budget": flags.time_budget} if flags.time_budget else {})
+    return driver.resume(flags.resume, trials=flags.trials, **changes)
 
 
 def options_of(flags: argparse.Namespace) -> dict[str, Any]:
     """The flags that are options of a run, those that were given."""
-    names = ("gpus_per_trial", "cpus_per_trial", "max_concurrent", "retries", "keep", "quiet")
+    names = ("gpus_per_trial", "cpus_per_trial", "max_concurrent", "retries", "keep", "stall_limit", "quiet")
     found = {name: getattr(flags, name) for name in names}
     found |= {"require_gpu": flags.require_gpu or None, "dashboard": False if flags.no_dashboard else None}
     return {name: value for name, value in found.items() if value is not None}
@@ -118,11 +137,17 @@ def check_flags(flags: argparse.Namespace) -> None:
         value = getattr(flags, flag)
         if value is not None and value < least:
             problems.append(Problem(f"--{flag}", f"{flag} >= {least}", str(value)))
+    for flag in DURATIONS:
+        value = getattr(flags, flag)
+        try:
+            seconds_of(value if value is not None else "1s")
+        except ValueError as error:
+            problems.append(Problem(f"--{flag.replace('_', '-')}", str(error), shown(value)))
     if problems:
         raise InputError(*problems)
 
 
-def overrides(flags: argparse.Namespace) -> dict[tuple[str, str], tuple[str, Any]]:
+def overrides(flags: argparse.Namespace) -> dict[tuple[str, ...], tuple[str, Any]]:
     """What the command line puts in place of the file's values."""
     return {
         place: ("--" + flag.replace("_", "-"), value)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray.tune.search import Searcher
 
+from tuning.reporting import hang_of, stall_log
 from tuning.results import Outcome, Trial
 from tuning.study import Study
 
@@ -15,12 +18,16 @@ class StudySearcher(Searcher):
 
     Args:
         slots: how many trials run at once.
+        logs: where trials that hang leave their stacks.
+        cluster_lives: a trial that ended because Ray itself died is not charged with it.
     """
 
-    def __init__(self, study: Study, slots: int) -> None:
+    def __init__(self, study: Study, slots: int, logs: Path, cluster_lives: Callable[[], bool]) -> None:
         super().__init__()
         self.study = study
         self.slots = slots
+        self.logs = logs
+        self.cluster_lives = cluster_lives
         self._live: dict[str, int] = {}  # Tune's trial id -> the study's number
 
     def suggest(self, trial_id: str) -> Any:
@@ -35,8 +42,10 @@ class StudySearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The scheduler closed the trial already, unless its process died."""
         number = self._live.pop(trial_id)
-        if error:
-            self.study.close(number, Outcome.FAILED, "the trial's process died")
+        if error and self.cluster_lives():
+            hang = hang_of(stall_log(self.logs, number))
+            outcome = Outcome.STALLED if hang else Outcome.FAILED
+            self.study.close(number, outcome, hang or "the trial's process died")
 
     # Tune keeps copies of its searcher; ours are empty, because the study has it all and Tune's copies are never read.
     def __getstate__(self) -> dict[str, Any]:

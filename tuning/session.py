@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import time
-from dataclasses import dataclass
+import sys
 from typing import Any
 
 import yaml
 
 from text_recognizer.data.util import BaseDataset
-from text_recognizer.errors import NoResultError
+from text_recognizer.errors import CheckpointError, ClusterError, NoResultError
 from training.experiment import Settings
 from tuning import checkpoints, engine, report
 from tuning.console import SearchConsole, tally
-from tuning.resources import Slots, plan
+from tuning.duration import seconds_of
+from tuning.forecast import halving_warnings
+from tuning.options import Options
+from tuning.resources import Node, Slots
 from tuning.results import SCHEMA_VERSION, Best, Trial, advice, counts, epochs_trained, ranking, trials_csv
-from tuning.run_folder import RunFolder, read_json, shown_path, write_json, write_text
+from tuning.run_folder import RunFolder, shown_path, write_json, write_text
 from tuning.space import SearchSpace
 from tuning.study import Study
 from tuning.trainable import Job, run_trial
 
 FINISHED_TRIALS = "all trials are done"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a search is run, apart from what is searched. Kept in the study, so that a resume goes on in the same way."""
-
-    gpus_per_trial: float | None = None
-    cpus_per_trial: int | None = None
-    max_concurrent: int | None = None
-    require_gpu: bool = False
-    retries: int = 1
-    keep: int = 3
-    dashboard: bool = True
-    quiet: bool = False
 
 
 def trial_settings(space: SearchSpace, slots: Slots) -> Settings:
@@ -60,7 +49,15 @@ class Session:
     """A search in progress."""
 
     def __init__(
-        self, options: Options, space_name: str, space: SearchSpace, folder: RunFolder, study: Study, console: SearchConsole
+        self,
+        options: Options,
+        space_name: str,
+        space: SearchSpace,
+        folder: RunFolder,
+        study: Study,
+        console: SearchConsole,
+        node: Node,
+        slots: Slots,
     ) -> None:
         self.options = options
         self.space_name = space_name
@@ -68,15 +65,18 @@ class Session:
         self.folder = folder
         self.study = study
         self.console = console
+        self.node = node
+        self.slots = slots
         self.interrupt = engine.Interrupt()
-        self.started = time.monotonic() - wall_time_before(folder)
-        self.slots: Slots | None = None
+        self.damaged: dict[int, str] = {}  # trials whose checkpoint is not what was recorded
         console.catch_up(study.trials)
 
     def go(self, data: BaseDataset) -> int:
         """Search, then write down what was found. Returns the exit code."""
         if not self.study.has_work() and self.folder.best_config.exists():
             return self.nothing_left()
+        self.study.begin_session()
+        self.study.gpu_share = self.slots.gpus
         self.write_summary("running")
         try:
             self.search(data)
@@ -94,23 +94,31 @@ class Session:
     def search(self, data: BaseDataset) -> None:
         """Start Ray and run every trial."""
         self.console.say(f"{self.folder.name}: starting Ray …")
-        cluster = engine.own_cluster(dashboard=self.options.dashboard)
+        cluster = engine.own_cluster(dashboard=self.options.dashboard, num_cpus=int(self.node.cpus), num_gpus=int(self.node.gpus))
         with cluster as dashboard, self.interrupt.listening(self.console.say):  # Ray takes SIGTERM for itself when it starts
-            self.slots = self.plan()
             self.announce(dashboard)
             retention = checkpoints.Retention(self.study, self.folder.checkpoints, self.options.keep)
             self.study.listeners += [retention.on_change, self.on_change, self.console.on_change]
-            settings = trial_settings(self.space, self.slots)
-            share = self.slots.gpus or None
-            job = Job(settings, self.study.metric, self.study.mode, self.folder.checkpoints, share)
-            with self.console:
+            job = Job(
+                settings=trial_settings(self.space, self.slots),
+                metric=self.study.metric,
+                mode=self.study.mode,
+                checkpoints=self.folder.checkpoints,
+                logs=self.folder.logs,
+                stall_limit=seconds_of(self.options.stall_limit),
+                memory_share=self.slots.gpus or None,
+            )
+            daemons = engine.Daemons()
+            with daemons.watched(self.end_without_ray), self.console:
                 engine.run_study(
                     self.study,
                     run_trial,
                     self.slots,
                     self.folder.ray,
+                    logs=self.folder.logs,
                     name=self.space_name,
                     interrupt=self.interrupt,
+                    daemons=daemons,
                     shared={"job": job, "images": data.images.numpy(), "labels": data.labels.numpy()},
                 )
 
@@ -119,22 +127,12 @@ class Session:
         if trial.outcome:
             self.write_summary("running")
 
-    def plan(self) -> Slots:
-        asked = self.options
-        return plan(
-            engine.cluster_nodes(),
-            gpus=asked.gpus_per_trial,
-            cpus=asked.cpus_per_trial,
-            concurrent=min(asked.max_concurrent or self.study.wanted, self.study.wanted),
-            require_gpu=asked.require_gpu,
-        )
-
     def announce(self, dashboard: str | None) -> None:
         """The head of EXAMPLES' table: what is searched, how, and where to look."""
         search, slots = self.space.search, self.slots
-        assert slots is not None
-        if slots.note:
-            self.console.note(slots.note)
+        for note in (slots.note, *halving_warnings(search, self.study.wanted)):
+            if note:
+                self.console.note(note)
         how = f"{search.sampler} + {search.scheduler}, seed {search.seed}"
         data = self.space.experiment["data_class"]
         self.console.say(
@@ -145,16 +143,21 @@ class Session:
         self.console.say(f"study     {shown_path(self.folder.study)}")
 
     def ranked(self) -> list[Best]:
-        return ranking(self.study.trials, self.study.metric, self.study.mode)
+        """The trials that can be best and whose checkpoint is not known to be damaged."""
+        found = ranking(self.study.trials, self.study.metric, self.study.mode)
+        return [best for best in found if best.trial.number not in self.damaged]
+
+    def best(self) -> Best | None:
+        return next(iter(self.ranked()), None)
 
     def remarks(self) -> list[str]:
-        best = next(iter(self.ranked()), None)
-        return advice(best, self.space.as_plain()["space"], self.study.trials, self.space.search.max_epochs)
+        said = advice(self.best(), self.space.as_plain()["space"], self.study.trials, self.space.search.max_epochs)
+        return [*self.damaged.values(), *said]
 
     def write_summary(self, status: str, stop_reason: str | None = None) -> None:
         """`summary.json` and `trials.csv` as they are now."""
         search, trials = self.space.search, self.study.trials
-        best = next(iter(self.ranked()), None)
+        best = self.best()
         summary: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "name": self.folder.name,
@@ -165,10 +168,10 @@ class Session:
             "seed": search.seed,
             "counts": counts(trials),
             "epochs_trained": epochs_trained(trials),
-            "wall_time_s": round(time.monotonic() - self.started, 1),
+            "wall_time_s": round(self.study.seconds, 1),
             "stop_reason": stop_reason,
             "best": best.as_plain() if best else None,
-            "resources": self.slots.as_plain() if self.slots else None,
+            "resources": self.slots.as_plain(),
             "warnings": self.remarks() if status == "complete" else [],
         }
         write_json(self.folder.summary, summary)
@@ -176,27 +179,60 @@ class Session:
 
     def finish(self, data: BaseDataset) -> int:
         """Export and verify the best, then say it. Raises `NoResultError` where no trial can be best."""
-        best = next(iter(self.ranked()), None)
         reason = self.study.stop_reason or FINISHED_TRIALS
+        best = self.export(data)
         if best is None:
             self.write_summary("failed", reason)
             report.write(self.folder)
             totals = tally(self.study.trials, self.space.search.max_epochs)
             raise NoResultError(f"no trial can be best ({totals}); {reason}. See {shown_path(self.folder.report)}.")
-        assert self.slots is not None
         settings = trial_settings(self.space, self.slots) | best.trial.params
-        checkpoints.export_best(best, self.folder.best_checkpoint)
-        checkpoints.verify(self.folder.best_checkpoint, best, settings, data)
         found = f"trial {best.trial.number}, {self.study.metric} {best.value:.4f} at epoch {best.epoch.epoch}"
         header = f"# The best of {self.folder.name}: {found}.\n"
         header += f"# Train it again: python training/run_experiment.py --config {shown_path(self.folder.best_config)}\n"
         write_text(self.folder.best_config, header + yaml.safe_dump(best_settings(settings, best), sort_keys=False))
         self.write_summary("complete", reason)
+        if self.study.stop_reason:
+            self.console.say(f"ended: {reason}")
         self.say_result(best)
         for path in (self.folder.best_config, self.folder.best_checkpoint, report.write(self.folder)):
             self.console.say(f"wrote {shown_path(path)}")
         self.console.say(f"retrain: python tuning/retrain.py {shown_path(self.folder.path)}")
         return 0
+
+    def export(self, data: BaseDataset) -> Best | None:
+        """The best trial, its weights exported and found to be as good as recorded; None where no trial can be best.
+
+        A trial whose checkpoint is damaged gives way to the next that has one, and that is said.
+
+        Raises:
+            CheckpointError: no trial's checkpoint is sound.
+        """
+        first: CheckpointError | None = None
+        for best in ranking(self.study.trials, self.study.metric, self.study.mode)[: self.options.keep]:
+            settings = trial_settings(self.space, self.slots) | best.trial.params
+            try:
+                checkpoints.export_best(best, self.folder.best_checkpoint)
+                checkpoints.verify(self.folder.best_checkpoint, best, settings, data)
+                return best
+            except CheckpointError as error:
+                first = first or error
+                lost = f"trial {best.trial.number} with {self.study.metric} {best.value:.4f} cannot be exported: {error}"
+                self.damaged[best.trial.number] = lost
+                self.console.note(lost)
+        if first:
+            self.folder.best_checkpoint.unlink(missing_ok=True)
+            raise first
+        return None
+
+    def end_without_ray(self, name: str) -> None:
+        """End the process at once: with Ray's own processes gone, neither its calls nor its end can be waited for."""
+        reason = f"Ray's {name} died"
+        self.write_summary("interrupted", reason)
+        how = f"resume: python tuning/search.py --resume {shown_path(self.folder.path)}"
+        sys.stderr.write(f"\nerror: {reason}; nothing that was recorded is lost.\n{how}\n")
+        sys.stderr.flush()
+        os._exit(ClusterError.exit_code)
 
     def say_result(self, best: Best) -> None:
         say = self.console.say
@@ -211,18 +247,19 @@ class Session:
     def end_interrupted(self) -> int:
         """Unfinished trials stay unfinished in the study: they are what a resume begins with."""
         self.write_summary("interrupted", signal.Signals(self.interrupt.signal or 0).name)
-        self.console.say(f"interrupted; nothing is lost. {tally(self.study.trials, self.space.search.max_epochs)}")
+        done = tally(self.study.trials, self.space.search.max_epochs) if self.study.trials else "no trial had begun"
+        self.console.say(f"interrupted; nothing is lost. {done}")
+        if best := self.best():
+            self.console.say(f"best so far: trial {best.trial.number}, {self.study.metric} {best.value:.4f}")
         self.console.say(f"resume: python tuning/search.py --resume {shown_path(self.folder.path)}")
         return 128 + (self.interrupt.signal or 0)
 
     def nothing_left(self) -> int:
         """A search that has ended: say again what it found."""
-        self.console.say(f"{self.folder.name} has all its {self.study.wanted} trials; more with --trials N")
+        if self.study.stop_reason:
+            self.console.say(f"{self.folder.name} has ended: {self.study.stop_reason}")
+        else:
+            self.console.say(f"{self.folder.name} has all its {self.study.wanted} trials; more with --trials N")
         self.say_result(self.ranked()[0])
         self.console.say(f"report: {shown_path(self.folder.report)}")
         return 0
-
-
-def wall_time_before(folder: RunFolder) -> float:
-    """Seconds that earlier processes worked on the run."""
-    return float(read_json(folder.summary).get("wall_time_s", 0)) if folder.summary.exists() else 0.0

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar
 
 import yaml
@@ -87,7 +88,8 @@ class SearchSpace:
     def as_plain(self) -> dict[str, Any]:
         """The file's content with every default filled in; reading it back gives the same space."""
         parameters = {name: {"type": p.type} | p.model_dump(exclude_defaults=True) for name, p in self.parameters.items()}
-        search = self.search.model_dump() | {"mode": self.search.direction}
+        limits = self.search.stop.model_dump(exclude_none=True)
+        search = self.search.model_dump() | {"mode": self.search.direction, "stop": limits}
         return {"experiment": dict(self.experiment), "space": parameters, "search": search}
 
     def as_yaml(self) -> str:
@@ -95,11 +97,11 @@ class SearchSpace:
         return yaml.safe_dump(self.as_plain(), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 
-def read_space(path: Path, overrides: Mapping[tuple[str, str], tuple[str, Any]] | None = None) -> SearchSpace:
+def read_space(path: Path, overrides: Mapping[tuple[str, ...], tuple[str, Any]] | None = None) -> SearchSpace:
     """The search space in a file.
 
     Args:
-        overrides: (section, key) -> (flag, value): what the command line puts in place of the file's values.
+        overrides: (section, key, …) -> (flag, value): what the command line puts in place of the file's values.
 
     Raises:
         InputError: with every problem of the file's form, values and conditions, each with its line or flag.
@@ -109,13 +111,13 @@ def read_space(path: Path, overrides: Mapping[tuple[str, str], tuple[str, Any]] 
     flags: dict[Path_, str] = {place: flag for place, (flag, _) in overrides.items()}
 
     def where(*keys: str | int) -> str:
-        flag = flags.get(keys[:2])
+        flag = next((flag for place, flag in flags.items() if keys[: len(place)] == place), None)
         return flag or file.where(*keys)
 
     problems: list[Problem] = []
     sections = read_sections(file.content, where, problems)
-    for (section, key), (_, value) in overrides.items():
-        sections[section][key] = value
+    for place, (_, value) in overrides.items():
+        put(sections, place, value)
     experiment = read_experiment(sections["experiment"], where, problems)
     parameters = read_parameters(sections["space"], experiment, where, problems)
     search = validated(SearchSettings.model_validate, sections["search"], ("search",), where, problems)
@@ -132,6 +134,18 @@ def read_space(path: Path, overrides: Mapping[tuple[str, str], tuple[str, Any]] 
     if problems:
         raise InputError(*problems)
     return space
+
+
+def put(content: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
+    """Set a value deep inside; where something else than a mapping is in the way, that is left to be refused."""
+    *above, key = place
+    for name in above:
+        inner = content.get(name)
+        if not isinstance(inner, dict | NoneType):
+            return
+        content[name] = dict(inner or {})
+        content = content[name]
+    content[key] = value
 
 
 def read_sections(content: Any, where: Callable[..., str], problems: list[Problem]) -> dict[str, dict[str, Any]]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import sqlite3
+import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +26,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from text_recognizer.errors import RunError, StorageError
 from text_recognizer.metrics import Mode
 from text_recognizer.seeds import seed_of
+from tuning.budget import reached
 from tuning.results import Epoch, Outcome, Trial
-from tuning.schema import CategoricalParameter, IntParameter, Parameter
+from tuning.schema import CategoricalParameter, IntParameter, Parameter, Stop
 from tuning.space import SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -44,6 +46,7 @@ STATES = {
 # The sampler learns that such a region is infeasible; it heeds constraints on COMPLETE and PRUNED trials only.
 CONSTRAINTS = {Outcome.DIVERGED: "diverged", Outcome.OUT_OF_MEMORY: "memory"}
 RETRIED = (Outcome.FAILED,)
+EARLIER = "earlier_run"  # marks the trials of another run that the sampler learns from; they are none of this search's
 
 
 class Study:
@@ -56,20 +59,32 @@ class Study:
         retries: how often a failed trial is handed out again.
     """
 
-    def __init__(self, record: optuna.Study, space: SearchSpace, *, trials: int, retries: int = 1) -> None:
+    def __init__(
+        self, record: optuna.Study, space: SearchSpace, *, trials: int, retries: int = 1, stop: Stop | None = None
+    ) -> None:
         self.space = space
         self.metric = space.search.metric
         self.mode: Mode = space.search.direction
         self.wanted = trials
         self.retries = retries
-        self.stop_reason: str | None = None
+        self.stop = stop or space.search.stop
+        self.gpu_share = 0.0  # of each trial that runs now
         self.listeners: list[Callable[[Trial], None]] = []
         self._record = record
         self._live: dict[int, optuna.Trial] = {}
         with storage_errors():
             frozen = record.get_trials(deepcopy=False)
-        self._trials = {trial.number: trial_of(trial) for trial in frozen if trial.state != TrialState.WAITING}
+            sessions = list(record.user_attrs.get("sessions", ()))
+        own = [trial for trial in frozen if trial.state != TrialState.WAITING and EARLIER not in trial.user_attrs]
+        self._trials = {trial.number: trial_of(trial) for trial in own}
+        self._asked = sum(trial.state != TrialState.WAITING for trial in frozen)  # the number that the next trial has
         self._to_do = deque(number for number, trial in self._trials.items() if trial.outcome is None)
+        self._seconds_before = worked(sessions, self.trials)
+        self._started = time.time()
+        self._busy_since: dict[int, float] = {}  # trial -> when it was handed out, or reported last
+        self._first_causes: dict[int, str] = {}  # trial -> why it failed first, in this process
+        self._measured = False  # whether any trial came to an epoch, in this process
+        self.stop_reason = self._limit_reached()
 
     @property
     def trials(self) -> list[Trial]:
@@ -79,8 +94,20 @@ class Study:
     def trial(self, number: int) -> Trial:
         return self._trials[number]
 
+    @property
+    def seconds(self) -> float:
+        """How long the search has worked, over all its processes."""
+        return self._seconds_before + time.time() - self._started
+
+    def begin_session(self) -> None:
+        """Note that a process starts to work on the search: the clock of its time budget is made of these."""
+        self._started = time.time()
+        with storage_errors():
+            self._record.set_user_attr("sessions", [*self._record.user_attrs.get("sessions", ()), self._started])
+
     def next_trial(self) -> Trial | None:
         """The next trial to work on: one that is unfinished, else a new one; None when there is none to hand out."""
+        self.stop_reason = self.stop_reason or self._limit_reached()
         if self.stop_reason:
             return None
         if self._to_do:
@@ -89,18 +116,23 @@ class Study:
 
     def has_work(self) -> bool:
         """Whether there is a trial to hand out, unfinished or new."""
-        return bool(self._to_do) or len(self._trials) < self.wanted
+        return bool(self._to_do) or (not self.stop_reason and len(self._trials) < self.wanted)
 
     def record_epoch(self, number: int, epoch: Epoch) -> None:
         """Commit one epoch; one that is recorded already (run again after a crash) changes nothing."""
         if self._trials[number].has_epoch(epoch.epoch):
             return
         value = epoch.metrics[self.metric]
+        now = time.time()
+        epoch = replace(epoch, gpu_seconds=round(self.gpu_share * (now - self._busy_since.get(number, now)), 3))
         with storage_errors():
             live = self._live_trial(number)
             live.set_user_attr(f"epoch:{epoch.epoch}", epoch_to_plain(epoch))
             live.report(value, step=epoch.epoch)  # this is the commit: an epoch without a value does not exist
+        self._busy_since[number] = now
+        self._measured = True
         self._changed(self._trials[number].with_epoch(epoch))
+        self.stop_reason = self.stop_reason or self._limit_reached()
 
     def close(self, number: int, outcome: Outcome, cause: str = "") -> None:
         """Give a trial its one outcome, or hand it out again where it failed and may be retried."""
@@ -109,7 +141,17 @@ class Study:
             self._retry(trial, cause)
         else:
             self._finish(trial, outcome, cause)
-        self._stop_if_all_fail_alike()
+        if outcome == Outcome.FAILED:
+            self._first_causes.setdefault(number, cause)
+        self.stop_reason = self.stop_reason or self._limit_reached() or self._all_fail_alike()
+
+    def close_all(self) -> None:
+        """End what is still open when a search has ended for a reason: no trial stays unfinished then."""
+        for trial in self.trials:
+            if trial.outcome is None and trial.failures and not trial.epochs:
+                self._finish(trial, Outcome.FAILED, trial.failures[-1])
+            elif trial.outcome is None:
+                self._finish(trial, Outcome.STOPPED_EARLY, self.stop_reason or "")
 
     def _retry(self, trial: Trial, cause: str) -> None:
         failures = (*trial.failures, cause)
@@ -135,27 +177,22 @@ class Study:
             self._to_do.remove(trial.number)
         self._changed(replace(trial, outcome=outcome, cause=cause))
 
-    def _stop_if_all_fail_alike(self) -> None:
-        """The same failure in each of the first trials is no matter of luck: the search ends, and so do those that wait."""
-        first = self.trials[:SAME_FAILURES]
-        causes = [(*trial.failures, trial.cause)[0] for trial in first]
-        if (
-            self.stop_reason
-            or len(first) < SAME_FAILURES
-            or not causes[0]
-            or len(set(causes)) > 1
-            or any(trial.epochs for trial in first)
-        ):
-            return
-        self.stop_reason = f"the first {SAME_FAILURES} trials failed alike: {causes[0]}"
-        for number in list(self._to_do):
-            self._finish(self._trials[number], Outcome.FAILED, self._trials[number].failures[-1])
+    def _limit_reached(self) -> str | None:
+        return reached(self.stop, self.trials, self.metric, self.mode, self.seconds)
+
+    def _all_fail_alike(self) -> str | None:
+        """The same failure in each of the first trials is no matter of luck. A resume counts anew: the cause may be mended."""
+        causes = list(self._first_causes.values())[:SAME_FAILURES]
+        if self._measured or len(causes) < SAME_FAILURES or len(set(causes)) > 1:
+            return None
+        return f"the first {SAME_FAILURES} trials failed alike: {causes[0]}"
 
     def _ask(self) -> Trial:
-        number = len(self._trials)
+        number = self._asked
         with storage_errors():
             self._record.sampler = make_sampler(self.space.search.sampler, self.space.search.seed, number)
             self._live[number] = self._record.ask()
+        self._asked += 1
         return self._hand_out(Trial(number, {}))
 
     def _hand_out(self, trial: Trial) -> Trial:
@@ -163,6 +200,7 @@ class Study:
         with storage_errors():
             live = self._live_trial(trial.number)
             params = self.space.choose(lambda name, parameter: suggest(live, name, parameter))
+        self._busy_since[trial.number] = time.time()
         self._changed(replace(trial, params=params))
         return self._trials[trial.number]
 
@@ -179,8 +217,11 @@ class Study:
             listener(trial)
 
 
-def create_record(url: str, space: SearchSpace, name: str) -> optuna.Study:
+def create_record(url: str, space: SearchSpace, name: str, earlier: Sequence[FrozenTrial] = ()) -> optuna.Study:
     """A new study at `url` (`sqlite:///…`, `postgresql://…`) that begins with the space's `start_with` points.
+
+    Args:
+        earlier: trials of another run, marked with `EARLIER`; the search's own are numbered on from them.
 
     Raises:
         StorageError: it cannot be written.
@@ -196,6 +237,7 @@ def create_record(url: str, space: SearchSpace, name: str) -> optuna.Study:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             record.set_metric_names([space.search.metric])
         record.set_user_attr("space", space.as_plain())
+        record.add_trials(earlier)
         for point in space.search.start_with[: space.search.trials]:
             record.enqueue_trial(point)
     return record
@@ -287,10 +329,24 @@ def trial_of(frozen: FrozenTrial) -> Trial:
 def epoch_to_plain(epoch: Epoch) -> dict[str, Any]:
     """JSON has no NaN and no infinity: those go as text, which `float` reads back."""
     metrics = {name: value if math.isfinite(value) else str(value) for name, value in epoch.metrics.items()}
-    return {"metrics": metrics, "checkpoint": epoch.checkpoint, "sha256": epoch.sha256, "time": epoch.time}
+    return {
+        "metrics": metrics,
+        "checkpoint": epoch.checkpoint,
+        "sha256": epoch.sha256,
+        "time": epoch.time,
+        "gpu_seconds": epoch.gpu_seconds,
+    }
 
 
 def epoch_of(step: int, plain: dict[str, Any]) -> Epoch:
     """The inverse of `epoch_to_plain`."""
     metrics = {name: float(value) for name, value in plain["metrics"].items()}
-    return Epoch(step, metrics, plain["checkpoint"], plain["sha256"], plain["time"])
+    return Epoch(step, metrics, plain["checkpoint"], plain["sha256"], plain["time"], plain["gpu_seconds"])
+
+
+def worked(sessions: Sequence[float], trials: Sequence[Trial]) -> float:
+    """Seconds from the start of each session to the last epoch it recorded: what is known also of one that was killed."""
+    times = [epoch.time for trial in trials for epoch in trial.epochs]
+    ends = [*sessions[1:], math.inf][: len(sessions)]
+    last = [max([t for t in times if start <= t < end], default=start) for start, end in zip(sessions, ends, strict=True)]
+    return sum(last) - sum(sessions)

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from ray import tune
 
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.metrics import METRICS, Mode, is_better
 from text_recognizer.util import checksum
 from training.experiment import Settings, build_data, train
-from tuning.reporting import newest_valid, to_its_end
+from tuning.reporting import Report, newest_valid, stall_log, to_its_end
 
 QUIET: Settings = {"enable_progress_bar": False, "enable_model_summary": False}  # nobody watches a trial
 
@@ -32,13 +31,15 @@ QUIET: Settings = {"enable_progress_bar": False, "enable_model_summary": False} 
 class Job:
     """What all trials of a search have in common; goes to the workers once.
 
-    `memory_share` is the part of a GPU's memory that a trial may take, or None on the CPU.
+    `stall_limit` is in seconds. `memory_share` is the part of a GPU's memory that a trial may take, or None on the CPU.
     """
 
     settings: Settings
     metric: str
     mode: Mode
     checkpoints: Path
+    logs: Path
+    stall_limit: float
     memory_share: float | None = None
 
 
@@ -49,17 +50,23 @@ def run_trial(config: dict[str, Any], *, job: Job, images: np.ndarray[Any, Any],
         config: the searcher's assignment: number, params, and the history to go on from.
         images, labels: the training and validation examples, shared memory that is not to be written.
     """
-    to_its_end(lambda: train_trial(config, job, images, labels))
+    to_its_end(
+        lambda report: train_trial(config, job, images, labels, report),
+        stall_limit=job.stall_limit,
+        log=stall_log(job.logs, config["number"]),
+    )
 
 
-def train_trial(config: dict[str, Any], job: Job, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
+def train_trial(
+    config: dict[str, Any], job: Job, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], report: Report
+) -> None:
     """Train to the end, unless the scheduler stops it at a report. Raises whatever training raises."""
     settings = job.settings | config["params"]
     if job.memory_share and torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(job.memory_share)
     data = build_data(settings)
     data.share(as_dataset(images, labels))
-    reporter = Reporter(job, config["number"], config["history"])
+    reporter = Reporter(job, config["number"], config["history"], report)
     train(settings, data, callbacks=[reporter], continue_from=newest_valid(config["history"]), **QUIET)
 
 
@@ -79,8 +86,9 @@ class Reporter(pl.callbacks.Checkpoint):
         history: the epochs of this trial that are recorded already.
     """
 
-    def __init__(self, job: Job, number: int, history: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, job: Job, number: int, history: Sequence[Mapping[str, Any]], report: Report) -> None:
         self.job = job
+        self.report = report
         self.folder = job.checkpoints / str(number)
         self.files = {entry["epoch"]: Path(entry["checkpoint"]) for entry in history}
         self.best: tuple[int, float] | None = None  # epoch, value
@@ -89,9 +97,12 @@ class Reporter(pl.callbacks.Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        metrics = {name: float(trainer.callback_metrics.get(name, math.nan)) for name in METRICS}
+        measured = trainer.callback_metrics
+        if self.job.metric not in measured:
+            raise ValueError(f"{self.job.metric} was not measured in epoch {epoch}")
+        metrics = {name: float(measured.get(name, math.nan)) for name in METRICS}
         path = self._write(trainer, epoch)
-        tune.report({"epoch": epoch, **metrics, "checkpoint": str(path), "sha256": checksum(path)})
+        self.report({"epoch": epoch, **metrics, "checkpoint": str(path), "sha256": checksum(path)})
         self._compare(epoch, metrics[self.job.metric])
         self._delete_all_but(epoch)
 

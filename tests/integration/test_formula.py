@@ -7,15 +7,15 @@ import json
 import math
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ray import tune
 
 from tuning import engine
-from tuning.reporting import newest_valid, to_its_end
+from tuning.reporting import Report, newest_valid, stall_log, to_its_end
 from tuning.resources import Slots
 from tuning.results import Outcome, Trial, ranking
 from tuning.space import read_space
@@ -37,10 +37,11 @@ def value(x: float, epoch: int) -> float:
 
 def formula(config: dict[str, Any], *, folder: Path, fault: str = "") -> None:
     """A trial that keeps checkpoints and acknowledges each epoch after its report has returned."""
-    to_its_end(lambda: curve(config, folder, fault))
+    log = stall_log(folder / "logs", config["number"])
+    to_its_end(lambda report: curve(config, folder, fault, report), stall_limit=2 if fault.startswith("hangs") else 600, log=log)
 
 
-def curve(config: dict[str, Any], folder: Path, fault: str) -> None:
+def curve(config: dict[str, Any], folder: Path, fault: str, report: Report) -> None:
     number, x = config["number"], config["params"]["x"]
     checkpoint = newest_valid(config["history"])
     first = json.loads(checkpoint.read_text())["epoch"] + 1 if checkpoint else 1
@@ -50,7 +51,7 @@ def curve(config: dict[str, Any], folder: Path, fault: str) -> None:
         path.write_text(json.dumps({"epoch": epoch}))
         score = math.nan if fault == "nan" and number == 1 else value(x, epoch)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        tune.report({"epoch": epoch, "val_acc": score, "checkpoint": str(path), "sha256": digest})
+        report({"epoch": epoch, "val_acc": score, "checkpoint": str(path), "sha256": digest})
         with (folder / f"acknowledged-{number}").open("a") as file:
             file.write(f"{epoch} {score} {os.getpid()}\n")
 
@@ -67,6 +68,9 @@ def break_down(fault: str, folder: Path, number: int, epoch: int) -> None:
     if fault == "killed once" and once:
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "hangs" and once:
+        marker.touch()
+        threading.Event().wait()
     if fault == "all alike":
         raise ImportError("no module named torch")
 
@@ -86,7 +90,15 @@ def search(tmp_path: Path, space_file: Callable[[str], Path], database: Path) ->
         folder.mkdir()
         shared = {"folder": folder, "fault": fault}
         engine.run_study(
-            study, formula, Slots(slots, 1, 0), tmp_path / "ray", name=name, interrupt=engine.Interrupt(), shared=shared
+            study,
+            formula,
+            Slots(slots, 1, 0),
+            tmp_path / "ray",
+            logs=folder / "logs",
+            name=name,
+            interrupt=engine.Interrupt(),
+            daemons=engine.Daemons(),
+            shared=shared,
         )
         recorded = Study(load_record(url, name), space, trials=trials)
         assert str(recorded.trials) == str(study.trials), "what is in memory is what is on disk"
@@ -178,3 +190,13 @@ def test_the_same_failure_in_the_first_three_trials_ends_the_search(search: Sear
     assert len(study.trials) < 8
     assert set(outcomes(study)) == {"failed"}
     assert "no module named torch" in study.trial(0).cause
+
+
+def test_a_trial_that_hangs_is_ended_as_stalled_with_its_stack_and_the_search_goes_on(search: Search, tmp_path: Path) -> None:
+    study = search("hangs")
+    stalled = study.trial(0)
+    assert (stalled.outcome, len(stalled.epochs), stalled.failures) == (Outcome.STALLED, 3, ())
+    assert stalled.cause.startswith("hung in break_down (test_formula.py:")
+    stacks = stall_log(tmp_path / "formula" / "logs", 0).read_text()
+    assert "in break_down" in stacks
+    assert len(study.trials) == 8

@@ -14,9 +14,9 @@ from text_recognizer.data.digits import Digits
 from text_recognizer.errors import InputError, RunError
 from tuning import driver, search
 from tuning.fingerprint import differences
+from tuning.options import Options
 from tuning.results import Epoch, Outcome
 from tuning.run_folder import RunFolder, create_run, write_text
-from tuning.session import Options
 from tuning.space import read_space
 from tuning.study import Study, create_record, remember, sqlite_url
 

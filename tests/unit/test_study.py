@@ -114,6 +114,7 @@ def test_the_same_failure_in_the_first_three_trials_stops_the_search(study: Stud
         study.close(number, Outcome.FAILED, "no module")
     assert study.next_trial() is None
     assert "no module" in (study.stop_reason or "")
+    study.close_all()
     assert all(trial.outcome == Outcome.FAILED for trial in study.trials)
 
 

@@ -1,0 +1,31 @@
+"""`search.py --check`: the whole preflight, then the plan; nothing is started, downloaded or written."""
+
+from __future__ import annotations
+
+from training.experiment import RUN_DEFAULTS
+from tuning import forecast, preflight
+from tuning.console import SearchConsole
+from tuning.options import Options
+from tuning.space import SearchSpace
+
+
+def check(space: SearchSpace, space_name: str, options: Options) -> int:
+    """Build every corner, then print what the search would do. Returns the exit code.
+
+    Raises:
+        InputError: with what is wrong with the space or the request.
+    """
+    named, usual = space.experiment.get("data_class"), RUN_DEFAULTS["data_class"]
+    slots = options.slots(preflight.machine(), space.search.trials)
+    for data_class in (named,) if named else (usual, preflight.FALLBACK_DATA):
+        preflight.check_space(space, data_class)
+    data = named or f"{usual} (else {preflight.FALLBACK_DATA})"
+    weights = preflight.largest_network(space, named or usual)
+    console = SearchConsole(space, space.search.trials)
+    for line in forecast.told(space.search, space_name, data, slots, weights, options.keep):
+        console.say(line)
+    for warning in (slots.note, *forecast.halving_warnings(space.search, space.search.trials)):
+        if warning:
+            console.note(warning)
+    console.say(f"in order: {sum(1 for _ in space.corners())} corners of the space were built; nothing was started")
+    return 0

@@ -1,0 +1,29 @@
+"""Durations as people write them: `90s`, `30m`, `1h30m`, `2d`."""
+
+from __future__ import annotations
+
+import re
+
+UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+PATTERN = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in UNITS))
+RULE = "a duration above 0 such as 90s, 30m, 2h or 1h30m"
+
+
+def seconds_of(text: str) -> float:
+    """The duration in seconds. Raises `ValueError` for anything that is not a duration above 0."""
+    match = PATTERN.fullmatch(text.strip().lower())
+    parts = match.groups() if match else ()
+    seconds = sum(float(part) * size for part, size in zip(parts, UNITS.values(), strict=False) if part)
+    if seconds <= 0:
+        raise ValueError(RULE)
+    return seconds
+
+
+def shown_duration(seconds: float) -> str:
+    """The two largest units of a duration: `1h30m`, `45s`."""
+    rest, parts = round(seconds), []
+    for unit, size in UNITS.items():
+        n, rest = divmod(rest, size)
+        if n:
+            parts.append(f"{n}{unit}")
+    return "".join(parts[:2]) or "0s"

@@ -1,0 +1,81 @@
+"""What a search will do before it does it: its rungs, its epochs, its disk, and where halving cannot work. Pure arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tuning.resources import Slots
+from tuning.schema import SearchSettings
+
+STATES_PER_WEIGHT = 3  # a checkpoint holds each weight and, for Adam, two numbers more
+FILES_PER_TRIAL = 3  # of a running one: its best epoch's, its newest, and the one being written
+
+
+@dataclass(frozen=True)
+class Rung:
+    """An epoch after which ASHA compares trials; how many will come to it, at least, and how many go on."""
+
+    epoch: int
+    trials: int
+    go_on: int
+
+
+def rung_table(search: SearchSettings, trials: int) -> list[Rung]:
+    """The rungs of ASHA if every trial that can be stopped is; it promotes some more while it knows little."""
+    reach = [max(1, trials // search.asha.reduction_factor**k) for k in range(len(search.rungs()) + 1)]
+    return [Rung(epoch, now, then) for epoch, (now, then) in zip(search.rungs(), pairwise(reach), strict=True)]
+
+
+def fewest_epochs(search: SearchSettings, trials: int) -> int:
+    """Epochs in all if every trial that can be stopped is."""
+    ends = [*search.rungs(), search.max_epochs]
+    reach = [rung.trials for rung in rung_table(search, trials)]
+    last = rung_table(search, trials)[-1].go_on if reach else trials
+    return sum(n * (end - start) for n, (start, end) in zip([*reach, last], pairwise([0, *ends]), strict=True))
+
+
+def halving_warnings(search: SearchSettings, trials: int) -> Iterator[str]:
+    """Where successive halving has too little to work with."""
+    if search.scheduler == "none":
+        return
+    factor, rungs = search.asha.reduction_factor, search.rungs()
+    if not rungs:
+        yield (
+            f"no trial can be stopped early: the first rung (grace_epochs {search.asha.grace_epochs}) is not before the last "
+            f"epoch (max_epochs {search.max_epochs})"
+        )
+    elif trials < factor**2:
+        yield (
+            f"{trials} trials are few for ASHA: it lets the best 1 of {factor} go on, and compares hardly anything before "
+            f"{factor**2} trials; more trials, or scheduler: none"
+        )
+
+
+def disk_bytes(weights: int, slots: Slots, keep: int) -> int:
+    """Checkpoints on disk at most, while the search runs, if every trial has the largest network of the space.
+
+    Args:
+        weights: of that network, 4 bytes each.
+        keep: how many ended trials keep a checkpoint.
+    """
+    return 4 * STATES_PER_WEIGHT * weights * (slots.count * FILES_PER_TRIAL + keep)
+
+
+def told(search: SearchSettings, name: str, data: str, slots: Slots, weights: int, keep: int) -> Iterator[str]:
+    """The plan as lines of text."""
+    how = f"{search.sampler} + {search.scheduler}, seed {search.seed}"
+    yield f"{name}: {search.trials} trials on {data}, {slots}, up to {search.max_epochs} epochs, {how}"
+    rungs = rung_table(search, search.trials)
+    if rungs:
+        yield f"{'rung':>6}  {'after epoch':>11}  {'trials that reach it':>20}  {'go on':>6}"
+    for k, rung in enumerate(rungs, 1):
+        yield f"{k:>6}  {rung.epoch:>11}  {rung.trials:>20}  {rung.go_on:>6}"
+    most = search.trials * search.max_epochs
+    yield f"epochs: {fewest_epochs(search, search.trials)} or more, {most} at most" if rungs else f"epochs: {most}"
+    limits = search.stop.model_dump(exclude_none=True)
+    if limits:
+        yield "stops before that at: " + ", ".join(f"{limit} {value}" for limit, value in limits.items())
+    size = disk_bytes(weights, slots, keep) / 1e6
+    yield f"disk: {size:,.0f} MB of checkpoints at most while it runs (the largest network has {weights:,} weights)"

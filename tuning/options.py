@@ -1,0 +1,33 @@
+"""How a search is run, apart from what is searched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tuning.resources import Node, Slots, plan
+
+
+@dataclass(frozen=True)
+class Options:
+    """Kept in the study, so that a resume goes on in the same way. Durations are texts such as `10m`."""
+
+    gpus_per_trial: float | None = None
+    cpus_per_trial: int | None = None
+    max_concurrent: int | None = None
+    require_gpu: bool = False
+    retries: int = 1
+    keep: int = 3
+    stall_limit: str = "10m"
+    time_budget: str | None = None  # of a resume; a search's own stands in its space
+    dashboard: bool = True
+    quiet: bool = False
+
+    def slots(self, node: Node, trials: int) -> Slots:
+        """How many trials run at once on this machine, of so many. Raises `InputError` where it cannot hold one."""
+        return plan(
+            [node],
+            gpus=self.gpus_per_trial,
+            cpus=self.cpus_per_trial,
+            concurrent=min(self.max_concurrent or trials, trials),
+            require_gpu=self.require_gpu,
+        )

@@ -1,0 +1,99 @@
+"""What a new search may learn from an older run: its ended trials whose parameters are points of the new space.
+
+They go into the new study, so that every sampler sees them, but they are none of its trials: no report, count or rung has them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from text_recognizer.errors import InputError, Problem, RunError
+from training.experiment import RUN_DEFAULTS
+from tuning.run_folder import RunFolder, open_run
+from tuning.schema import CategoricalParameter, IntParameter, Parameter
+from tuning.space import SearchSpace, point_problems, read_space
+from tuning.study import EARLIER, load_record, sqlite_url, storage_errors
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The usable trials of an older run, and how many it has in all."""
+
+    run: str
+    trials: list[FrozenTrial]
+    of: int
+
+    def __str__(self) -> str:
+        return f"warm start: the sampler learns from {len(self.trials)} of the {self.of} ended trials of {self.run}"
+
+
+def read_earlier(path: Path, space: SearchSpace) -> Earlier:
+    """The trials of the run at `path` that fit `space`.
+
+    Raises:
+        InputError: there is no run, it measured something else, or none of its trials fits.
+        RunError: it is damaged.
+    """
+    folder = open_run(path)
+    old = read_old_space(folder)
+    problems = [
+        Problem("--warm-start", f"an older run with {name} {now}", str(then), "Its values cannot be compared.")
+        for name, then, now in (
+            ("search.metric", old.search.metric, space.search.metric),
+            *((name, setting(old, name), setting(space, name)) for name in ("model_class", "data_class")),
+        )
+        if then != now
+    ]
+    if problems:
+        raise InputError(*problems)
+    with storage_errors():
+        ended = load_record(sqlite_url(folder.study), folder.name).get_trials(
+            deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)
+        )
+    fitting = [trial for trial in ended if trial.params and not point_problems(space, trial.params, ("space",))]
+    if not fitting:
+        rule = "an older run with trials inside of this space"
+        raise InputError(Problem("--warm-start", rule, f"{folder.name}, none of whose {len(ended)} ended trials is"))
+    return Earlier(folder.name, [as_earlier(trial, folder.name, space) for trial in fitting], len(ended))
+
+
+def read_old_space(folder: RunFolder) -> SearchSpace:
+    """The space of the older run. Raises `RunError` where it, or the record, is damaged."""
+    if not folder.study.is_file():
+        raise RunError(f"{folder.study}: `the record of the run` must hold, but there is none.")
+    try:
+        return read_space(folder.space)
+    except InputError as error:
+        raise RunError(f"{folder.space} was changed or is damaged:\n{error}") from None
+
+
+def setting(space: SearchSpace, name: str) -> object:
+    """A fixed setting of a space, or its default."""
+    return space.experiment.get(name, RUN_DEFAULTS[name])
+
+
+def as_earlier(trial: FrozenTrial, run: str, space: SearchSpace) -> FrozenTrial:
+    """The trial as one of the new study: within the new ranges, and marked as not its own."""
+    return optuna.trial.create_trial(
+        state=trial.state,
+        value=trial.value if trial.state == TrialState.COMPLETE else None,
+        params=trial.params,
+        distributions={name: distribution_of(space.parameters[name]) for name in trial.params},
+        intermediate_values=trial.intermediate_values,
+        user_attrs={EARLIER: run, "number": trial.number},
+        constraints=trial.constraints,
+    )
+
+
+def distribution_of(parameter: Parameter) -> BaseDistribution:
+    """The range of a parameter as Optuna has it."""
+    if isinstance(parameter, CategoricalParameter):
+        return CategoricalDistribution(parameter.choices)
+    if isinstance(parameter, IntParameter):
+        return IntDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step or 1)
+    return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
