@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,3 +63,12 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def database(empty_database: Path, tmp_path: Path) -> Path:
     """A SQLite file of the test's own."""
     return Path(shutil.copy(empty_database, tmp_path / "study.db"))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """A real local Ray with two CPUs, two GPUs that exist for Ray alone, and no dashboard."""
+    from tuning import engine  # not for tests that need no Ray
+
+    with engine.own_cluster(dashboard=False, num_cpus=2, num_gpus=2):
+        yield

@@ -118,8 +118,8 @@ def epochs_trained(trials: Iterable[Trial]) -> int:
 
 
 def epochs_saved(trials: Iterable[Trial], max_epochs: int) -> int:
-    """Epochs that early stopping did not train."""
-    return sum(max_epochs - len(trial.epochs) for trial in trials if trial.outcome == Outcome.STOPPED_EARLY)
+    """Epochs that ASHA did not train; those that a limit of the search cut off are no gain."""
+    return sum(max_epochs - len(trial.epochs) for trial in trials if trial.outcome == Outcome.STOPPED_EARLY and not trial.cause)
 
 
 def advice(best: Best | None, space: dict[str, Any], trials: Sequence[Trial], max_epochs: int) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -80,6 +82,7 @@ class Session:
         self.write_summary("running")
         try:
             self.search(data)
+            self.tidy()
             if not self.interrupt.signal:
                 return self.finish(data)
         except NoResultError:
@@ -121,6 +124,12 @@ class Session:
                     daemons=daemons,
                     shared={"job": job, "images": data.images.numpy(), "labels": data.labels.numpy()},
                 )
+
+    def tidy(self) -> None:
+        """Delete what only a running search needs: Tune's own files, which are never read, and an empty log folder."""
+        shutil.rmtree(self.folder.ray, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.logs.rmdir()
 
     def on_change(self, trial: Trial) -> None:
         """A listener for the study: the summary is on disk before the console says that a trial ended."""

@@ -29,7 +29,8 @@ class Earlier:
     of: int
 
     def __str__(self) -> str:
-        return f"warm start: the sampler learns from {len(self.trials)} of the {self.of} ended trials of {self.run}"
+        what = f"the sampler learns from {len(self.trials)} of the {self.of} ended trials of {self.run}"
+        return f"warm start: {what}; this search's own are numbered from {len(self.trials)}"
 
 
 def read_earlier(path: Path, space: SearchSpace) -> Earlier:

@@ -1,0 +1,48 @@
+"""The real search command, whose trials also note each epoch after its report has returned.
+
+`python -m tests.faults.acknowledging FOLDER --space … ` is `tuning/search.py --space …`; the notes are in FOLDER.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from text_recognizer.errors import exit_code_of
+from tuning import search, session
+from tuning.reporting import Watch
+from tuning.trainable import Job
+from tuning.trainable import run_trial as real_run_trial
+
+FOLDER = "acknowledged"
+
+
+def run_trial(config: dict[str, Any], *, job: Job, images: Any, labels: Any) -> None:
+    """The real trial in a worker that acknowledges."""
+    folder = job.checkpoints.parent / FOLDER
+    folder.mkdir(exist_ok=True)
+    report = Watch.report
+
+    def acknowledged(watch: Watch, result: dict[str, Any]) -> None:
+        report(watch, result)
+        with (folder / f"acknowledged-{config['number']}").open("a") as file:
+            file.write(f"{result['epoch']} {result[job.metric]}\n")
+
+    Watch.report = acknowledged  # type: ignore[method-assign]
+    try:
+        real_run_trial(config, job=job, images=images, labels=labels)
+    finally:
+        Watch.report = report  # type: ignore[method-assign]
+
+
+def folder_of(run: Path) -> Path:
+    """Where the trials of a run left their acknowledgements."""
+    return run / FOLDER
+
+
+if __name__ == "__main__":
+    from tests.faults import acknowledging  # by its name: workers import it
+
+    session.run_trial = acknowledging.run_trial
+    sys.exit(exit_code_of(search.main))

@@ -1,0 +1,181 @@
+"""D1 to D6, C2: what can happen to the driver of a real search on real digits, and to Ray under it; each ends with a resume."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.faults.acknowledging import folder_of
+from tests.formula import check, measured
+from tests.processes import Command, left, run
+from text_recognizer.data.digits import Digits
+from tuning.checkpoints import evaluate
+from tuning.run_folder import RunFolder
+from tuning.space import read_space
+from tuning.study import Study, load_record, sqlite_url
+
+TRIALS = 6
+SPACE = """
+experiment: {data_class: Digits}
+space:
+  fc1: {type: int, low: 16, high: 64}
+search: {trials: 40, max_epochs: 4}
+"""
+SEARCH = ["-m", "tests.faults.acknowledging"]
+FLAGS = ["--no-dashboard", "--max-concurrent", "1", "--trials", str(TRIALS), "--name"]
+
+
+def start(folder: Path, name: str) -> Command:
+    (folder / "small.yaml").write_text(SPACE)
+    return Command([*SEARCH, "--space", "small.yaml", *FLAGS, name], folder)
+
+
+def study_of(run_folder: RunFolder) -> Study:
+    return Study(load_record(sqlite_url(run_folder.study), run_folder.name), read_space(run_folder.space), trials=TRIALS)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
+    """The same search, never interrupted."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    search = start(folder, "whole")
+    search.wait_to_say("complete", "stopped early")
+    family = search.family()
+    assert search.end() == 0, search.errors
+    assert left(family) == []
+    close(RunFolder(folder / "runs/whole"))
+    return measured(study_of(RunFolder(folder / "runs/whole")).trials)
+
+
+def close(folder: RunFolder) -> None:
+    """The checker at the end: acknowledged in study in report; one outcome each; the best is what it is said to be."""
+    study = study_of(folder)
+    assert len(study.trials) == TRIALS
+    check(study, folder_of(folder.path))
+    rows = list(csv.DictReader(folder.trials_csv.open()))
+    summary = json.loads(folder.summary.read_text())
+    assert [(row["status"], int(row["epochs"])) for row in rows] == [(t.outcome, len(t.epochs)) for t in study.trials]
+    assert (summary["status"], summary["epochs_trained"]) == ("complete", sum(len(t.epochs) for t in study.trials))
+    assert sum(summary["counts"].values()) == TRIALS
+    best = summary["best"]
+    assert best["value"] == max(epoch.metrics["val_acc"] for trial in study.trials for epoch in trial.epochs)
+    settings = yaml.safe_load(folder.best_config.read_text())
+    again = evaluate(folder.best_checkpoint, settings, Digits().trainval)
+    assert again["val_acc"] == best["value"], "the best checkpoint loads and re-evaluates to what was reported"
+
+
+def in_full_swing(folder: Path, name: str = "cut") -> tuple[Command, RunFolder]:
+    """A search of which a trial has ended, and not all."""
+    search = start(folder, name)
+    search.wait_to_say("complete", "stopped early")
+    return search, RunFolder(folder / "runs" / name)
+
+
+def resumes_as_if_undisturbed(folder: RunFolder, undisturbed: list[tuple[Any, ...]]) -> None:
+    assert 1 <= sum(trial.outcome is not None for trial in study_of(folder).trials) < TRIALS, "it was cut in its middle"
+    check(study_of(folder), folder_of(folder.path), ended=False)
+    resumed = run([*SEARCH, "--resume", f"runs/{folder.name}"], folder.path.parents[1])
+    assert resumed.process.returncode == 0, resumed.errors
+    close(folder)
+    assert measured(study_of(folder).trials) == undisturbed
+
+
+def test_d1_d4_a_killed_driver_frees_its_lock_and_the_search_goes_on_as_if_undisturbed(
+    tmp_path: Path, undisturbed: list[tuple[Any, ...]]
+) -> None:
+    search, folder = in_full_swing(tmp_path)
+    os.kill(search.process.pid, signal.SIGSTOP)  # or it may have ended before the second has started
+    second = run([*SEARCH, "--resume", "runs/cut"], tmp_path)
+    assert second.process.returncode == 4
+    assert f"process {search.process.pid} on" in second.errors
+    family = search.family()
+    search.process.kill()
+    assert search.end() == -signal.SIGKILL
+    assert left(family) == [], "no process of the run is left"
+    assert json.loads(folder.summary.read_text())["status"] == "running", "with a free lock that means killed"
+    resumes_as_if_undisturbed(folder, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [
+        ([signal.SIGINT], 130),
+        pytest.param([signal.SIGTERM], 143, marks=pytest.mark.slow),
+        pytest.param([signal.SIGINT, signal.SIGINT], 130, marks=pytest.mark.slow),
+    ],
+)
+def test_d2_an_interrupted_search_says_how_to_resume(
+    signals: list[signal.Signals], code: int, tmp_path: Path, undisturbed: list[tuple[Any, ...]]
+) -> None:
+    search, folder = in_full_swing(tmp_path)
+    family = search.family()
+    for number in signals:
+        search.process.send_signal(number)
+        search.wait_to_say("stopping, nothing is lost")
+    assert search.end() == code, search.errors
+    assert "Traceback" not in search.errors
+    assert "resume: python tuning/search.py --resume runs/cut" in search.output
+    assert "wrote" not in search.output, "an interrupted search has not finished"
+    assert json.loads(folder.summary.read_text())["status"] == "interrupted"
+    assert left(family) == [], "no process of the run is left"
+    resumes_as_if_undisturbed(folder, undisturbed)
+
+
+@pytest.mark.parametrize("daemon", ["raylet", pytest.param("gcs_server", marks=pytest.mark.slow)])
+def test_c2_the_driver_ends_soon_when_ray_dies_and_a_resume_completes_the_search(
+    daemon: str, tmp_path: Path, undisturbed: list[tuple[Any, ...]]
+) -> None:
+    search, folder = in_full_swing(tmp_path)
+    family = search.family()
+    next(process for process in family if process.name() == daemon).kill()
+    assert search.process.wait(timeout=60) == 6, search.errors
+    search.end()
+    assert f"Ray's {daemon} died" in search.errors
+    assert "--resume runs/cut" in search.errors
+    assert left(family) == [], "no process of the run is left"
+    assert not any(trial.failures for trial in study_of(folder).trials), "no trial is charged with it"
+    resumes_as_if_undisturbed(folder, undisturbed)
+
+
+RETRAIN = """
+import sys
+import pytorch_lightning as pl
+from text_recognizer.errors import exit_code_of
+from tuning import retrain
+said = pl.callbacks.LambdaCallback(on_train_epoch_end=lambda trainer, _: print("epoch", trainer.current_epoch, flush=True))
+retrain.stop_after = lambda epochs: said
+sys.exit(exit_code_of(lambda: retrain.main(["runs/done"])))
+"""
+
+
+def test_d3_ctrl_c_during_the_final_script_is_an_ordinary_interrupt(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "runs" / "done")
+    folder.path.mkdir(parents=True)
+    folder.space.write_text(SPACE)
+    epochs = 100_000
+    folder.best_config.write_text(
+        f"data_class: Digits\nmodel_class: MLP\nfc1: 16\nmax_epochs: {epochs}\nmonitor: val_acc\nseed: 0\n"
+    )
+    folder.summary.write_text(json.dumps({"best": {"trial": 0, "epoch": epochs, "value": 0.9}}))
+    retrain = Command(["-c", RETRAIN], tmp_path)
+    retrain.wait_to_say("epoch 5")
+    retrain.process.send_signal(signal.SIGINT)
+    assert retrain.end() == 130, retrain.errors
+    assert "Traceback" not in retrain.errors
+    assert sorted(path.name for path in folder.path.iterdir()) == ["best_config.yaml", "search.yaml", "summary.json"]
+
+
+@pytest.mark.slow
+def test_d1_nothing_at_all_is_left_of_a_killed_driver(tmp_path: Path) -> None:
+    search, _ = in_full_swing(tmp_path)
+    family = search.family()
+    search.process.kill()
+    search.end()
+    assert left(family, agents=True) == []

@@ -1,0 +1,92 @@
+"""Real processes for the tests: started, watched through what they write, killed, and seen to leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT_S = 300
+
+
+class Command:
+    """A command of the project in a process of its own; what it says is kept."""
+
+    def __init__(self, arguments: Sequence[str], cwd: Path) -> None:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.said: list[str] = []
+        self.complained: list[str] = []
+        self._news = threading.Condition()
+        pairs = ((self.process.stdout, self.said), (self.process.stderr, self.complained))
+        self._readers = [threading.Thread(target=self._read, args=pair, daemon=True) for pair in pairs]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, pipe: object, lines: list[str]) -> None:
+        for line in pipe:  # type: ignore[attr-defined]
+            with self._news:
+                lines.append(line)
+                self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    def wait_to_say(self, *words: str) -> str:
+        """The first line with one of the words in it; fails where the command ends without."""
+
+        def found() -> str | None:
+            return next((line for line in self.said if any(word in line for word in words)), None)
+
+        with self._news:
+            self._news.wait_for(lambda: found() or self.process.poll() is not None, timeout=LIMIT_S)
+        line = found()
+        if line is None:
+            self.process.kill()
+        assert line, f"never said {words}: {self.output} {self.errors}"
+        return line
+
+    def family(self) -> list[psutil.Process]:
+        """This process and all below it, to be looked at again when it is dead."""
+        process = psutil.Process(self.process.pid)
+        return [process, *process.children(recursive=True)]
+
+    def end(self) -> int:
+        """Wait for its end, and give the exit code."""
+        code = self.process.wait(timeout=LIMIT_S)
+        for reader in self._readers:
+            reader.join(timeout=LIMIT_S)
+        return code
+
+    @property
+    def output(self) -> str:
+        return "".join(self.said)
+
+    @property
+    def errors(self) -> str:
+        return "".join(self.complained)
+
+
+def run(arguments: Sequence[str], cwd: Path) -> Command:
+    """A command from its start to its end."""
+    command = Command(arguments, cwd)
+    command.end()
+    return command
+
+
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # hold nothing, and wait a minute for their dead cluster before they end
+
+
+def left(processes: Sequence[psutil.Process], *, agents: bool = False) -> list[str]:
+    """Those of the processes that do not come to their end by themselves soon; with Ray's agents only where asked for."""
+    names = {process.pid: process.name() for process in processes if process.is_running()}
+    awaited = [process for process in processes if agents or names.get(process.pid) not in AGENTS]
+    alive = psutil.wait_procs(awaited, timeout=120)[1]
+    return [names[process.pid] for process in alive]
