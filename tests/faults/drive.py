@@ -1,0 +1,31 @@
+"""A search with a formula in place of training, as a process of its own that can be killed and started again.
+
+`python -m tests.faults.drive FOLDER TRIALS`: begins the search in FOLDER, or goes on with it; one slot. Ends with 0.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.formula import run, space_in
+from tuning import engine
+from tuning.resources import Slots
+from tuning.study import Study, create_record, load_record, sqlite_url
+
+RETRIES = 1000  # a soak kills one trial often
+CREATED = "created"
+
+
+def main(folder: Path, trials: int) -> None:
+    """Search until there is nothing more to do."""
+    space, url = space_in(folder), sqlite_url(folder / "study.db")
+    record = load_record(url, folder.name) if (folder / CREATED).exists() else create_record(url, space, folder.name)
+    (folder / CREATED).touch()
+    study = Study(record, space, trials=trials, retries=RETRIES)
+    with engine.own_cluster(dashboard=False, num_cpus=1):
+        run(study, folder, "", Slots(1, 1, 0), engine.Interrupt())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

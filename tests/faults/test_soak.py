@@ -1,0 +1,76 @@
+"""Driver and trials are SIGKILLed at random, again and again; the search ends with the trials of one that nobody disturbed."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.formula import check, measured, space_in
+from tests.processes import Command
+from tuning.results import ranking
+from tuning.study import Study, load_record, sqlite_url
+
+SEED = 7
+
+
+def begin(folder: Path, trials: int) -> Command:
+    return Command(["-m", "tests.faults.drive", str(folder), str(trials)], folder)
+
+
+def study_of(folder: Path, trials: int) -> Study:
+    return Study(load_record(sqlite_url(folder / "study.db"), folder.name), space_in(folder), trials=trials)
+
+
+def progress(folder: Path) -> int:
+    """Epochs that trials acknowledged so far."""
+    return sum(path.read_text().count("\n") for path in folder.glob("acknowledged-*"))
+
+
+def wait_for_progress(folder: Path, least: int, driver: Command) -> None:
+    """Until so many epochs are acknowledged, or the search has ended."""
+    while progress(folder) < least and driver.process.poll() is None:
+        time.sleep(0.01)  # between two looks at what is written
+
+
+def trial_processes(driver: Command) -> list[psutil.Process]:
+    """The workers that train now."""
+    try:
+        return [process for process in driver.family() if process.name().startswith("ray::Impl")]
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.mark.parametrize(("kills", "trials"), [(4, 24), pytest.param(20, 80, marks=pytest.mark.slow)])
+def test_a_search_killed_at_random_ends_like_one_that_was_not(kills: int, trials: int, tmp_path: Path) -> None:
+    chance = random.Random(SEED)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    undisturbed = begin(whole, trials)
+    assert undisturbed.end() == 0, undisturbed.errors
+    step = progress(whole) // (kills + 1)
+
+    driver = begin(cut, trials)
+    for kill in range(1, kills + 1):
+        wait_for_progress(cut, kill * step, driver)
+        time.sleep(chance.uniform(0, 0.1))  # the moment of the fault: anywhere within an epoch or two
+        assert driver.process.poll() is None, "it is cut in its middle"
+        victims = trial_processes(driver)
+        if victims and chance.random() < 0.5:
+            victims[0].kill()
+            continue
+        driver.process.kill()
+        driver.end()
+        check(study_of(cut, trials), cut, ended=False)
+        driver = begin(cut, trials)
+    assert driver.end() == 0, driver.errors
+
+    found, expected = study_of(cut, trials), study_of(whole, trials)
+    check(found, cut)
+    assert measured(found.trials) == measured(expected.trials)
+    best, wanted = (ranking(study.trials, "val_acc", "max")[0] for study in (found, expected))
+    assert (best.trial.number, best.epoch.epoch, best.value) == (wanted.trial.number, wanted.epoch.epoch, wanted.value)
