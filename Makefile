@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SPACE ?= search_spaces/mlp.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test unit check format lock clean
+.PHONY: help setup search test unit faults check format schema lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ test: $(READY) ## run all tests
 unit: $(READY) ## run the tests that start no Ray
 	$(BIN)/python -m pytest tests/unit
 
+faults: $(READY) ## inject every fault, the slow ones too (docs/faults.md)
+	$(BIN)/python -m pytest tests/faults -m "slow or not slow" --durations=20
+
 check: $(READY) ## lint, types, and the rule that imports go down only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,6 +34,9 @@ check: $(READY) ## lint, types, and the rule that imports go down only
 format: $(READY) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schema: $(READY) ## write search_spaces/schema.json, for editors
+	$(BIN)/python tuning/json_schema.py
 
 lock: $(READY) ## compile requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -44,14 +44,14 @@ def formula(config: dict[str, Any], *, folder: Path, fault: str = "") -> None:
 
 def curve(config: dict[str, Any], folder: Path, fault: str, report: Report) -> None:
     number, x = config["number"], config["params"]["x"]
-    checkpoint = newest_valid(config["history"])
+    checkpoint = newest_valid(folder, config["history"])
     first = json.loads(checkpoint.read_text())["epoch"] + 1 if checkpoint else 1
     for epoch in range(first, EPOCHS + 1):
         score = break_down(fault, folder, number, epoch, value(x, epoch))
         path = folder / f"{number}-{epoch}.json"
         path.write_text(json.dumps({"epoch": epoch}))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        report({"epoch": epoch, "val_acc": score, "checkpoint": str(path), "sha256": digest})
+        report({"epoch": epoch, "val_acc": score, "checkpoint": path.name, "sha256": digest})
         with (folder / f"acknowledged-{number}").open("a") as file:
             file.write(f"{epoch} {score} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}\n")
 

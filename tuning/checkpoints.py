@@ -49,25 +49,25 @@ class Retention:
         for number in (self._kept | {trial.number}) - best.keys():
             shutil.rmtree(self.folder / str(number), ignore_errors=True)
         if trial.number in best:
-            keep_only(self.folder / str(trial.number), best[trial.number].epoch.checkpoint)
+            keep_only(self.folder / str(trial.number), self.folder / (best[trial.number].epoch.checkpoint or ""))
         self._kept = set(best)
 
 
-def keep_only(folder: Path, checkpoint: str | None) -> None:
+def keep_only(folder: Path, checkpoint: Path) -> None:
     """Delete everything in `folder` but `checkpoint`."""
     files: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
     for path in files:
-        if str(path) != checkpoint:
+        if path != checkpoint:
             path.unlink(missing_ok=True)
 
 
-def export_best(best: Best, target: Path) -> None:
-    """Write the weights of the best epoch to `target`, after its file proved to be the one that was recorded.
+def export_best(folder: Path, best: Best, target: Path) -> None:
+    """Write the weights of the best epoch to `target`, after its file in `folder` proved to be the one that was recorded.
 
     Raises:
         CheckpointError: it is missing, or was changed.
     """
-    source = Path(best.epoch.checkpoint or "")
+    source = folder / (best.epoch.checkpoint or "")
     found = checksum(source) if source.is_file() else "no file"
     if found != best.epoch.sha256:
         raise CheckpointError(f"{source}: `sha256 == {best.epoch.sha256}` must hold, but got {found}.")

@@ -115,10 +115,10 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"[:500]
 
 
-def newest_valid(history: Sequence[Mapping[str, Any]]) -> Path | None:
-    """The newest recorded checkpoint that is still what it was when it was recorded."""
+def newest_valid(folder: Path, history: Sequence[Mapping[str, Any]]) -> Path | None:
+    """The newest recorded checkpoint in `folder` that is still what it was when it was recorded."""
     for entry in reversed(history):
-        path = Path(entry["checkpoint"])
+        path = folder / str(entry["checkpoint"])
         if path.is_file() and checksum(path) == entry["sha256"]:
             return path
     return None

@@ -33,7 +33,7 @@ RUNNING = "running"
 
 @dataclass(frozen=True)
 class Epoch:
-    """One recorded epoch of a trial. `checkpoint` and `sha256` name the file written before the epoch was reported."""
+    """One recorded epoch of a trial. `checkpoint` (within the run's `trials/`) and `sha256` name the file written before it."""
 
     epoch: int  # counted from 1
     metrics: dict[str, float]

@@ -49,7 +49,7 @@ class Strict(BaseModel):
 class Conditional(Strict):
     """A parameter that exists only when others have one of the given values."""
 
-    when: dict[str, Annotated[list[Scalar], BeforeValidator(as_list), Field(min_length=1)]] = {}
+    when: dict[str, Annotated[list[Scalar], BeforeValidator(as_list, json_schema_input_type=Any), Field(min_length=1)]] = {}
 
     def applies(self, params: Mapping[str, Any]) -> bool:
         """Whether the parameter exists beside the values chosen so far."""

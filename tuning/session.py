@@ -221,7 +221,7 @@ class Session:
         for best in ranking(self.study.trials, self.study.metric, self.study.mode)[: self.options.keep]:
             settings = trial_settings(self.space, self.slots) | best.trial.params
             try:
-                checkpoints.export_best(best, self.folder.best_checkpoint)
+                checkpoints.export_best(self.folder.checkpoints, best, self.folder.best_checkpoint)
                 checkpoints.verify(self.folder.best_checkpoint, best, settings, data)
                 return best
             except CheckpointError as error:

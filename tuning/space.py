@@ -42,6 +42,8 @@ OWNED_BY_SEARCH = {
     "max_time": "A trial is measured in epochs; set search.max_epochs.",
 }
 
+NOT_SEARCHED = ("model_class", "data_class", "seed")  # one for the whole search
+
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -185,7 +187,7 @@ def read_parameters(
         keys: Path_ = ("space", name)
         if not name.isidentifier():
             problems.append(Problem(where(*keys), "a name of letters, digits and _", shown(name)))
-        elif name in OWNED_BY_SEARCH or name in ("model_class", "data_class", "seed"):
+        elif name in OWNED_BY_SEARCH or name in NOT_SEARCHED:
             problems.append(
                 Problem(
                     where(*keys),

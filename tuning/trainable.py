@@ -67,7 +67,7 @@ def train_trial(
     data = build_data(settings)
     data.share(as_dataset(images, labels))
     reporter = Reporter(job, config["number"], config["history"], report)
-    train(settings, data, callbacks=[reporter], continue_from=newest_valid(config["history"]), **QUIET)
+    train(settings, data, callbacks=[reporter], continue_from=newest_valid(job.checkpoints, config["history"]), **QUIET)
 
 
 def as_dataset(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> BaseDataset:
@@ -90,7 +90,7 @@ class Reporter(pl.callbacks.Checkpoint):
         self.job = job
         self.report = report
         self.folder = job.checkpoints / str(number)
-        self.files = {entry["epoch"]: Path(entry["checkpoint"]) for entry in history}
+        self.files = {entry["epoch"]: job.checkpoints / entry["checkpoint"] for entry in history}
         self.best: tuple[int, float] | None = None  # epoch, value
         for entry in history:
             self._compare(entry["epoch"], entry["value"])
@@ -102,7 +102,9 @@ class Reporter(pl.callbacks.Checkpoint):
             raise ValueError(f"{self.job.metric} was not measured in epoch {epoch}")
         metrics = {name: float(measured.get(name, math.nan)) for name in METRICS}
         path = self._write(trainer, epoch)
-        self.report({"epoch": epoch, **metrics, "checkpoint": str(path), "sha256": checksum(path)})
+        self.report(
+            {"epoch": epoch, **metrics, "checkpoint": str(path.relative_to(self.job.checkpoints)), "sha256": checksum(path)}
+        )
         self._compare(epoch, metrics[self.job.metric])
         self._delete_all_but(epoch)
 

@@ -102,7 +102,9 @@ def test_only_the_best_trials_keep_the_checkpoint_of_their_best_epoch(space: Sea
             path = tmp_path / "trials" / str(trial.number) / f"epoch-{number}.ckpt"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"weights")
-            study.record_epoch(trial.number, Epoch(number, {"val_acc": value}, str(path), "0", float(number)))
+            study.record_epoch(
+                trial.number, Epoch(number, {"val_acc": value}, f"{trial.number}/epoch-{number}.ckpt", "0", float(number))
+            )
         study.close(trial.number, Outcome.COMPLETE)
     left = sorted(str(path.relative_to(tmp_path / "trials")) for path in tmp_path.rglob("*.ckpt"))
     assert left == ["1/epoch-1.ckpt", "3/epoch-1.ckpt"]
@@ -112,7 +114,7 @@ def test_only_the_best_trials_keep_the_checkpoint_of_their_best_epoch(space: Sea
 def test_a_checkpoint_that_is_not_what_was_recorded_is_not_exported(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "epoch-1.ckpt"
     path.write_bytes(b"weights" * 100)
-    epoch = Epoch(1, {"val_acc": 0.5}, str(path), checksum(path))
+    epoch = Epoch(1, {"val_acc": 0.5}, path.name, checksum(path))
     flipped = bytearray(path.read_bytes())
     flipped[50] ^= 1
     match damage:
@@ -123,5 +125,5 @@ def test_a_checkpoint_that_is_not_what_was_recorded_is_not_exported(damage: str,
         case "one bit":
             path.write_bytes(flipped)
     with pytest.raises(CheckpointError, match="sha256"):
-        export_best(Best(Trial(0, {}, (epoch,), Outcome.COMPLETE), epoch, 0.5), tmp_path / "best.ckpt")
+        export_best(tmp_path, Best(Trial(0, {}, (epoch,), Outcome.COMPLETE), epoch, 0.5), tmp_path / "best.ckpt")
     assert not (tmp_path / "best.ckpt").exists()

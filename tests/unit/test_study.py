@@ -11,7 +11,7 @@ import pytest
 from text_recognizer.errors import RunError, StorageError
 from tuning.results import Epoch, Outcome, Trial
 from tuning.space import SearchSpace, read_space
-from tuning.study import Study, create_record, load_record
+from tuning.study import Study, create_record, load_record, worked
 
 
 @pytest.fixture
@@ -171,3 +171,73 @@ def test_names_are_taken_once_and_missing_studies_are_said(url: str, study: Stud
 def test_a_database_that_cannot_be_opened_is_a_storage_error(space: SearchSpace, tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         create_record(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}", space, "s")
+
+
+def test_a_resume_counts_failures_alike_anew(study: Study, url: str, space: SearchSpace) -> None:
+    for number in [handed_out(study).number for _ in range(3)]:
+        study.close(number, Outcome.FAILED, "no module")
+    again = reopened(url, space, trials=9)
+    assert again.stop_reason is None, "its cause may be mended"
+    for number in [handed_out(again).number for _ in range(2)]:
+        again.close(number, Outcome.FAILED, "no module")
+    assert again.stop_reason is None
+    again.close(handed_out(again).number, Outcome.FAILED, "no module")
+    assert "failed alike" in (again.stop_reason or "")
+
+
+def limited(url: str, text: str, tmp_path: Path) -> tuple[SearchSpace, Study]:
+    (tmp_path / "limited.yaml").write_text(f"space:\n  a: {{type: int, low: 1, high: 9}}\nsearch: {{trials: 9, stop: {text}}}\n")
+    space = read_space(tmp_path / "limited.yaml")
+    return space, Study(create_record(url, space, "limited"), space, trials=9)
+
+
+def test_a_limit_ends_the_search_and_no_trial_stays_open(url: str, tmp_path: Path) -> None:
+    space, study = limited(url, "{epochs: 2}", tmp_path)
+    first, second, third = (handed_out(study).number for _ in range(3))
+    study.close(third, Outcome.FAILED, "boom")  # waits to be tried again
+    study.record_epoch(first, epoch(1, 0.5))
+    assert study.stop_reason is None
+    study.record_epoch(second, epoch(1, 0.6))
+    assert study.stop_reason == "the budget of 2 epochs is used up"
+    assert study.next_trial() is None
+    assert study.has_work(), "three trials are open yet"
+    study.close_all()
+    assert [trial.outcome for trial in study.trials] == [Outcome.STOPPED_EARLY, Outcome.STOPPED_EARLY, Outcome.FAILED]
+    again = Study(load_record(url, "limited"), space, trials=9)
+    assert again.stop_reason == study.stop_reason
+    assert not again.has_work()
+
+
+def test_time_is_counted_over_all_processes_from_what_they_recorded(space: SearchSpace) -> None:
+    times = (105.0, 130.0, 1010.0)
+    trial = Trial(0, {}, tuple(Epoch(i, {}, time=at) for i, at in enumerate(times, 1)))
+    assert worked([100.0, 1000.0, 2000.0], [trial]) == 30 + 10 + 0
+    assert worked([], []) == 0
+
+
+def test_gpu_time_is_recorded_with_each_epoch(study: Study, url: str, space: SearchSpace) -> None:
+    study.gpu_share = 0.5
+    number = handed_out(study).number
+    study._busy_since[number] -= 10
+    study.record_epoch(number, epoch(1, 0.5))
+    study.record_epoch(number, epoch(2, 0.5))
+    first, second = reopened(url, space).trial(number).epochs
+    assert 5 <= first.gpu_seconds < 6
+    assert second.gpu_seconds < 1
+
+
+@pytest.mark.parametrize("told", [Outcome.OUT_OF_MEMORY, Outcome.FAILED])
+def test_the_sampler_avoids_the_region_that_does_not_fit_in_memory(told: Outcome, url: str, tmp_path: Path) -> None:
+    """The wider the better, up to where it no longer fits: the tempting side is the infeasible one."""
+    (tmp_path / "s.yaml").write_text("space:\n  width: {type: float, low: 0, high: 1}\nsearch: {trials: 40}\n")
+    space = read_space(tmp_path / "s.yaml")
+    study = Study(create_record(url, space, "s"), space, trials=40, retries=0)
+    while trial := study.next_trial():
+        width = trial.params["width"]
+        if width > 0.6:
+            study.close(trial.number, told, f"at trial {trial.number}")
+        else:
+            study.record_epoch(trial.number, epoch(1, width))
+            study.close(trial.number, Outcome.COMPLETE)
+    too_wide = sum(trial.params["width"] > 0.6 for trial in study.trials[20:])
+    assert too_wide <= 12 if told == Outcome.OUT_OF_MEMORY else too_wide >= 18, "a mere failure would teach it nothing"
