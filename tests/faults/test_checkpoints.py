@@ -1,4 +1,4 @@
-"""S3: the best checkpoint of a finished search is damaged, and the search is extended; T4: what the report says."""
+"""S3: the best checkpoint of a finished search is damaged, and the search is extended."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from tests.faults.test_driver import SEARCH, start, study_of
 from tests.processes import run
 from tuning.results import ranking
 from tuning.run_folder import RunFolder
+
+pytestmark = pytest.mark.slow  # what refuses such a file is among the unit tests
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +49,7 @@ def resumed_copy(finished: RunFolder, tmp_path: Path, how: str, best: int) -> tu
     return folder, command.process.returncode, command.output, command.errors
 
 
-@pytest.mark.parametrize(
-    "how", ["one bit", pytest.param("truncated", marks=pytest.mark.slow), pytest.param("deleted", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("how", ["one bit", "truncated", "deleted"])
 def test_s3_the_next_best_trial_is_handed_over_and_it_is_said(how: str, finished: RunFolder, tmp_path: Path) -> None:
     folder, code, said, complained = resumed_copy(finished, tmp_path, how, best=1)
     assert code == 0, complained
@@ -61,7 +61,6 @@ def test_s3_the_next_best_trial_is_handed_over_and_it_is_said(how: str, finished
     assert f"best: trial {second.trial.number}" in said
 
 
-@pytest.mark.slow
 def test_s3_without_a_sound_checkpoint_there_is_no_best(finished: RunFolder, tmp_path: Path) -> None:
     folder, code, _, complained = resumed_copy(finished, tmp_path, "one bit", best=3)
     assert code == 4
