@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -152,6 +153,8 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)  # half a file would only keep a full disk full
         raise StorageError(f"{path}: `a file that can be written` must hold, but got: {error.strerror}.") from None
 
 
