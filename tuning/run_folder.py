@@ -77,8 +77,12 @@ class RunFolder:
 
         Raises:
             RunError: another process holds it.
+            StorageError: the folder cannot be written.
         """
-        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise unwritable(self.path / ".lock", error) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -87,8 +91,12 @@ class RunFolder:
             raise RunError(
                 f"{self.path}: `no other process works on this run` must hold, but {holder} does. Wait for it or stop it."
             ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        try:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        except OSError as error:
+            os.close(handle)
+            raise unwritable(self.path / ".lock", error) from None
         return handle
 
 
@@ -155,7 +163,12 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)  # half a file would only keep a full disk full
-        raise StorageError(f"{path}: `a file that can be written` must hold, but got: {error.strerror}.") from None
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> StorageError:
+    """What the disk said of a file of the run."""
+    return StorageError(f"{path}: `a file that can be written` must hold, but got: {error.strerror}.")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

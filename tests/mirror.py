@@ -1,0 +1,93 @@
+"""A mirror of MNIST's archives on this machine: small files over real HTTP, and the ways in which a mirror fails."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # torch takes seconds to import, and most tests need none
+    from text_recognizer.data.base_data_module import BaseDataModule
+
+LIMIT_S = 60
+
+
+class MirrorServer(ThreadingHTTPServer):
+    """Serves a folder and notes what it was asked for; sends nothing before `crowd` clients asked whether it has the files."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), partial(Mirror, directory=str(folder)))
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+        self.asked: list[str] = []
+        self.crowd = 0
+        self.changed = threading.Condition()
+        self.closing = threading.Event()
+
+    def note(self, request: str) -> None:
+        with self.changed:
+            self.asked.append(request)
+            self.changed.notify_all()
+
+    def wait_for_the_crowd(self) -> None:
+        with self.changed:
+            self.changed.wait_for(lambda: sum(request.startswith("HEAD") for request in self.asked) >= self.crowd, LIMIT_S)
+
+
+class Mirror(SimpleHTTPRequestHandler):
+    """`/short/` announces more than it sends, `/hang/` never answers."""
+
+    server: MirrorServer
+
+    def do_HEAD(self) -> None:
+        self.server.note(f"HEAD {self.path}")
+        if self.path.startswith("/hang/"):
+            self.server.closing.wait()
+            return
+        self.path = self.path.removeprefix("/short")
+        super().do_HEAD()
+
+    def do_GET(self) -> None:
+        self.server.note(f"GET {self.path}")
+        self.server.wait_for_the_crowd()
+        if not self.path.startswith("/short/"):
+            return super().do_GET()
+        content = Path(self.translate_path(self.path.removeprefix("/short"))).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2])
+        return None
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def idx(*shape: int) -> bytes:
+    """A gzipped idx file of this shape."""
+    header = bytes([0, 0, 8, len(shape)]) + b"".join(length.to_bytes(4, "big") for length in shape)
+    return gzip.compress(header + bytes(i % 10 for i in range(math.prod(shape))), mtime=0)
+
+
+def archives() -> dict[str, bytes]:
+    """Twelve training and four test images of 28x28."""
+    parts = {"train": 12, "t10k": 4}
+    images = {f"{part}-images-idx3-ubyte.gz": idx(n, 28, 28) for part, n in parts.items()}
+    return images | {f"{part}-labels-idx1-ubyte.gz": idx(n) for part, n in parts.items()}
+
+
+def small_mnist(folder: Path, *mirrors: str) -> BaseDataModule:
+    """MNIST's code with other mirrors and checksums."""
+    from text_recognizer.data.mnist import MNIST
+
+    found = [(name, hashlib.md5(content).hexdigest()) for name, content in archives().items()]
+    source = SimpleNamespace(mirrors=list(mirrors), resources=found)
+    cls = type("MNIST", (MNIST,), {"source": source, "trainval_size": 12, "val_size": 2})
+    return cls(data_dir=str(folder), batch_size=5)
