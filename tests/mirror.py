@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import math
 import threading
+from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,14 +32,18 @@ class MirrorServer(ThreadingHTTPServer):
         self.changed = threading.Condition()
         self.closing = threading.Event()
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients are killed on purpose."""
+
     def note(self, request: str) -> None:
         with self.changed:
             self.asked.append(request)
             self.changed.notify_all()
 
-    def wait_for_the_crowd(self) -> None:
+    def wait_for(self, holds: Callable[[list[str]], bool]) -> bool:
+        """Wait until this holds of the requests so far; False where it does not for a minute."""
         with self.changed:
-            self.changed.wait_for(lambda: sum(request.startswith("HEAD") for request in self.asked) >= self.crowd, LIMIT_S)
+            return self.changed.wait_for(lambda: holds(self.asked), LIMIT_S)
 
 
 class Mirror(SimpleHTTPRequestHandler):
@@ -56,7 +61,7 @@ class Mirror(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.note(f"GET {self.path}")
-        self.server.wait_for_the_crowd()
+        self.server.wait_for(lambda asked: sum(request.startswith("HEAD") for request in asked) >= self.server.crowd)
         if not self.path.startswith("/short/"):
             return super().do_GET()
         content = Path(self.translate_path(self.path.removeprefix("/short"))).read_bytes()
@@ -91,3 +96,9 @@ def small_mnist(folder: Path, *mirrors: str) -> BaseDataModule:
     source = SimpleNamespace(mirrors=list(mirrors), resources=found)
     cls = type("MNIST", (MNIST,), {"source": source, "trainval_size": 12, "val_size": 2})
     return cls(data_dir=str(folder), batch_size=5)
+
+
+def digest(data: BaseDataModule) -> str:
+    """Of everything that a data set reads."""
+    parts = (data.load_trainval(), data.load_test())
+    return hashlib.sha256(b"".join(part.images.numpy().tobytes() + part.labels.numpy().tobytes() for part in parts)).hexdigest()
