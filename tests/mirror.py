@@ -23,6 +23,7 @@ class MirrorServer(ThreadingHTTPServer):
     """Serves a folder and notes what it was asked for; sends nothing before `crowd` clients asked whether it has the files."""
 
     daemon_threads = True
+    request_queue_size = 64  # of the usual five the sixth client that comes at once waits a second or more
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), partial(Mirror, directory=str(folder)))

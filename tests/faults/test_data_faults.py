@@ -31,6 +31,7 @@ PREPARE = """
 import json, multiprocessing, sys
 from pathlib import Path
 from tests.mirror import digest, small_mnist
+from text_recognizer.data import mnist  # takes seconds, and is done once for all of them
 
 def work(barrier, told, folder, url):
     try:
@@ -41,7 +42,7 @@ def work(barrier, told, folder, url):
     except BaseException as error:
         told.put(repr(error))
 
-context = multiprocessing.get_context("fork")  # what they import takes seconds, and is imported once
+context = multiprocessing.get_context("fork")
 count, told = int(sys.argv[1]), context.Queue()
 victim = context.Process(target=work, args=(context.Barrier(1), told, *sys.argv[2:]))
 victim.start()
