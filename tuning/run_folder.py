@@ -15,6 +15,7 @@ from typing import Any
 
 from text_recognizer.errors import InputError, Problem, RunError, StorageError, shown
 
+MAX_STEM = 80  # of a space file's name, in the name of its run
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -108,7 +109,8 @@ def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
         StorageError: the folder cannot be made.
     """
     if name is None:
-        name = f"{space_name}-{datetime.now():%Y%m%d-%H%M%S}"
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", space_name).lstrip("._-")[:MAX_STEM] or "search"  # a file may have any name
+        name = f"{plain}-{datetime.now():%Y%m%d-%H%M%S}"
     elif not NAME.fullmatch(name) or name == "latest":
         rule = "letters, digits, '.', '_' and '-', at most 100 of them, the first a letter or digit"
         raise InputError(Problem("--name", rule, shown(name)))

@@ -16,7 +16,7 @@ import yaml
 
 from text_recognizer.errors import InputError, Problem, shown
 
-MAX_BYTES = 100_000  # far more than any search; a file up to this size is read or refused in under a second
+MAX_BYTES = 100_000  # far more than any search; the densest file of this size takes a second to read
 MAX_DEPTH = 20
 SUCH_AS = "Give the path of a search space such as search_spaces/mlp.yaml."
 Path_ = tuple[str | int, ...]
