@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from text_recognizer.errors import DataError, InputError, Problem, RecogniserError, did_you_mean, shown
+from text_recognizer.errors import DataError, InputError, Problem, did_you_mean, shown
 from training.experiment import (
     RUN_DEFAULTS,
     TRAINER_NAMES,
@@ -157,10 +157,10 @@ def choose_data(space: SearchSpace, data_dir: str | None) -> tuple[str, str]:
             FALLBACK_DATA,
             f"{error.what} Searching on {FALLBACK_DATA} instead, 1,797 real handwritten digits that need no network.",
         )
-    except RecogniserError as error:
-        raise (
-            InputError(*as_problems(error, space.where("experiment", "data_class"))) if isinstance(error, InputError) else error
-        ) from None
+    except InputError as error:
+        if any(isinstance(problem, Problem) and problem.where in KEYS for problem in error.problems):
+            raise InputError(*as_problems(error, space.where("experiment", "data_class"))) from None
+        raise
     return wanted, ""
 
 

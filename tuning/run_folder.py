@@ -119,7 +119,7 @@ def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
         runs_dir.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
     except OSError as error:
-        if path.exists():
+        if os.path.lexists(path):
             hint = f"Choose another, or --resume {path}."
             raise InputError(Problem("--name", "a name that is not taken", shown(name), hint)) from None
         raise StorageError(
@@ -135,11 +135,13 @@ def open_run(path: Path) -> RunFolder:
     Raises:
         InputError: there is no run at `path`.
     """
-    folder = RunFolder(path.resolve())
-    if not folder.space.is_file():
-        raise InputError(
-            Problem(str(path), "a run folder, which holds search.yaml", "none" if path.exists() else "no such folder")
-        )
+    rule = "a run folder, which holds search.yaml"
+    try:
+        folder = RunFolder(path.resolve())
+        if not folder.space.is_file():
+            raise InputError(Problem(str(path), rule, "none" if path.exists() else "no such folder"))
+    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, a NUL, a link to itself
+        raise InputError(Problem(str(path), rule, str(getattr(error, "strerror", None) or error))) from None
     return folder
 
 

@@ -116,6 +116,15 @@ def test_eight_processes_download_each_archive_once_after_one_died_in_the_middle
     assert left == {".lock", *archives()}, "nothing is half-written"
 
 
+def test_a_data_folder_that_can_be_none_is_bad_input(command_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (command_folder / "loop").symlink_to("loop")
+    for folder in ("~nobody-of-this-name/data", "loop", "a\0b"):
+        assert exit_code_of(lambda folder=folder: search.main(["--space", "space.yaml", "--data-dir", folder])) == 2  # type: ignore[misc]
+        complained = capsys.readouterr().err
+        assert complained.startswith("error: data_dir: `the path of a folder` must hold, but got ")
+        assert len(complained.splitlines()) == 1
+
+
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every request of this process goes to a proxy that is not there."""

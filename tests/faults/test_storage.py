@@ -208,7 +208,7 @@ def test_a_runs_folder_that_is_a_file_or_below_one_ends_the_command_before_ray(
     command: Callable[..., str], space_path: str, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("mine")
-    for folder in (tmp_path / "file", tmp_path / "file" / "runs"):
+    for folder in (tmp_path / "file", tmp_path / "file" / "runs", tmp_path / ("x" * 300)):
         complained = command("--space", space_path, "--runs-dir", str(folder), "--name", "x")
         assert complained.startswith(f"error: {folder / 'x'}: `a folder that can be made` must hold")
         assert "--runs-dir" in complained

@@ -68,7 +68,8 @@ def test_a_runs_folder_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "missing"):
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (tmp_path, *(tmp_path / name for name in ("missing", "loop", "x" * 300, "a\0b"))):
         with pytest.raises(InputError, match="a run folder"):
             open_run(path)
 
