@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.mirror import MirrorServer, archives
 from tuning.space import SearchSpace, read_space
 from tuning.study import open_storage
 
@@ -72,3 +74,24 @@ def cluster() -> Iterator[None]:
 
     with engine.own_cluster(dashboard=False, num_cpus=2, num_gpus=2):
         yield
+
+
+@pytest.fixture
+def mirror_server(tmp_path: Path) -> Iterator[MirrorServer]:
+    """A mirror with four small archives in MNIST's format, from `tmp_path / "mirror"`."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    for name, content in archives().items():
+        (folder / name).write_bytes(content)
+    server = MirrorServer(folder)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.closing.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def mirror(mirror_server: MirrorServer) -> str:
+    """Its address."""
+    return mirror_server.url

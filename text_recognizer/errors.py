@@ -23,6 +23,7 @@ from typing import Any
 
 BUG = 70
 INTERRUPTED = 130
+MAX_LISTED = 12  # names that a hint spells out
 
 
 class RecogniserError(Exception):
@@ -42,7 +43,7 @@ class Problem:
 
     def __str__(self) -> str:
         text = f"{self.where}: `{self.rule}` must hold, but got {self.got}."
-        return f"{text} {self.hint}".rstrip()
+        return printable(f"{text} {self.hint}".rstrip())
 
 
 class InputError(RecogniserError):
@@ -99,6 +100,11 @@ def shown(value: Any, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def printable(text: str) -> str:
+    """`text` on one line, line breaks and what a terminal would obey or hide written as escapes."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 def check(where: str, rule: str, value: Any, holds: bool, hint: str = "") -> None:
     """Raise `InputError` for `value` unless its rule `holds`."""
     if not holds:
@@ -106,10 +112,20 @@ def check(where: str, rule: str, value: Any, holds: bool, hint: str = "") -> Non
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint naming the closest of the `known` names, or all of them where none is close."""
+    """A hint naming the closest of the `known` names; where none is close all of them, or the nearest few of many."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
+    close = closest(name, known)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    if len(known) > MAX_LISTED:
+        return f"The nearest of {len(known)} known ones: {', '.join(closest(name, known, MAX_LISTED, cutoff=0.0))}."
+    return f"Known: {', '.join(known)}." if known else ""
+
+
+def closest(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Up to `n` of the `known` names that are most like `name`, whatever the case of their letters."""
+    as_known = {other.lower(): other for other in known}
+    return [as_known[other] for other in difflib.get_close_matches(name.lower(), as_known, n, cutoff)]
 
 
 def exit_code_of(main: Callable[[], int | None]) -> int:

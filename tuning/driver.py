@@ -54,7 +54,7 @@ def search(
     earlier = read_earlier(warm_start, space) if warm_start else None
     data = build_data(space.experiment).trainval
     os.umask(0o077)  # what a run writes is its owner's; downloaded data is as the user's umask has it
-    folder = create_run(runs_dir.resolve(), name, space_name)
+    folder = create_run(runs_dir, name, space_name)
     lock = folder.lock()
     try:
         write_text(folder.space, space.as_yaml())

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import joblib
 import torch
 
-from text_recognizer.errors import DataError, InputError, Problem, RecogniserError, did_you_mean, shown
-from training.experiment import RUN_DEFAULTS, Settings, build_data, build_lit_model, checked, device_flags, known_settings
+from text_recognizer.errors import DataError, InputError, Problem, did_you_mean, shown
+from training.experiment import (
+    RUN_DEFAULTS,
+    TRAINER_NAMES,
+    Settings,
+    build_data,
+    build_lit_model,
+    checked,
+    device_flags,
+    known_settings,
+    make_trainer,
+    quiet_lightning,
+)
 from tuning.resources import Node
 from tuning.schema import CategoricalParameter
 from tuning.space import SearchSpace
 
 FALLBACK_DATA = "Digits"
+KEYS = {"model": "model_class", "data set": "data_class"}  # what a registry calls its kind, and the setting that names one
 
 
 def check_space(space: SearchSpace, data_class: str) -> None:
@@ -39,7 +52,9 @@ def name_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
     try:
         known = known_settings(*classes_of(space, data_class))
     except InputError as error:
-        yield from as_problems(error, space.where("experiment"))
+        for problem in error.problems:
+            key = KEYS.get(problem.where, "") if isinstance(problem, Problem) else ""
+            yield from as_problems(InputError(problem), space.where("experiment", *([key] if key else [])))
         return
     model_class, _ = classes_of(space, data_class)
     for section, names in (("experiment", space.experiment), ("space", space.parameters)):
@@ -61,9 +76,31 @@ def type_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
 
 
 def value_problems(base: Mapping[str, Any], name: str, value: Any, where: str) -> Iterator[Problem]:
-    """What `checked` says of one setting, at its place in the file."""
+    """What `checked` says of one setting, at its place in the file.
+
+    Flags are text and are converted; a trial gets the values of the file as they are, so that text is no number here.
+    """
     try:
-        checked({**base, name: value})
+        found = checked({**base, name: value})[name]
+    except InputError as error:
+        yield from as_problems(error, where)
+        return
+    kind = known_settings(base["model_class"], base["data_class"])[name]
+    if isinstance(value, str) and not isinstance(found, str):
+        yield Problem(where, f"{name} is {kind}", f"the text {shown(value)}", "Write it without quotes.")
+    elif value is None and "None" not in kind and "Optional" not in kind:
+        yield Problem(where, f"{name} is {kind}", "nothing", "Give a value, or leave it out.")
+    elif name in TRAINER_NAMES:
+        yield from trainer_problems(name, found, where)
+
+
+def trainer_problems(name: str, value: Any, where: str) -> Iterator[Problem]:
+    """What Lightning's Trainer says of one of its settings; on a CPU, which every machine has."""
+    quiet_lightning(silent=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # half precision fits a GPU well
+            make_trainer({name: value, "gpus": 0}, (), False, enable_progress_bar=False, enable_model_summary=False)
     except InputError as error:
         yield from as_problems(error, where)
 
@@ -112,7 +149,7 @@ def as_problems(error: InputError, where: str) -> Iterator[Problem]:
         yield (
             Problem(where, problem.rule, problem.got, problem.hint)
             if isinstance(problem, Problem)
-            else Problem(where, problem, "")
+            else Problem(where, "a setting that can be built", problem.rstrip("."))
         )
 
 
@@ -137,10 +174,10 @@ def choose_data(space: SearchSpace, data_dir: str | None) -> tuple[str, str]:
             FALLBACK_DATA,
             f"{error.what} Searching on {FALLBACK_DATA} instead, 1,797 real handwritten digits that need no network.",
         )
-    except RecogniserError as error:
-        raise (
-            InputError(*as_problems(error, space.where("experiment", "data_class"))) if isinstance(error, InputError) else error
-        ) from None
+    except InputError as error:
+        if any(isinstance(problem, Problem) and problem.where in KEYS for problem in error.problems):
+            raise InputError(*as_problems(error, space.where("experiment", "data_class"))) from None
+        raise
     return wanted, ""
 
 

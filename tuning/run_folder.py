@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from text_recognizer.errors import InputError, Problem, RunError, StorageError, shown
 
+MAX_STEM = 80  # of a space file's name, in the name of its run
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -80,8 +82,12 @@ class RunFolder:
 
         Raises:
             RunError: another process holds it.
+            StorageError: the folder cannot be written.
         """
-        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise unwritable(self.path / ".lock", error) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -90,9 +96,21 @@ class RunFolder:
             raise RunError(
                 f"{self.path}: `no other process works on this run` must hold, but {holder} does. Wait for it or stop it."
             ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        try:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        except OSError as error:
+            os.close(handle)
+            raise unwritable(self.path / ".lock", error) from None
         return handle
+
+
+def name_problem(name: str) -> Problem | None:
+    """What keeps `name` from being a run's."""
+    if NAME.fullmatch(name) and name != "latest":
+        return None
+    rule = "letters, digits, '.', '_' and '-', at most 100 of them, the first a letter or digit"
+    return Problem("--name", rule, shown(name))
 
 
 def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
@@ -103,23 +121,26 @@ def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
         StorageError: the folder cannot be made.
     """
     if name is None:
-        name = f"{space_name}-{datetime.now():%Y%m%d-%H%M%S}"
-    elif not NAME.fullmatch(name) or name == "latest":
-        rule = "letters, digits, '.', '_' and '-', at most 100 of them, the first a letter or digit"
-        raise InputError(Problem("--name", rule, shown(name)))
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", space_name).lstrip("._-")[:MAX_STEM] or "search"  # a file may have any name
+        name = f"{plain}-{datetime.now():%Y%m%d-%H%M%S}"
+        if os.path.lexists(runs_dir / name):
+            name += f"-{os.getpid()}"  # two in one second
+    elif problem := name_problem(name):
+        raise InputError(problem)
     path = runs_dir / name
     try:
-        runs_dir.mkdir(parents=True, exist_ok=True)
+        runs_dir.resolve().mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
-    except OSError as error:
-        if path.exists():
+    except (OSError, RuntimeError) as error:  # a link to itself is no OSError
+        if os.path.lexists(path):
             hint = f"Choose another, or --resume {path}."
             raise InputError(Problem("--name", "a name that is not taken", shown(name), hint)) from None
+        reason = getattr(error, "strerror", None) or error
         raise StorageError(
-            f"{path}: `a folder that can be made` must hold, but got: {error.strerror}. Name another with --runs-dir."
+            f"{path}: `a folder that can be made` must hold, but got: {reason}. Name another with --runs-dir."
         ) from None
     point_latest(runs_dir, name)
-    return RunFolder(path)
+    return RunFolder(path.resolve())
 
 
 def open_run(path: Path) -> RunFolder:
@@ -128,11 +149,13 @@ def open_run(path: Path) -> RunFolder:
     Raises:
         InputError: there is no run at `path`.
     """
-    folder = RunFolder(path.resolve())
-    if not folder.space.is_file():
-        raise InputError(
-            Problem(str(path), "a run folder, which holds search.yaml", "none" if path.exists() else "no such folder")
-        )
+    rule = "a run folder, which holds search.yaml"
+    try:
+        folder = RunFolder(path.resolve())
+        if not folder.space.is_file():
+            raise InputError(Problem(str(path), rule, "none" if path.exists() else "no such folder"))
+    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, a NUL, a link to itself
+        raise InputError(Problem(str(path), rule, str(getattr(error, "strerror", None) or error))) from None
     return folder
 
 
@@ -156,7 +179,14 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise StorageError(f"{path}: `a file that can be written` must hold, but got: {error.strerror}.") from None
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)  # half a file would only keep a full disk full
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> StorageError:
+    """What the disk said of a file of the run."""
+    return StorageError(f"{path}: `a file that can be written` must hold, but got: {error.strerror}.")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -49,7 +49,10 @@ class Strict(BaseModel):
 class Conditional(Strict):
     """A parameter that exists only when others have one of the given values."""
 
-    when: dict[str, Annotated[list[Scalar], BeforeValidator(as_list, json_schema_input_type=Any), Field(min_length=1)]] = {}
+    when: Annotated[
+        dict[str, Annotated[list[Scalar], BeforeValidator(as_list, json_schema_input_type=Any), Field(min_length=1)]],
+        Field(min_length=1),
+    ] = {}
 
     def applies(self, params: Mapping[str, Any]) -> bool:
         """Whether the parameter exists beside the values chosen so far."""
@@ -74,10 +77,12 @@ class Interval(Conditional):
         )
         require(not self.log or self.low > 0, "low > 0 where log is on", f"low={self.low}")
         require(not (self.log and self.step is not None), "either log or step", f"(log=true, step={self.step})")
+        span = self.high - self.low
+        require(math.isfinite(span), "high - low is a finite number", f"(low={self.low}, high={self.high})")
         if self.step is not None:
-            span = self.high - self.low
             require(0 < self.step <= span, "0 < step <= high - low", f"step={self.step}")
             steps = span / self.step
+            require(steps <= MAX_INT, f"at most {MAX_INT} steps from low to high", f"step={self.step}")
             require(
                 abs(steps - round(steps)) < 1e-8,
                 "high is reached by whole steps from low",
@@ -125,8 +130,13 @@ class CategoricalParameter(Conditional):
             shown(self.choices),
             "A value that does not change belongs under experiment.",
         )
-        twice = [choice for i, choice in enumerate(self.choices) if same_in(choice, self.choices[:i])]
-        require(not twice, "each choice stands once", f"{shown(twice[0]) if twice else ''} again")
+        twice = repeated(self.choices)
+        require(
+            not twice,
+            "each choice stands once",
+            f"{shown(twice[0]) if twice else ''} again",
+            "To the study 1, 1.0 and true are one.",
+        )
         return self
 
     def ends(self) -> list[Any]:
@@ -213,11 +223,17 @@ def same_in(value: Any, values: list[Any]) -> bool:
     return any(value == other and type(value) is type(other) for other in values)
 
 
-def known_keys(keys: tuple[str | int, ...]) -> list[str]:
-    """The keys that could stand where an unknown one was found."""
+def repeated(values: list[Any]) -> list[Any]:
+    """The values that equal an earlier one, as Python and so Optuna see it: 1, 1.0 and True are equal."""
+    seen: set[Any] = set()
+    return [value for value in values if value in seen or seen.add(value)]  # type: ignore[func-returns-value]
+
+
+def known_keys(keys: tuple[str | int, ...], kind: str) -> list[str]:
+    """The keys that could stand where an unknown one was found; `kind` is the type of a parameter."""
     if keys[0] == "space":
-        models: tuple[type[BaseModel], ...] = (IntParameter, CategoricalParameter)
+        model: type[BaseModel] = CategoricalParameter if kind == "categorical" else IntParameter
     else:
         nested: dict[str, type[BaseModel]] = {"asha": Asha, "stop": Stop}
-        models = (nested.get(str(keys[1]), SearchSettings),)
-    return sorted({name for model in models for name in model.model_fields})
+        model = nested.get(str(keys[1]), SearchSettings) if len(keys) > 2 else SearchSettings
+    return sorted(model.model_fields)

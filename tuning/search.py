@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from text_recognizer.errors import InputError, Problem, exit_code_of, shown
 from text_recognizer.metrics import METRICS
 from tuning.duration import seconds_of
 from tuning.options import Options
 from tuning.resources import request_problems
-from tuning.run_folder import open_run
+from tuning.run_folder import name_problem, open_run
+
+if TYPE_CHECKING:
+    from tuning.space import SearchSpace
 
 # flag -> where the same thing is said in the file
 OVERRIDES: dict[str, tuple[str, ...]] = {
@@ -28,7 +32,6 @@ RESUMABLE = {
     *("resume", "trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial"),
     *("time_budget", "require_gpu", "no_dashboard", "quiet"),
 }
-DURATIONS = ("time_budget", "stall_limit")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,14 +46,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="F",
         help="share of a GPU for each trial, from 0 to 1 (default: a whole one, if there is any)",
     )
-    result.add_argument("--cpus-per-trial", type=int, metavar="N", help="CPU cores and threads for each trial (default 1)")
+    result.add_argument("--cpus-per-trial", type=integer, metavar="N", help="CPU cores and threads for each trial (default 1)")
     result.add_argument(
-        "--max-concurrent", type=int, metavar="N", help="at most so many trials at once (default: as many as fit)"
+        "--max-concurrent", type=integer, metavar="N", help="at most so many trials at once (default: as many as fit)"
     )
     result.add_argument("--require-gpu", action="store_true", help="refuse to search on the CPUs")
-    result.add_argument("--trials", type=int, metavar="N", help="overrides the file")
-    result.add_argument("--max-epochs", type=int, metavar="N", help="overrides the file")
-    result.add_argument("--seed", type=int, metavar="N", help="overrides the file (default 0)")
+    result.add_argument("--trials", type=integer, metavar="N", help="overrides the file")
+    result.add_argument("--max-epochs", type=integer, metavar="N", help="overrides the file")
+    result.add_argument("--seed", type=integer, metavar="N", help="overrides the file (default 0)")
     result.add_argument("--metric", metavar="NAME", help=f"overrides the file: {', '.join(METRICS)}")
     result.add_argument("--mode", metavar="max|min", help="overrides the file; follows from the metric")
     result.add_argument(
@@ -61,8 +64,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--data-dir", metavar="DIR", help="where data sets are (default: $TEXT_RECOGNIZER_DATA_DIR, else data/)")
     result.add_argument("--name", metavar="NAME", help="name of the run (default: the space's name and the time)")
     result.add_argument("--runs-dir", type=Path, metavar="DIR", help="where runs are kept (default runs)")
-    result.add_argument("--retries", type=int, metavar="N", help="how often a failed trial is tried again (default 1)")
-    result.add_argument("--keep", type=int, metavar="N", help="checkpoints of so many best trials stay (default 3)")
+    result.add_argument("--retries", type=integer, metavar="N", help="how often a failed trial is tried again (default 1)")
+    result.add_argument("--keep", type=integer, metavar="N", help="checkpoints of so many best trials stay (default 3)")
     result.add_argument("--time-budget", metavar="T", help="stop after e.g. 90s, 30m, 2h; overrides search.stop.time")
     result.add_argument("--stall-limit", metavar="T", help="end a trial that reports nothing for so long (default 10m)")
     result.add_argument("--warm-start", type=Path, metavar="RUN", help="let the sampler learn from an older run's results")
@@ -72,15 +75,20 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def integer(text: str) -> int:
+    """A whole number as everybody writes it; Python's own `int` also takes `1_0` and other alphabets' digits."""
+    if not re.fullmatch(r"[-+]?[0-9]{1,18}", text):
+        raise ValueError(text)
+    return int(text)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Check what can be checked at once, then search."""
     flags = parser().parse_args(with_dashes(sys.argv[1:] if argv is None else argv))
-    check_flags(flags)
+    problems = flag_problems(flags)
     if flags.resume:
-        return resume(flags)
-    from tuning.space import read_space  # not for --help: pydantic takes a while
-
-    space = read_space(flags.space, overrides(flags))
+        return resume(flags, problems)
+    space = checked_space(flags, problems)
     if flags.warm_start:
         open_run(flags.warm_start)
 
@@ -96,10 +104,23 @@ def main(argv: list[str] | None = None) -> int:
     return driver.search(space, flags.space.stem, flags.runs_dir or Path("runs"), options, **where)
 
 
-def resume(flags: argparse.Namespace) -> int:
-    """Go on with a run; most flags were settled when it began. Raises `InputError` for those."""
+def checked_space(flags: argparse.Namespace, problems: list[Problem]) -> SearchSpace:
+    """The space, with what the flags override. Raises `InputError` with all that is wrong with file and flags."""
+    from tuning.space import read_space  # not for --help: pydantic takes a while
+
+    try:
+        space = read_space(flags.space, overrides(flags))
+    except InputError as error:
+        raise InputError(*problems, *error.problems) from None
+    if problems:
+        raise InputError(*problems)
+    return space
+
+
+def resume(flags: argparse.Namespace, problems: list[Problem]) -> int:
+    """Go on with a run; most flags were settled when it began. Raises `InputError` for those, and with the other problems."""
     given = {name for name, value in vars(flags).items() if value is not None and value is not False}
-    problems = [
+    problems += [
         Problem(f"--{name.replace('_', '-')}", "a flag that may change on a resume", "it beside --resume", "Leave it out.")
         for name in sorted(given - RESUMABLE)
     ]
@@ -130,21 +151,22 @@ def with_dashes(arguments: list[str]) -> list[str]:
     return result
 
 
-def check_flags(flags: argparse.Namespace) -> None:
-    """Refuse values that no machine and no search could use. Raises `InputError` with all of them."""
+def flag_problems(flags: argparse.Namespace) -> list[Problem]:
+    """Values that no machine and no search could use. Those that override the file are judged with it."""
     problems = request_problems(flags.gpus_per_trial, flags.cpus_per_trial, flags.max_concurrent)
-    for flag, least in (("retries", 0), ("keep", 1), ("trials", 1)):
+    if flags.name is not None and (problem := name_problem(flags.name)):
+        problems.append(problem)
+    for flag, least in (("retries", 0), ("keep", 1), *([("trials", 1)] if flags.resume else [])):
         value = getattr(flags, flag)
         if value is not None and value < least:
             problems.append(Problem(f"--{flag}", f"{flag} >= {least}", str(value)))
-    for flag in DURATIONS:
+    for flag in ("stall_limit", *(["time_budget"] if flags.resume else [])):
         value = getattr(flags, flag)
         try:
             seconds_of(value if value is not None else "1s")
         except ValueError as error:
             problems.append(Problem(f"--{flag.replace('_', '-')}", str(error), shown(value)))
-    if problems:
-        raise InputError(*problems)
+    return problems
 
 
 def overrides(flags: argparse.Namespace) -> dict[tuple[str, ...], tuple[str, Any]]:

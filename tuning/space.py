@@ -17,12 +17,14 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from text_recognizer.errors import InputError, Problem, did_you_mean, shown
+from text_recognizer.errors import InputError, Problem, closest, did_you_mean, shown
 from tuning.schema import PARAMETER, CategoricalParameter, Parameter, SearchSettings, known_keys
 from tuning.yaml_file import Path_, YamlFile
 
 Params = dict[str, Any]
 SECTIONS = ("experiment", "space", "search")
+NAME_RULE = "a name of letters, digits and _, a to z alone and no digit first"
+MAPPING = "a mapping of names to values"
 # What the search decides for every trial, and where it is said.
 OWNED_BY_SEARCH = {
     "max_epochs": "Set it under search.",
@@ -32,6 +34,7 @@ OWNED_BY_SEARCH = {
     "threads": "Use --cpus-per-trial.",
     "accelerator": "Use --gpus-per-trial.",
     "devices": "One trial uses one device; use --gpus-per-trial.",
+    "num_nodes": "One trial uses one device; the search spreads trials.",
     "enable_checkpointing": "The search keeps checkpoints itself.",
     "check_val_every_n_epoch": "A trial is judged after every epoch.",
     "fast_dev_run": "It trains one batch and is no trial; use training/run_experiment.py.",
@@ -124,7 +127,7 @@ def read_space(path: Path, overrides: Mapping[tuple[str, ...], tuple[str, Any]] 
     parameters = read_parameters(sections["space"], experiment, where, problems)
     search = validated(SearchSettings.model_validate, sections["search"], ("search",), where, problems)
     for name, parameter in parameters.items():
-        problems += condition_problems(name, parameter, parameters, where)
+        problems += condition_problems(name, parameter, parameters, sections, where)
     if problems or search is None:
         raise InputError(*problems)
     space = SearchSpace(experiment, parameters, search, where)
@@ -132,6 +135,11 @@ def read_space(path: Path, overrides: Mapping[tuple[str, ...], tuple[str, Any]] 
         problem
         for i, point in enumerate(search.start_with)
         for problem in point_problems(space, point, ("search", "start_with", i))
+    ]
+    problems += [
+        Problem(where("search", "start_with", i), "each point stands once", f"{shown(point)} again", "Remove one.")
+        for i, point in enumerate(search.start_with)
+        if point in search.start_with[:i]
     ]
     if problems:
         raise InputError(*problems)
@@ -155,12 +163,12 @@ def read_sections(content: Any, where: Callable[..., str], problems: list[Proble
     if not isinstance(content, dict):
         problems.append(Problem(where(), f"the sections {', '.join(SECTIONS)}", shown(content)))
         content = {}
-    for name in content.keys() - set(SECTIONS):
+    for name in (name for name in content if name not in SECTIONS):
         problems.append(Problem(where(name), "a known section", shown(name), did_you_mean(name, SECTIONS)))
     sections = {name: {} if content.get(name) is None else content[name] for name in SECTIONS}
     for name, section in sections.items():
         if not isinstance(section, dict):
-            problems.append(Problem(where(name), "a mapping of names to values", shown(section)))
+            problems.append(Problem(where(name), MAPPING, shown(section)))
     if not problems and not sections["space"]:
         problems.append(Problem(where("space"), "one parameter or more to search", "none"))
     return {name: dict(section) if isinstance(section, dict) else {} for name, section in sections.items()}
@@ -173,9 +181,16 @@ def read_experiment(raw: dict[str, Any], where: Callable[..., str], problems: li
             problems.append(
                 Problem(where("experiment", name), "a setting that the search leaves open", shown(name), OWNED_BY_SEARCH[name])
             )
+        elif not is_name(name):
+            problems.append(Problem(where("experiment", name), NAME_RULE, ascii(name)))
         elif isinstance(value, float) and not math.isfinite(value):
             problems.append(Problem(where("experiment", name), "a finite number", shown(value)))
     return raw
+
+
+def is_name(text: str) -> bool:
+    """Whether a constructor of ours could have an argument of this name; letters that only look like a to z are others."""
+    return text.isascii() and text.isidentifier()
 
 
 def read_parameters(
@@ -185,8 +200,8 @@ def read_parameters(
     found = {}
     for name, value in raw.items():
         keys: Path_ = ("space", name)
-        if not name.isidentifier():
-            problems.append(Problem(where(*keys), "a name of letters, digits and _", shown(name)))
+        if not is_name(name):
+            problems.append(Problem(where(*keys), NAME_RULE, ascii(name)))
         elif name in OWNED_BY_SEARCH or name in NOT_SEARCHED:
             problems.append(
                 Problem(
@@ -206,14 +221,22 @@ def read_parameters(
 
 
 def condition_problems(
-    name: str, parameter: Parameter, parameters: dict[str, Parameter], where: Callable[..., str]
+    name: str,
+    parameter: Parameter,
+    parameters: dict[str, Parameter],
+    sections: dict[str, dict[str, Any]],
+    where: Callable[..., str],
 ) -> list[Problem]:
-    """What is wrong with a parameter's `when`."""
+    """What is wrong with a parameter's `when`, apart from what is wrong with the parameters that it names."""
     problems = []
     for other, values in parameter.when.items():
         place = where("space", name, "when", other)
+        if other not in parameters and other in sections["space"]:
+            continue  # it is refused itself
         if other not in parameters:
-            problems.append(Problem(place, "a searched parameter", shown(other), did_you_mean(other, parameters.keys() - {name})))
+            fixed = "It is fixed under experiment." if other in sections["experiment"] else ""
+            hint = fixed or did_you_mean(other, parameters.keys() - {name})
+            problems.append(Problem(place, "a searched parameter", shown(other), hint))
         elif name in reaches(other, parameters):
             problems.append(Problem(place, "conditions form no circle", f"{name} depends on itself"))
         else:
@@ -222,21 +245,23 @@ def condition_problems(
     return problems
 
 
-def reaches(name: str, parameters: dict[str, Parameter], seen: frozenset[str] = frozenset()) -> frozenset[str]:
+def reaches(name: str, parameters: dict[str, Parameter]) -> set[str]:
     """`name` and every parameter that its condition leads to."""
-    if name in seen or name not in parameters:
-        return seen
-    seen |= {name}
-    for other in parameters[name].when:
-        seen = reaches(other, parameters, seen)
-    return seen
+    found: set[str] = set()
+    to_do = [name]
+    while to_do:
+        other = to_do.pop()
+        if other in parameters and other not in found:
+            found.add(other)
+            to_do += parameters[other].when
+    return found
 
 
 def point_problems(space: SearchSpace, point: Params, keys: Path_) -> list[Problem]:
     """What keeps `point` from being one of the space's."""
     expected = space.choose(lambda name, parameter: point.get(name))
     problems = []
-    for name in expected.keys() - point.keys():
+    for name in (name for name in expected if name not in point):
         problems.append(
             Problem(space.where(*keys), "a value for every parameter that applies", f"none for {name}", f"Add {name}.")
         )
@@ -259,6 +284,21 @@ def point_problems(space: SearchSpace, point: Params, keys: Path_) -> list[Probl
 
 
 T = TypeVar("T")
+# pydantic's kinds of errors as rules of a file
+RULES = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": MAPPING,
+    "model_type": MAPPING,
+    "model_attributes_type": MAPPING,
+    "too_short": "at least {min_length} of them",
+    "greater_than_equal": "{name} >= {ge}",
+    "less_than_equal": "{name} <= {le}",
+    "less_than": "{name} < {lt}",
+}
 
 
 def validated(
@@ -275,8 +315,10 @@ def validated(
 def as_problem(detail: dict[str, Any], keys: Path_, where: Callable[..., str]) -> Problem:
     """One of pydantic's findings in our words."""
     context = detail.get("ctx") or {}
-    location = detail["loc"]
-    keys = (*keys, *(location[1:] if keys[0] == "space" else location))  # a parameter's begins with its type
+    location, kind = detail["loc"], ""
+    if keys[0] == "space" and location:  # a parameter's begins with its type
+        kind, *location = location
+    keys = (*keys, *location)
     place = where(*keys)
     match detail["type"]:
         case "rule":
@@ -284,19 +326,20 @@ def as_problem(detail: dict[str, Any], keys: Path_, where: Callable[..., str]) -
         case "missing":
             return Problem(place, f"{keys[-1]} is given", "nothing", f"Add {keys[-1]}.")
         case "extra_forbidden":
-            return Problem(place, "a known key", shown(keys[-1]), did_you_mean(str(keys[-1]), known_keys(keys)))
+            return Problem(place, "a known key", shown(keys[-1]), did_you_mean(str(keys[-1]), known_keys(keys, kind)))
         case "union_tag_not_found":
             return Problem(place, "type is int, float or categorical", "none", "Add type.")
-        case "literal_error" | "union_tag_invalid":
-            choices = str(context.get("expected") or context.get("expected_tags")).replace("'", "")
-            names = choices.replace(" or ", ", ").split(", ")
-            got = context.get("tag", detail["input"])
-            return Problem(place, f"one of {', '.join(names)}", shown(got), did_you_mean(str(got), names))
-        case _:
-            rule = (
-                detail["msg"]
-                .removeprefix("Input should be ")
-                .replace("a valid integer", "a whole number")
-                .replace("a valid ", "a ")
-            )
-            return Problem(place, rule, shown(detail["input"]))
+        case "union_tag_invalid":
+            return one_of(where(*keys, "type"), str(context["expected_tags"]), detail["input"]["type"])
+        case "literal_error":
+            return one_of(place, str(context["expected"]), detail["input"])
+        case kind_of_error:
+            rule = RULES.get(kind_of_error, detail["msg"].removeprefix("Input should be "))
+            return Problem(place, rule.format(name=keys[-1], **context), shown(detail["input"]))
+
+
+def one_of(place: str, expected: str, got: Any) -> Problem:
+    """A word that is none of the `expected` ones, which pydantic gives as a text."""
+    names = expected.replace("'", "").replace(" or ", ", ").split(", ")
+    close = closest(str(got), names)
+    return Problem(place, f"one of {', '.join(names)}", shown(got), f"Did you mean {close[0]!r}?" if close else "")

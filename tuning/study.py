@@ -238,7 +238,7 @@ def create_record(url: str, space: SearchSpace, name: str, earlier: Sequence[Fro
             record.set_metric_names([space.search.metric])
         record.set_user_attr("space", space.as_plain())
         record.add_trials(earlier)
-        for point in space.search.start_with[: space.search.trials]:
+        for point in space.search.start_with:  # more of them than trials wait for an extension
             record.enqueue_trial(point)
     return record
 

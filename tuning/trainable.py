@@ -113,10 +113,14 @@ class Reporter(pl.callbacks.Checkpoint):
         path = self.folder / f"epoch-{epoch}.ckpt"
         temporary = path.with_suffix(".writing")
         self.folder.mkdir(parents=True, exist_ok=True)
-        trainer.save_checkpoint(temporary, weights_only=False)  # with the optimizer, to go on from
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            trainer.save_checkpoint(temporary, weights_only=False)  # with the optimizer, to go on from
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)  # half a file would only keep a full disk full
+            raise
         self.files[epoch] = path
         return path
 

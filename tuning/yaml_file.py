@@ -7,6 +7,8 @@ follow YAML 1.2's core schema; anchors, aliases, tags and duplicate keys are ref
 from __future__ import annotations
 
 import re
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,8 +16,9 @@ import yaml
 
 from text_recognizer.errors import InputError, Problem, shown
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 100_000  # far more than any search; the densest file of this size takes a second to read
 MAX_DEPTH = 20
+SUCH_AS = "Give the path of a search space such as search_spaces/mlp.yaml."
 Path_ = tuple[str | int, ...]
 
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -54,37 +57,23 @@ class YamlFile:
 
     def _read(self) -> str:
         try:
-            size = self.path.stat().st_size
-            if self.path.is_file() and size > MAX_BYTES:
-                self._refuse(None, f"a file of at most {MAX_BYTES:,} bytes", f"{size:,} bytes")
+            found = self.path.stat()
+            if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # to read a pipe is to wait, perhaps for ever
+                self._refuse(None, "a regular file", "a pipe, a socket or a device", SUCH_AS)
+            if found.st_size > MAX_BYTES and stat.S_ISREG(found.st_mode):
+                self._refuse(None, f"a file of at most {MAX_BYTES:,} bytes", f"{found.st_size:,} bytes")
             text = self.path.read_bytes().decode("utf-8")
         except UnicodeDecodeError as error:
             self._refuse(None, "text in UTF-8", str(error))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            self._refuse(
-                None,
-                "a readable file",
-                reason[:1].lower() + reason[1:],
-                "Give the path of a search space such as search_spaces/mlp.yaml.",
-            )
+            self._refuse(None, "a readable file", reason[:1].lower() + reason[1:], SUCH_AS)
         return text
 
     def _compose(self, text: str) -> yaml.Node:
-        """The node tree, after its events showed nothing that could blow up while it is built."""
+        """The node tree. What could blow up while it is built is refused where it begins."""
         try:
-            depth = 0
-            for event in yaml.parse(text, Loader=yaml.SafeLoader):
-                line = event.start_mark.line + 1 if event.start_mark else 1
-                anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
-                if anchor:
-                    self._refuse(line, "no anchors and aliases", shown(anchor), "Write the value out.")
-                if tag:
-                    self._refuse(line, "plain values without tags", shown(tag))
-                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-                if depth > MAX_DEPTH:
-                    self._refuse(line, f"at most {MAX_DEPTH} levels", "a deeper one")
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
+            node: yaml.Node | None = Composer(text, self._refuse).get_single_node()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             got = " ".join(part for part in (error.context, error.problem) if part)
@@ -119,6 +108,29 @@ class YamlFile:
             self.lines[(*keys, key)] = line
             result[key] = self._plain(value_node, (*keys, key))
         return result
+
+
+class Composer(yaml.BaseLoader):
+    """Builds nodes in one pass and looks at each before it is built; `refuse` is told of anchors, tags and great depth."""
+
+    def __init__(self, text: str, refuse: Callable[..., NoReturn]) -> None:
+        super().__init__(text)
+        self.refuse = refuse
+        self.depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        line = event.start_mark.line + 1
+        if anchor := getattr(event, "anchor", None):
+            self.refuse(line, "no anchors and aliases", shown(anchor), "Write the value out.")
+        if tag := getattr(event, "tag", None):
+            self.refuse(line, "plain values without tags", shown(tag))
+        if self.depth > MAX_DEPTH:
+            self.refuse(line, f"at most {MAX_DEPTH} levels", "a deeper one")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def scalar(text: str) -> Any:

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +11,7 @@ import torch
 from pytorch_lightning.plugins.precision import Precision
 from torch.utils.data import DataLoader
 
+from tests.mirror import idx, small_mnist
 from text_recognizer.data.base_data_module import BaseDataModule, find_data_dir
 from text_recognizer.data.digits import Digits
 from text_recognizer.data.mnist import MNIST, first_answering, read_idx
@@ -135,68 +131,6 @@ def test_the_data_folder_is_the_named_one_else_the_variable_else_the_projects(mo
     assert find_data_dir(None) == Path("/somewhere")
     monkeypatch.delenv("TEXT_RECOGNIZER_DATA_DIR")
     assert find_data_dir(None) == Path(__file__).resolve().parents[2] / "data"
-
-
-class Mirror(SimpleHTTPRequestHandler):
-    """Serves a folder over real HTTP; `/short/` announces more than it sends, `/hang/` never answers."""
-
-    release = threading.Event()
-
-    def do_HEAD(self) -> None:
-        if self.path.startswith("/hang/"):
-            self.release.wait()
-            return
-        self.path = self.path.removeprefix("/short")
-        super().do_HEAD()
-
-    def do_GET(self) -> None:
-        if not self.path.startswith("/short/"):
-            return super().do_GET()
-        content = Path(self.translate_path(self.path.removeprefix("/short"))).read_bytes()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[: len(content) // 2])
-        return None
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@pytest.fixture
-def mirror(tmp_path: Path) -> Iterator[str]:
-    """The address of a mirror with four small archives in MNIST's format."""
-    folder = tmp_path / "mirror"
-    folder.mkdir()
-    for name, content in archives().items():
-        (folder / name).write_bytes(content)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Mirror, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    Mirror.release.set()
-    server.shutdown()
-    server.server_close()
-
-
-def idx(*shape: int) -> bytes:
-    size = int(torch.tensor(shape).prod())
-    header = bytes([0, 0, 8, len(shape)]) + b"".join(length.to_bytes(4, "big") for length in shape)
-    return gzip.compress(header + bytes(i % 10 for i in range(size)), mtime=0)
-
-
-def archives() -> dict[str, bytes]:
-    """Twelve training and four test images of 28x28."""
-    parts = {"train": 12, "t10k": 4}
-    images = {f"{part}-images-idx3-ubyte.gz": idx(n, 28, 28) for part, n in parts.items()}
-    return images | {f"{part}-labels-idx1-ubyte.gz": idx(n) for part, n in parts.items()}
-
-
-def small_mnist(folder: Path, *mirrors: str) -> BaseDataModule:
-    """MNIST's code with other mirrors and checksums."""
-    found = [(name, hashlib.md5(content).hexdigest()) for name, content in archives().items()]
-    source = SimpleNamespace(mirrors=list(mirrors), resources=found)
-    cls = type("MNIST", (MNIST,), {"source": source, "trainval_size": 12, "val_size": 2})
-    return cls(data_dir=str(folder), batch_size=5)
 
 
 def test_missing_archives_are_downloaded_checked_and_read(mirror: str, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from text_recognizer.errors import CheckpointError, InputError, RunError, Storag
 from text_recognizer.util import checksum
 from tuning.checkpoints import Retention, export_best
 from tuning.results import Best, Epoch, Outcome, Trial
-from tuning.run_folder import create_run, open_run, read_json, write_json
+from tuning.run_folder import NAME, create_run, open_run, read_json, write_json
 from tuning.space import SearchSpace
 from tuning.study import Study, create_record
 
@@ -45,6 +45,15 @@ def test_a_name_that_leaves_the_folder_or_breaks_a_line_is_refused(name: str, tm
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("stem", "plain"), [("a b", "a-b"), ("a\nb", "a-b"), ("größe", "gr-e"), ("...", "search"), ("x" * 250, "x" * 80)]
+)
+def test_a_run_without_a_name_gets_a_plain_one_from_any_space_file(stem: str, plain: str, tmp_path: Path) -> None:
+    name = create_run(tmp_path, None, stem).name
+    assert name.startswith(f"{plain}-2")
+    assert NAME.fullmatch(name)
+
+
 def test_a_taken_name_is_refused_and_its_run_untouched(tmp_path: Path) -> None:
     (create_run(tmp_path, "x", "mlp").path / "file").write_text("mine")
     with pytest.raises(InputError, match="not taken"):
@@ -59,7 +68,8 @@ def test_a_runs_folder_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "missing"):
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (tmp_path, *(tmp_path / name for name in ("missing", "loop", "x" * 300, "a\0b"))):
         with pytest.raises(InputError, match="a run folder"):
             open_run(path)
 

@@ -153,9 +153,13 @@ class BaseDataModule(pl.LightningDataModule):
 
 
 def find_data_dir(named: str | None) -> Path:
-    """The folder of raw data: the named one, else $TEXT_RECOGNIZER_DATA_DIR, else `data/` in the project."""
-    if named or os.environ.get(DATA_DIR_VARIABLE):
-        return Path(named or os.environ[DATA_DIR_VARIABLE]).expanduser().resolve()
+    """The folder of raw data: the named one, else $TEXT_RECOGNIZER_DATA_DIR, else `data/` in the project. Raises `InputError`."""
+    wanted = named or os.environ.get(DATA_DIR_VARIABLE)
+    if wanted:
+        try:
+            return Path(wanted).expanduser().resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # a NUL, an unknown ~user, a link to itself
+            raise InputError(Problem("data_dir", "the path of a folder", shown(wanted), f"{error}.")) from None
     project = Path(__file__).resolve().parents[2]
     return (project if (project / "pyproject.toml").exists() else Path.cwd()) / "data"
 

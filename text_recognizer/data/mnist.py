@@ -65,13 +65,19 @@ class MNIST(BaseDataModule):
             raise self._unavailable(str(error) or type(error).__name__) from None
 
     def _missing(self) -> list[tuple[str, str]]:
-        """(name, md5) of the archives that are not there. Raises `DataError` where one is there but damaged."""
+        """(name, md5) of the archives that are not there. Raises `DataError` where one is there but damaged or unreadable."""
         missing = []
         for name, md5 in self.source.resources:
             path = self.raw_dir / name
-            if not path.exists():
+            try:
+                found = checksum(path, "md5") if path.exists() else None
+            except OSError as error:
+                raise DataError(
+                    f"{path}: `a readable file` must hold, but got: {error.strerror}. Delete it or move it."
+                ) from None
+            if found is None:
                 missing.append((name, md5))
-            elif (found := checksum(path, "md5")) != md5:
+            elif found != md5:
                 raise DataError(f"{path}: `md5 == {md5}` must hold, but got {found}. Delete the file, it is damaged.")
         return missing
 
