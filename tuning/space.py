@@ -295,6 +295,7 @@ RULES = {
     "model_type": MAPPING,
     "model_attributes_type": MAPPING,
     "too_short": "at least {min_length} of them",
+    "greater_than": "{name} > {gt}",
     "greater_than_equal": "{name} >= {ge}",
     "less_than_equal": "{name} <= {le}",
     "less_than": "{name} < {lt}",
