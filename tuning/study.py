@@ -76,7 +76,8 @@ class Study:
             frozen = record.get_trials(deepcopy=False)
             sessions = list(record.user_attrs.get("sessions", ()))
         own = [trial for trial in frozen if trial.state != TrialState.WAITING and EARLIER not in trial.user_attrs]
-        self._trials = {trial.number: trial_of(trial) for trial in own}
+        check_direction(record, self.mode)
+        self._trials = {trial.number: trial_of(trial, self.metric) for trial in own}
         self._asked = sum(trial.state != TrialState.WAITING for trial in frozen)  # the number that the next trial has
         self._to_do = deque(number for number, trial in self._trials.items() if trial.outcome is None)
         self._seconds_before = worked(sessions, self.trials)
@@ -311,11 +312,25 @@ def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
     return trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
 
 
-def trial_of(frozen: FrozenTrial) -> Trial:
-    """Optuna's trial as a plain record."""
-    attributes = frozen.user_attrs
-    epochs = [epoch_of(step, attributes[f"epoch:{step}"]) for step in sorted(frozen.intermediate_values)]
-    outcome = Outcome(attributes["outcome"]) if frozen.state.is_finished() else None
+def check_direction(record: optuna.Study, mode: Mode) -> None:
+    """Optuna itself would not mind. Raises `RunError` where the study goes the other way than the search."""
+    if record.direction.name[:3].lower() != mode:
+        raise RunError(f"the study is damaged: `direction {mode}` must hold, but got {record.direction.name.lower()}.")
+
+
+def trial_of(frozen: FrozenTrial, metric: str) -> Trial:
+    """Optuna's trial as a plain record. Raises `RunError` where it is not one that this project wrote."""
+    attributes, values = frozen.user_attrs, frozen.intermediate_values
+    try:
+        epochs = [epoch_of(step, attributes[f"epoch:{step}"]) for step in sorted(values)]
+        outcome = Outcome(attributes["outcome"]) if frozen.state.is_finished() else None
+        differing = [e for e in epochs if str(e.metrics[metric]) != str(values[e.epoch])]  # as text: NaN is NaN
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"the study is damaged: trial {frozen.number} has no sound {error}.") from None
+    if differing:
+        epoch = differing[0]
+        rule = f"trial {frozen.number}, epoch {epoch.epoch}: {metric} == {epoch.metrics[metric]}"
+        raise RunError(f"the study is damaged: `{rule}` must hold, but got {values[epoch.epoch]}.")
     return Trial(
         frozen.number,
         dict(frozen.params),

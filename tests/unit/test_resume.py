@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -87,8 +88,19 @@ def test_the_code_that_makes_the_numbers_is_in_the_fingerprint(run: RunFolder) -
     assert {f"text_recognizer.{name}" for name in names} | {"training.experiment"} == set(code)
 
 
+def change(run: RunFolder, statement: str) -> None:
+    """What somebody does to a study with a SQLite client."""
+    with sqlite3.connect(run.study) as connection:
+        assert connection.execute(statement).rowcount > 0
+    connection.close()
+
+
 @pytest.mark.parametrize(
-    "damage", ["no study", "empty study", "text for a study", "another study", "no search.yaml", "bad search.yaml"]
+    "damage",
+    [
+        *("no study", "empty study", "text for a study", "another study", "no search.yaml", "bad search.yaml"),
+        *("another direction", "an epoch without its attribute", "an outcome that is none", "another value"),
+    ],
 )
 def test_a_damaged_run_is_refused(damage: str, run: RunFolder) -> None:
     match damage:
@@ -105,6 +117,14 @@ def test_a_damaged_run_is_refused(damage: str, run: RunFolder) -> None:
             run.space.unlink()
         case "bad search.yaml":
             run.space.write_text("space: [")
+        case "another direction":
+            change(run, "UPDATE study_directions SET direction = 'MINIMIZE'")
+        case "an epoch without its attribute":
+            change(run, "DELETE FROM trial_user_attributes WHERE key = 'epoch:1' AND trial_id = 2")
+        case "an outcome that is none":
+            change(run, "UPDATE trial_user_attributes SET value_json = '\"won\"' WHERE key = 'outcome'")
+        case "another value":
+            change(run, "UPDATE trial_intermediate_values SET intermediate_value = 0.99 WHERE trial_id = 1")
     with pytest.raises(InputError if damage == "no search.yaml" else RunError):
         driver.resume(run.path)
 
