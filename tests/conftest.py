@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.mirror import MirrorServer, archives
+from tuning import engine  # before anything imports ray, which reads its settings then
 from tuning.space import SearchSpace, read_space
 from tuning.study import open_storage
 
@@ -70,8 +71,6 @@ def database(empty_database: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
     """A real local Ray with two CPUs, two GPUs that exist for Ray alone, and no dashboard."""
-    from tuning import engine  # not for tests that need no Ray
-
     with engine.own_cluster(dashboard=False, num_cpus=2, num_gpus=2):
         yield
 

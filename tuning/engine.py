@@ -31,6 +31,7 @@ import ray
 from ray import tune
 from ray.tune.stopper import Stopper
 
+from text_recognizer.errors import RecogniserError
 from tuning.resources import Slots
 from tuning.results import Outcome
 from tuning.scheduler import RecordingScheduler
@@ -122,6 +123,18 @@ def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[str | N
         ray.shutdown()
 
 
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """An error of ours that Tune wrapped in its own, with a traceback for a text, is raised as it was."""
+    try:
+        yield
+    except tune.TuneError as error:
+        below: BaseException | None = error
+        while below is not None and not isinstance(below, RecogniserError):
+            below = below.__cause__ or below.__context__
+        raise below or error from None
+
+
 def run_study(
     study: Study,
     trainable: Callable[..., None],
@@ -161,8 +174,11 @@ def run_study(
             ),
             run_config=tune.RunConfig(name=f"tune-{attempt}", storage_path=str(folder), stop=interrupt, verbose=0),
         )
-        tuner.fit()
+        with own_errors():
+            tuner.fit()
         attempt += 1
+        if study.suspended:
+            return
         if study.stop_reason and not interrupt.stop_all():
             study.close_all()
         lost = [trial.number for trial in study.trials if trial.outcome is None]

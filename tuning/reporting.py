@@ -6,6 +6,7 @@ formula can stand in for training in the tests.
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import re
 import sys
@@ -21,6 +22,7 @@ from text_recognizer.util import checksum
 from tuning.results import Outcome
 
 Report = Callable[[dict[str, Any]], None]
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no trial's fault: the next one would fail of it too
 STDLIB = sysconfig.get_paths()["stdlib"]
 FRAME = re.compile(r'File "(?P<file>[^"]*)", line (?P<line>\d+) in (?P<function>\S+)')
 
@@ -37,11 +39,13 @@ def to_its_end(work: Callable[[Report], None], *, stall_limit: float | None = No
     try:
         with watch:
             work(watch.report)
-        outcome, cause = Outcome.COMPLETE, ""
+        end = {"outcome": str(Outcome.COMPLETE), "cause": ""}
     except Exception as error:
         traceback.print_exc()  # for the worker's log, which the dashboard shows
-        outcome, cause = classified(error), first_line(error)
-    tune.report({"outcome": str(outcome), "cause": cause})
+        end = {"outcome": str(classified(error)), "cause": first_line(error)}
+        if isinstance(error, OSError) and error.errno in DISK:
+            end = {"disk": first_line(error)}
+    tune.report(end)
 
 
 class Watch:

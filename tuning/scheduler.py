@@ -46,6 +46,9 @@ class RecordingScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: Result) -> str:
         number = trial.config["number"]
+        if "disk" in result:
+            self.study.suspend(result["disk"])
+            return str(TrialScheduler.STOP)
         if "outcome" in result:
             self.study.close(number, Outcome(result["outcome"]), result["cause"])
             return str(TrialScheduler.STOP)
@@ -55,7 +58,7 @@ class RecordingScheduler(FIFOScheduler):
         self.study.record_epoch(number, epoch)
         outcome = self._judge(number, epoch)
         if outcome is None:
-            return str(TrialScheduler.CONTINUE)
+            return str(TrialScheduler.STOP if self.study.suspended else TrialScheduler.CONTINUE)
         self.study.close(number, outcome, self._cause_of(outcome, epoch))
         return str(TrialScheduler.STOP)
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from text_recognizer.data.util import BaseDataset
-from text_recognizer.errors import CheckpointError, ClusterError, NoResultError
+from text_recognizer.errors import CheckpointError, ClusterError, NoResultError, StorageError
 from training.experiment import Settings
 from tuning import checkpoints, engine, report
 from tuning.console import SearchConsole, tally
@@ -83,6 +83,8 @@ class Session:
         try:
             self.search(data)
             self.tidy()
+            if self.study.suspended:
+                raise StorageError(f"{self.study.suspended}. Mend that, then: {self.how_to_resume()}")
             if not self.interrupt.signal:
                 return self.finish(data)
         except NoResultError:
@@ -90,7 +92,8 @@ class Session:
         except KeyboardInterrupt:  # while Ray was starting, or for the second time
             self.interrupt.signal = self.interrupt.signal or signal.SIGINT
         except BaseException:
-            self.write_summary("failed")
+            with suppress(StorageError):  # the disk may be why
+                self.write_summary("interrupted" if self.study.suspended else "failed", self.study.suspended)
             raise
         return self.end_interrupted()
 
@@ -238,10 +241,12 @@ class Session:
         """End the process at once: with Ray's own processes gone, neither its calls nor its end can be waited for."""
         reason = f"Ray's {name} died"
         self.write_summary("interrupted", reason)
-        how = f"resume: python tuning/search.py --resume {shown_path(self.folder.path)}"
-        sys.stderr.write(f"\nerror: {reason}; nothing that was recorded is lost.\n{how}\n")
+        sys.stderr.write(f"\nerror: {reason}; nothing that was recorded is lost.\nresume: {self.how_to_resume()}\n")
         sys.stderr.flush()
         os._exit(ClusterError.exit_code)
+
+    def how_to_resume(self) -> str:
+        return f"python tuning/search.py --resume {shown_path(self.folder.path)}"
 
     def say_result(self, best: Best) -> None:
         say = self.console.say
@@ -260,7 +265,7 @@ class Session:
         self.console.say(f"interrupted; nothing is lost. {done}")
         if best := self.best():
             self.console.say(f"best so far: trial {best.trial.number}, {self.study.metric} {best.value:.4f}")
-        self.console.say(f"resume: python tuning/search.py --resume {shown_path(self.folder.path)}")
+        self.console.say(f"resume: {self.how_to_resume()}")
         return 128 + (self.interrupt.signal or 0)
 
     def nothing_left(self) -> int:

@@ -69,6 +69,7 @@ class Study:
         self.retries = retries
         self.stop = stop or space.search.stop
         self.gpu_share = 0.0  # of each trial that runs now
+        self.suspended: str | None = None  # why the search cannot go on now, though it has not ended
         self.listeners: list[Callable[[Trial], None]] = []
         self._record = record
         self._live: dict[int, optuna.Trial] = {}
@@ -109,7 +110,7 @@ class Study:
     def next_trial(self) -> Trial | None:
         """The next trial to work on: one that is unfinished, else a new one; None when there is none to hand out."""
         self.stop_reason = self.stop_reason or self._limit_reached()
-        if self.stop_reason:
+        if self.stop_reason or self.suspended:
             return None
         if self._to_do:
             return self._hand_out(self._trials[self._to_do.popleft()])
@@ -145,6 +146,10 @@ class Study:
         if outcome == Outcome.FAILED:
             self._first_causes.setdefault(number, cause)
         self.stop_reason = self.stop_reason or self._limit_reached() or self._all_fail_alike()
+
+    def suspend(self, cause: str) -> None:
+        """Hand out no more trials; those that run stay unfinished, for a resume, and are charged with nothing."""
+        self.suspended = self.suspended or cause
 
     def close_all(self) -> None:
         """End what is still open when a search has ended for a reason: no trial stays unfinished then."""

@@ -17,11 +17,14 @@ from pathlib import Path
 import pytest
 import ray
 
+from tests import processes
+from tests.formula import check, run, space_in
 from text_recognizer.errors import StorageError, exit_code_of
 from text_recognizer.util import atomic_write, checksum
 from training.experiment import build_data, train
-from tuning import driver, search
+from tuning import driver, engine, search
 from tuning.reporting import classified, first_line, newest_valid
+from tuning.resources import Slots
 from tuning.results import Epoch, Outcome
 from tuning.run_folder import create_run, write_json, write_text
 from tuning.space import SearchSpace
@@ -29,6 +32,7 @@ from tuning.study import Study, create_record, load_record, sqlite_url
 from tuning.trainable import Job, Reporter
 
 PAGE = 4096
+SEARCH = processes.ROOT / "tuning" / "search.py"
 
 
 class Disk:
@@ -47,6 +51,9 @@ class Disk:
 
     def free(self) -> None:
         self.filler.unlink()
+
+    def grow(self) -> None:
+        subprocess.run(["mount", "-o", "remount,size=50m", str(self.path)], check=True, capture_output=True)
 
     def make_read_only(self) -> None:
         subprocess.run(["mount", "-o", "remount,ro", str(self.path)], check=True, capture_output=True)
@@ -261,3 +268,44 @@ def test_a_trial_goes_on_from_the_newest_checkpoint_that_is_what_was_recorded(da
     assert newest_valid(tmp_path, history) == tmp_path / "epoch-1.ckpt"
     (tmp_path / "epoch-1.ckpt").unlink()
     assert newest_valid(tmp_path, history) is None, "from the beginning"
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_search_ends_when_its_study_cannot_be_written_and_goes_on_when_there_is_space(disk: Disk, tmp_path: Path) -> None:
+    folder = tmp_path / "formula"
+    folder.mkdir()
+    space, url = space_in(folder), sqlite_url(disk.path / "study.db")
+    study = Study(create_record(url, space, "formula"), space, trials=8)
+    study.listeners.append(lambda trial: disk.fill() if len(trial.epochs) == 4 else None)
+    with pytest.raises(StorageError, match="cannot be used"):
+        run(study, folder, "", Slots(2, 1, 0), engine.Interrupt())
+    disk.free()
+    again = Study(load_record(url, "formula"), space, trials=8)
+    check(again, folder, ended=False)
+    run(again, folder, "", Slots(2, 1, 0), engine.Interrupt())
+    check(Study(load_record(url, "formula"), space, trials=8), folder)
+    assert len(again.trials) == 8
+
+
+SMALL = """
+experiment: {data_class: Digits}
+space:
+  fc1: {type: int, low: 60, high: 64}
+search: {trials: 4, max_epochs: 6, scheduler: none}
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_no_trials_failure_and_a_resume_completes_the_search(disk: Disk, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL)
+    place = ["--runs-dir", str(disk.path / "runs"), "--name", "x"]
+    search = processes.run([str(SEARCH), "--space", "small.yaml", "--no-dashboard", *place], tmp_path)
+    assert search.process.returncode == 5, search.errors
+    assert "No space left on device" in search.errors
+    assert "--resume disk/runs/x" in search.errors
+    assert "Traceback" not in search.errors
+    disk.grow()
+    resumed = processes.run([str(SEARCH), "--resume", str(disk.path / "runs/x")], tmp_path)
+    assert resumed.process.returncode == 0, resumed.errors
+    assert "4 complete" in resumed.output
+    assert "failed" not in resumed.output
