@@ -184,7 +184,7 @@ class Session:
             "stop_reason": stop_reason,
             "best": best.as_plain() if best else None,
             "resources": self.slots.as_plain(),
-            "warnings": self.remarks() if status == "complete" else [],
+            "warnings": [*halving_warnings(search, self.study.wanted), *self.remarks()] if status == "complete" else [],
         }
         write_json(self.folder.summary, summary)
         write_text(self.folder.trials_csv, trials_csv(trials, list(self.space.parameters), search.metric, search.direction))
