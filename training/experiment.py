@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import jsonargparse
 import pytorch_lightning as pl
@@ -120,9 +121,18 @@ def type_names(cls: type, names: Iterable[str]) -> dict[str, str]:
     """The types of arguments of a constructor, inherited ones included, as a message can show them."""
     constructors = [vars(base)["__init__"] for base in reversed(cls.__mro__) if base is not object and "__init__" in vars(base)]
     hints = {name: hint for constructor in constructors for name, hint in get_type_hints(constructor).items()}
-    return {
-        name: hints[name].__name__ if isinstance(hints[name], type) else str(hints[name]).replace("typing.", "") for name in names
-    }
+    return {name: type_name(hints[name]) for name in names}
+
+
+def type_name(hint: Any) -> str:
+    """A type as a message shows it; a union's members in the same order always, whatever `typing` has cached."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        members = sorted(type_name(member) for member in get_args(hint) if member is not NoneType)
+        return " | ".join(members + ["None"] * (NoneType in get_args(hint)))
+    if isinstance(origin, type):
+        return f"{origin.__name__}[{', '.join(map(type_name, get_args(hint)))}]"
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
 def checked(settings: Mapping[str, Any]) -> Settings:

@@ -15,10 +15,11 @@ from tuning.console import SearchConsole
 from tuning.environment import environment
 from tuning.fingerprint import differences, fingerprint
 from tuning.options import Options
+from tuning.record import create_record, load_record, recall, remember, sqlite_url
 from tuning.run_folder import RunFolder, create_run, open_run, write_json, write_text
 from tuning.session import Session
 from tuning.space import SearchSpace, read_space
-from tuning.study import Study, create_record, load_record, recall, remember, sqlite_url
+from tuning.study import Study
 from tuning.warm_start import read_earlier
 
 

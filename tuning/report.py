@@ -11,10 +11,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from text_recognizer.errors import exit_code_of
+from tuning.record import load_record, sqlite_url
 from tuning.results import ranking
 from tuning.run_folder import RunFolder, open_run, read_json, shown_path, write_text
 from tuning.space import read_space
-from tuning.study import Study, load_record, sqlite_url
+from tuning.study import Study
 
 TEMPLATE = "report.html.jinja"
 

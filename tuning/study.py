@@ -7,31 +7,21 @@ truthfully. Nothing else of a run is ever read back to continue it.
 from __future__ import annotations
 
 import math
-import sqlite3
 import time
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import URL
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.trial import TrialState
 
-from text_recognizer.errors import RunError, StorageError
 from text_recognizer.metrics import Mode
-from text_recognizer.seeds import seed_of
 from tuning.budget import reached
+from tuning.record import EARLIER, check_direction, epoch_to_plain, storage_errors, trial_of
 from tuning.results import Epoch, Outcome, Trial
-from tuning.schema import CategoricalParameter, IntParameter, Parameter, Stop
+from tuning.sampling import make_sampler, suggest
+from tuning.schema import Stop
 from tuning.space import SearchSpace
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 SAME_FAILURES = 3  # the first so many trials failing alike say that it is not the trials
 
@@ -46,7 +36,6 @@ STATES = {
 # The sampler learns that such a region is infeasible; it heeds constraints on COMPLETE and PRUNED trials only.
 CONSTRAINTS = {Outcome.DIVERGED: "diverged", Outcome.OUT_OF_MEMORY: "memory"}
 RETRIED = (Outcome.FAILED,)
-EARLIER = "earlier_run"  # marks the trials of another run that the sampler learns from; they are none of this search's
 
 
 class Study:
@@ -221,147 +210,6 @@ class Study:
         self._trials[trial.number] = trial
         for listener in self.listeners:
             listener(trial)
-
-
-def create_record(url: str, space: SearchSpace, name: str, earlier: Sequence[FrozenTrial] = ()) -> optuna.Study:
-    """A new study at `url` (`sqlite:///…`, `postgresql://…`) that begins with the space's `start_with` points.
-
-    Args:
-        earlier: trials of another run, marked with `EARLIER`; the search's own are numbered on from them.
-
-    Raises:
-        StorageError: it cannot be written.
-        RunError: there is a study of that name already.
-    """
-    direction = optuna.study.StudyDirection.MAXIMIZE if space.search.direction == "max" else optuna.study.StudyDirection.MINIMIZE
-    with storage_errors():
-        try:
-            record = optuna.create_study(storage=open_storage(url), study_name=name, direction=direction)
-        except optuna.exceptions.DuplicatedStudyError:
-            raise RunError(f"{name}: `no study of that name in the storage` must hold. Choose another --name.") from None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            record.set_metric_names([space.search.metric])
-        record.set_user_attr("space", space.as_plain())
-        record.add_trials(earlier)
-        for point in space.search.start_with:  # more of them than trials wait for an extension
-            record.enqueue_trial(point)
-    return record
-
-
-def load_record(url: str, name: str) -> optuna.Study:
-    """The study called `name` at `url`. Raises `RunError` where there is none, `StorageError` where it cannot be read."""
-    with storage_errors():
-        try:
-            return optuna.load_study(storage=open_storage(url), study_name=name)
-        except KeyError:
-            raise RunError(f"{name}: `a study of that name in the storage` must hold, but there is none.") from None
-
-
-def remember(record: optuna.Study, key: str, value: Any) -> None:
-    """Keep a plain value with the study. Raises `StorageError`."""
-    with storage_errors():
-        record.set_user_attr(key, value)
-
-
-def recall(record: optuna.Study, key: str, default: Any = None) -> Any:
-    """What was kept. Raises `RunError` where there is nothing and no default."""
-    with storage_errors():
-        found = record.user_attrs.get(key, default)
-    if found is None:
-        raise RunError(f"the study has no {key!r}: it was not made by a search of this project, or is damaged.")
-    return found
-
-
-def sqlite_url(path: Path) -> str:
-    """The address of a SQLite file, whatever characters its path has."""
-    return URL.create("sqlite", database=str(path)).render_as_string()
-
-
-def open_storage(url: str) -> optuna.storages.RDBStorage:
-    """SQLite waits a minute for a reader that holds its lock, a dashboard say, instead of five seconds."""
-    arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
-
-
-@contextmanager
-def storage_errors() -> Iterator[None]:
-    """What the database says when it cannot go on, as a `StorageError`."""
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, KeyError) as error:
-        cause = getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error
-        if type(cause) in (sqlite3.DatabaseError, KeyError):  # the file is none, or its content makes no sense
-            raise RunError(f"the study is damaged: {str(cause).strip()}") from error
-        raise StorageError(f"the study cannot be used: {str(cause).strip()}") from error
-
-
-def make_sampler(name: str, seed: int, number: int) -> BaseSampler:
-    """A sampler for one trial: what it proposes is a function of (search seed, trial number, what is recorded)."""
-    one = seed_of("sampler", seed, number) % 2**32
-    match name:
-        case "random":
-            return RandomSampler(seed=one)
-        case "gp":
-            return GPSampler(seed=one, warn_independent_sampling=False)
-        case _:
-            return TPESampler(seed=one)  # multivariate, with constant liar
-
-
-def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
-    """What Optuna proposes for one parameter."""
-    if isinstance(parameter, CategoricalParameter):
-        return trial.suggest_categorical(name, parameter.choices)
-    if isinstance(parameter, IntParameter):
-        return trial.suggest_int(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step or 1)
-    return trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
-
-
-def check_direction(record: optuna.Study, mode: Mode) -> None:
-    """Optuna itself would not mind. Raises `RunError` where the study goes the other way than the search."""
-    if record.direction.name[:3].lower() != mode:
-        raise RunError(f"the study is damaged: `direction {mode}` must hold, but got {record.direction.name.lower()}.")
-
-
-def trial_of(frozen: FrozenTrial, metric: str) -> Trial:
-    """Optuna's trial as a plain record. Raises `RunError` where it is not one that this project wrote."""
-    attributes, values = frozen.user_attrs, frozen.intermediate_values
-    try:
-        epochs = [epoch_of(step, attributes[f"epoch:{step}"]) for step in sorted(values)]
-        outcome = Outcome(attributes["outcome"]) if frozen.state.is_finished() else None
-        differing = [e for e in epochs if str(e.metrics[metric]) != str(values[e.epoch])]  # as text: NaN is NaN
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise RunError(f"the study is damaged: trial {frozen.number} has no sound {error}.") from None
-    if differing:
-        epoch = differing[0]
-        rule = f"trial {frozen.number}, epoch {epoch.epoch}: {metric} == {epoch.metrics[metric]}"
-        raise RunError(f"the study is damaged: `{rule}` must hold, but got {values[epoch.epoch]}.")
-    return Trial(
-        frozen.number,
-        dict(frozen.params),
-        tuple(epochs),
-        outcome,
-        attributes.get("cause", ""),
-        tuple(attributes.get("failures", ())),
-    )
-
-
-def epoch_to_plain(epoch: Epoch) -> dict[str, Any]:
-    """JSON has no NaN and no infinity: those go as text, which `float` reads back."""
-    metrics = {name: value if math.isfinite(value) else str(value) for name, value in epoch.metrics.items()}
-    return {
-        "metrics": metrics,
-        "checkpoint": epoch.checkpoint,
-        "sha256": epoch.sha256,
-        "time": epoch.time,
-        "gpu_seconds": epoch.gpu_seconds,
-    }
-
-
-def epoch_of(step: int, plain: dict[str, Any]) -> Epoch:
-    """The inverse of `epoch_to_plain`."""
-    metrics = {name: float(value) for name, value in plain["metrics"].items()}
-    return Epoch(step, metrics, plain["checkpoint"], plain["sha256"], plain["time"], plain["gpu_seconds"])
 
 
 def worked(sessions: Sequence[float], trials: Sequence[Trial]) -> float:

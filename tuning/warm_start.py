@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from text_recognizer.errors import InputError, Problem, RunError
 from training.experiment import RUN_DEFAULTS
+from tuning.record import EARLIER, load_record, sqlite_url, storage_errors
 from tuning.run_folder import RunFolder, open_run
-from tuning.schema import CategoricalParameter, IntParameter, Parameter
+from tuning.sampling import distribution_of
 from tuning.space import SearchSpace, point_problems, read_space
-from tuning.study import EARLIER, load_record, sqlite_url, storage_errors
 
 
 @dataclass(frozen=True)
@@ -89,12 +88,3 @@ def as_earlier(trial: FrozenTrial, run: str, space: SearchSpace) -> FrozenTrial:
         user_attrs={EARLIER: run, "number": trial.number},
         constraints=trial.constraints,
     )
-
-
-def distribution_of(parameter: Parameter) -> BaseDistribution:
-    """The range of a parameter as Optuna has it."""
-    if isinstance(parameter, CategoricalParameter):
-        return CategoricalDistribution(parameter.choices)
-    if isinstance(parameter, IntParameter):
-        return IntDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step or 1)
-    return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)

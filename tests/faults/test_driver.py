@@ -17,9 +17,10 @@ from tests.formula import check, measured
 from tests.processes import Command, left, run
 from text_recognizer.data.digits import Digits
 from tuning.checkpoints import evaluate
+from tuning.record import load_record, sqlite_url
 from tuning.run_folder import RunFolder
 from tuning.space import read_space
-from tuning.study import Study, load_record, sqlite_url
+from tuning.study import Study
 
 TRIALS = 6
 SPACE = """

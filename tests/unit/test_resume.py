@@ -16,10 +16,11 @@ from text_recognizer.errors import InputError, RunError
 from tuning import driver, search
 from tuning.fingerprint import differences
 from tuning.options import Options
+from tuning.record import create_record, remember, sqlite_url
 from tuning.results import Epoch, Outcome
 from tuning.run_folder import RunFolder, create_run, write_text
 from tuning.space import read_space
-from tuning.study import Study, create_record, remember, sqlite_url
+from tuning.study import Study
 
 SPACE = "experiment: {data_class: Digits}\nspace:\n  fc1: {type: int, low: 8, high: 64}\nsearch: {trials: 2, max_epochs: 3}\n"
 

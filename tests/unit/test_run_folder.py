@@ -14,10 +14,11 @@ import pytest
 from text_recognizer.errors import CheckpointError, InputError, RunError, StorageError
 from text_recognizer.util import checksum
 from tuning.checkpoints import Retention, export_best
+from tuning.record import create_record
 from tuning.results import Best, Epoch, Outcome, Trial
 from tuning.run_folder import NAME, create_run, open_run, read_json, write_json
 from tuning.space import SearchSpace
-from tuning.study import Study, create_record
+from tuning.study import Study
 
 HOLD = """
 import sys

@@ -9,9 +9,10 @@ import optuna
 import pytest
 
 from text_recognizer.errors import RunError, StorageError
+from tuning.record import create_record, load_record
 from tuning.results import Epoch, Outcome, Trial
 from tuning.space import SearchSpace, read_space
-from tuning.study import Study, create_record, load_record, worked
+from tuning.study import Study, worked
 
 
 @pytest.fixture
