@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 SPACE ?= search_spaces/mlp.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test unit faults check format schema lock clean
+.PHONY: help setup search test unit faults bench-driver bench-search check format schema lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## install everything into .venv, exactly as locked
 
@@ -24,6 +24,12 @@ unit: $(READY) ## run the tests that start no Ray
 
 faults: $(READY) ## inject every fault, the slow ones too (docs/faults.md)
 	$(BIN)/python -m pytest tests/faults -m "slow or not slow" --durations=20
+
+bench-driver: $(READY) ## what a result costs the driver, over 1,000 trials (benchmarks/README.md)
+	$(BIN)/python benchmarks/bench_driver.py
+
+bench-search: $(READY) ## simulated searches on recorded curves: ours, Ray's own, random, without ASHA
+	$(BIN)/python benchmarks/simulate.py
 
 check: $(READY) ## lint, types, and the rule that imports go down only
 	$(BIN)/ruff check .

@@ -26,13 +26,15 @@ from text_recognizer.errors import exit_code_of
 from tuning import engine
 from tuning.checkpoints import Retention
 from tuning.console import SearchConsole
-from tuning.reporting import to_its_end
-from tuning.resources import Slots
+from tuning.options import Options
+from tuning.record import create_record, sqlite_url
+from tuning.reporting import Report, to_its_end
+from tuning.resources import Node, Slots
 from tuning.results import Epoch, Outcome, Trial
 from tuning.run_folder import create_run
-from tuning.session import Options, Session
+from tuning.session import Session
 from tuning.space import read_space
-from tuning.study import Study, create_record, sqlite_url
+from tuning.study import Study
 
 EPOCHS = 5
 SPACE = """
@@ -47,15 +49,13 @@ search: {trials: TRIALS, max_epochs: EPOCHS, scheduler: none}
 
 def formula(config: dict[str, Any], *, epochs: int) -> None:
     """A trial without training and without checkpoints."""
-    to_its_end(lambda: curve(config["params"], epochs))
+    to_its_end(lambda report: curve(config["params"], epochs, report))
 
 
-def curve(params: dict[str, Any], epochs: int) -> None:
-    from ray import tune  # not above: the engine sets Ray's environment, and Ray reads it when it is imported
-
+def curve(params: dict[str, Any], epochs: int, report: Report) -> None:
     quality = 1 - abs(params["lr"] - 3e-3) - 10 / params["fc1"] - 1 / params["fc2"]
     for epoch in range(1, epochs + 1):
-        tune.report({"epoch": epoch, "val_acc": quality * (1 - 0.5**epoch), "val_loss": 1 - quality})
+        report({"epoch": epoch, "val_acc": quality * (1 - 0.5**epoch), "val_loss": 1 - quality})
 
 
 @dataclass
@@ -181,13 +181,21 @@ def run(trials: int, folder: Path, meter: Meter, profiles: list[Windowed]) -> fl
     study.meter = meter
     slots = Slots(2, 1, 0)
     console = SearchConsole(space, trials, quiet=True)
-    session = Session(Options(dashboard=False, quiet=True), "formula", space, run_folder, study, console)
-    session.slots = slots
+    options = Options(dashboard=False, quiet=True)
+    session = Session(options, "formula", space, run_folder, study, console, Node(slots.count, 0), slots)
     follow(study, session, meter, profiles)
     with engine.own_cluster(dashboard=False, num_cpus=slots.count):
         start = time.perf_counter()
         engine.run_study(
-            study, formula, slots, run_folder.ray, name="formula", interrupt=session.interrupt, shared={"epochs": EPOCHS}
+            study,
+            formula,
+            slots,
+            run_folder.ray,
+            logs=run_folder.logs,
+            name="formula",
+            interrupt=session.interrupt,
+            daemons=engine.Daemons(),
+            shared={"epochs": EPOCHS},
         )
         wall = time.perf_counter() - start
     assert [len(trial.epochs) for trial in study.trials] == [EPOCHS] * trials, "every trial was trained to its end"

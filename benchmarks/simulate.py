@@ -146,7 +146,7 @@ def our_arm(space: SearchSpace) -> Arm:
         best = ranking(study.trials, study.metric, study.mode)[0]
         return Choice(best.trial.params, best.value)
 
-    return Arm(StudySearcher(study, WORKERS), RecordingScheduler(study), choose)
+    return Arm(StudySearcher(study, WORKERS, HERE, lambda: True), RecordingScheduler(study), choose)
 
 
 def stock_arm(space: SearchSpace) -> Arm:
