@@ -23,7 +23,7 @@ from training.experiment import (
     merged,
     quiet_lightning,
 )
-from tuning.results import Best, Trial, ranking
+from tuning.results import Best, Trial
 from tuning.study import Study
 
 WEIGHTS_ONLY = ("state_dict", "hyper_parameters", "data_config", "epoch", "global_step", "pytorch-lightning_version")
@@ -43,9 +43,7 @@ class Retention:
     def on_change(self, trial: Trial) -> None:
         if trial.outcome is None:
             return
-        best = {
-            entry.trial.number: entry for entry in ranking(self.study.trials, self.study.metric, self.study.mode)[: self.keep]
-        }
+        best = {entry.trial.number: entry for entry in self.study.ranked[: self.keep]}
         for number in (self._kept | {trial.number}) - best.keys():
             shutil.rmtree(self.folder / str(number), ignore_errors=True)
         if trial.number in best:

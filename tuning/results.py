@@ -6,8 +6,8 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -53,6 +53,7 @@ class Trial:
     outcome: Outcome | None = None
     cause: str = ""
     failures: tuple[str, ...] = ()  # causes of the attempts that were retried
+    _best: dict[tuple[str, str], Epoch | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def with_epoch(self, epoch: Epoch) -> Trial:
         """The trial with one epoch more."""
@@ -64,11 +65,13 @@ class Trial:
 
     def best_epoch(self, metric: str, mode: Mode) -> Epoch | None:
         """The first of its best epochs by `metric`, or None where none is finite."""
-        best: Epoch | None = None
-        for epoch in self.epochs:
-            if is_better(epoch.metrics[metric], best.metrics[metric] if best else None, mode):
-                best = epoch
-        return best
+        if (metric, mode) not in self._best:  # looked up for every trial whenever one ends
+            best: Epoch | None = None
+            for epoch in self.epochs:
+                if is_better(epoch.metrics[metric], best.metrics[metric] if best else None, mode):
+                    best = epoch
+            self._best[metric, mode] = best
+        return self._best[metric, mode]
 
     @property
     def status(self) -> str:
@@ -95,15 +98,21 @@ class Best:
         }
 
 
+def standing(trial: Trial, metric: str, mode: Mode) -> Best | None:
+    """A trial with its best epoch, or None where it cannot be best."""
+    epoch = trial.best_epoch(metric, mode) if trial.outcome in RANKED else None
+    return Best(trial, epoch, epoch.metrics[metric]) if epoch else None
+
+
 def ranking(trials: Iterable[Trial], metric: str, mode: Mode) -> list[Best]:
     """The trials that can be best, best first; of equals the earlier trial first."""
-    found = [
-        Best(trial, epoch, epoch.metrics[metric])
-        for trial in trials
-        if trial.outcome in RANKED and (epoch := trial.best_epoch(metric, mode))
-    ]
+    return sorted((best for trial in trials if (best := standing(trial, metric, mode))), key=place_in(mode))
+
+
+def place_in(mode: Mode) -> Callable[[Best], tuple[float, int]]:
+    """The order of a ranking."""
     sign = -1 if mode == "max" else 1
-    return sorted(found, key=lambda best: (sign * best.value, best.trial.number))
+    return lambda best: (sign * best.value, best.trial.number)
 
 
 def counts(trials: Iterable[Trial]) -> dict[str, int]:
@@ -152,14 +161,37 @@ def near_end(value: float, low: float, high: float, log: bool, margin: float = 0
     return "bottom" if share <= margin else "top" if share >= 1 - margin else None
 
 
-def trials_csv(trials: Sequence[Trial], names: Sequence[str], metric: str, mode: Mode) -> str:
-    """One row a trial: its number, status, epochs, best epoch and value, and its parameters under their names."""
+class TrialsTable:
+    """`trials.csv`: a row a trial, with its number, status, epochs, best epoch and value, and its parameters under their names.
+
+    It is written anew whenever a trial ends; the row of one that has ended is made once.
+    """
+
+    def __init__(self, names: Sequence[str], metric: str, mode: Mode) -> None:
+        self.names = names
+        self.metric = metric
+        self.mode = mode
+        self._ended: dict[int, str] = {}
+
+    def text(self, trials: Iterable[Trial]) -> str:
+        """The whole table."""
+        head = csv_line(["trial", "status", "epochs", "best_epoch", self.metric, *self.names, "cause"])
+        return head + "".join(map(self._row, trials))
+
+    def _row(self, trial: Trial) -> str:
+        if trial.number in self._ended:
+            return self._ended[trial.number]
+        best = trial.best_epoch(self.metric, self.mode)
+        score = [best.epoch, best.metrics[self.metric]] if best else ["", ""]
+        params = [trial.params.get(name, "") for name in self.names]
+        row = csv_line([trial.number, trial.status, len(trial.epochs), *score, *params, trial.cause])
+        if trial.outcome:
+            self._ended[trial.number] = row
+        return row
+
+
+def csv_line(cells: Sequence[Any]) -> str:
+    """One line of a CSV file."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "status", "epochs", "best_epoch", metric, *names, "cause"])
-    for trial in trials:
-        best = trial.best_epoch(metric, mode)
-        score = [best.epoch, best.metrics[metric]] if best else ["", ""]
-        params = [trial.params.get(name, "") for name in names]
-        writer.writerow([trial.number, trial.status, len(trial.epochs), *score, *params, trial.cause])
+    csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()

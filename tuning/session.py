@@ -20,7 +20,7 @@ from tuning.duration import seconds_of
 from tuning.forecast import halving_warnings
 from tuning.options import Options
 from tuning.resources import Node, Slots
-from tuning.results import SCHEMA_VERSION, Best, Trial, advice, counts, epochs_trained, ranking, trials_csv
+from tuning.results import SCHEMA_VERSION, Best, Trial, TrialsTable, advice, counts, epochs_trained
 from tuning.run_folder import RunFolder, shown_path, write_json, write_text
 from tuning.space import SearchSpace
 from tuning.study import Study
@@ -69,6 +69,7 @@ class Session:
         self.console = console
         self.node = node
         self.slots = slots
+        self.table = TrialsTable(list(space.parameters), study.metric, study.mode)
         self.interrupt = engine.Interrupt()
         self.damaged: dict[int, str] = {}  # trials whose checkpoint is not what was recorded
         console.catch_up(study.trials)
@@ -154,13 +155,9 @@ class Session:
             self.console.say(f"dashboard {dashboard}   (it asks for a token: ray get-auth-token)")
         self.console.say(f"study     {shown_path(self.folder.study)}")
 
-    def ranked(self) -> list[Best]:
-        """The trials that can be best and whose checkpoint is not known to be damaged."""
-        found = ranking(self.study.trials, self.study.metric, self.study.mode)
-        return [best for best in found if best.trial.number not in self.damaged]
-
     def best(self) -> Best | None:
-        return next(iter(self.ranked()), None)
+        """The best trial whose checkpoint is not known to be damaged."""
+        return next((best for best in self.study.ranked if best.trial.number not in self.damaged), None)
 
     def remarks(self) -> list[str]:
         said = advice(self.best(), self.space.as_plain()["space"], self.study.trials, self.space.search.max_epochs)
@@ -187,7 +184,7 @@ class Session:
             "warnings": [*halving_warnings(search, self.study.wanted), *self.remarks()] if status == "complete" else [],
         }
         write_json(self.folder.summary, summary)
-        write_text(self.folder.trials_csv, trials_csv(trials, list(self.space.parameters), search.metric, search.direction))
+        write_text(self.folder.trials_csv, self.table.text(trials))
 
     def finish(self, data: BaseDataset) -> int:
         """Export and verify the best, then say it. Raises `NoResultError` where no trial can be best."""
@@ -221,7 +218,7 @@ class Session:
             CheckpointError: no trial's checkpoint is sound.
         """
         first: CheckpointError | None = None
-        for best in ranking(self.study.trials, self.study.metric, self.study.mode)[: self.options.keep]:
+        for best in self.study.ranked[: self.options.keep]:
             settings = trial_settings(self.space, self.slots) | best.trial.params
             try:
                 checkpoints.export_best(self.folder.checkpoints, best, self.folder.best_checkpoint)
@@ -274,6 +271,6 @@ class Session:
             self.console.say(f"{self.folder.name} has ended: {self.study.stop_reason}")
         else:
             self.console.say(f"{self.folder.name} has all its {self.study.wanted} trials; more with --trials N")
-        self.say_result(self.ranked()[0])
+        self.say_result(self.study.ranked[0])
         self.console.say(f"report: {shown_path(self.folder.report)}")
         return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from optuna.trial import TrialState
 from text_recognizer.metrics import Mode
 from tuning.budget import reached
 from tuning.record import EARLIER, check_direction, epoch_to_plain, storage_errors, trial_of
-from tuning.results import Epoch, Outcome, Trial
+from tuning.results import Epoch, Outcome, Trial, place_in, ranking, standing
 from tuning.sampling import make_sampler, suggest
 from tuning.schema import Stop
 from tuning.space import SearchSpace
@@ -69,6 +70,7 @@ class Study:
         check_direction(record, self.mode)
         self._trials = {trial.number: trial_of(trial, self.metric) for trial in own}
         self._asked = sum(trial.state != TrialState.WAITING for trial in frozen)  # the number that the next trial has
+        self.ranked = ranking(self._trials.values(), self.metric, self.mode)  # those that can be best, best first
         self._to_do = deque(number for number, trial in self._trials.items() if trial.outcome is None)
         self._seconds_before = worked(sessions, self.trials)
         self._started = time.time()
@@ -80,7 +82,7 @@ class Study:
     @property
     def trials(self) -> list[Trial]:
         """All trials handed out so far, by number."""
-        return [self._trials[number] for number in sorted(self._trials)]
+        return list(self._trials.values())  # asked for, and loaded, in this order
 
     def trial(self, number: int) -> Trial:
         return self._trials[number]
@@ -170,7 +172,10 @@ class Study:
         self._live.pop(trial.number, None)
         if trial.number in self._to_do:
             self._to_do.remove(trial.number)
-        self._changed(replace(trial, outcome=outcome, cause=cause))
+        ended = replace(trial, outcome=outcome, cause=cause)
+        if standing_now := standing(ended, self.metric, self.mode):
+            insort(self.ranked, standing_now, key=place_in(self.mode))
+        self._changed(ended)
 
     def _limit_reached(self) -> str | None:
         return reached(self.stop, self.trials, self.metric, self.mode, self.seconds)

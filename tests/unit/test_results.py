@@ -6,7 +6,7 @@ import csv
 import io
 import math
 
-from tuning.results import Epoch, Outcome, Trial, advice, counts, epochs_saved, near_end, ranking, trials_csv
+from tuning.results import Epoch, Outcome, Trial, TrialsTable, advice, counts, epochs_saved, near_end, ranking
 
 NAN = math.nan
 
@@ -59,7 +59,7 @@ def test_epochs_are_saved_by_early_stopping_alone() -> None:
 
 def test_csv_keeps_every_trial_and_whatever_a_cause_contains() -> None:
     bad = Trial(1, {"fc1": 9, "note": 'a,"b"'}, (), Outcome.FAILED, "ValueError: a,\nb")
-    rows = list(csv.DictReader(io.StringIO(trials_csv([trial(0, 0.5), bad], ["fc1", "note"], "val_acc", "max"))))
+    rows = list(csv.DictReader(io.StringIO(TrialsTable(["fc1", "note"], "val_acc", "max").text([trial(0, 0.5), bad]))))
     assert [row["status"] for row in rows] == ["complete", "failed"]
     assert rows[0]["val_acc"] == "0.5"
     assert rows[1]["note"] == 'a,"b"'
