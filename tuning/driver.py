@@ -15,10 +15,10 @@ from tuning.console import SearchConsole
 from tuning.environment import environment
 from tuning.fingerprint import differences, fingerprint
 from tuning.options import Options
-from tuning.record import create_record, load_record, recall, remember, sqlite_url
+from tuning.record import create_record, open_record, recall, remember, sqlite_url
 from tuning.run_folder import RunFolder, create_run, open_run, write_json, write_text
 from tuning.session import Session
-from tuning.space import SearchSpace, read_space
+from tuning.space import SearchSpace
 from tuning.study import Study
 from tuning.warm_start import read_earlier
 
@@ -88,10 +88,7 @@ def resume(path: Path, *, trials: int | None = None, **changes: Any) -> int:
     folder = open_run(path)
     lock = folder.lock()
     try:
-        space = read_own_space(folder)
-        if not folder.study.is_file():
-            raise RunError(f"{folder.study}: `the record of the run` must hold, but there is none. The run is damaged.")
-        record = load_record(sqlite_url(folder.study), folder.name)
+        space, record = open_record(folder)
         options = replace(Options(**recall(record, "options")), **changes)
         wanted = trials or int(recall(record, "trials", space.search.trials))
         node = preflight.machine()
@@ -108,14 +105,6 @@ def resume(path: Path, *, trials: int | None = None, **changes: Any) -> int:
         return Session(options, recall(record, "space_name"), space, folder, study, console, node, slots).go(data)
     finally:
         os.close(lock)
-
-
-def read_own_space(folder: RunFolder) -> SearchSpace:
-    """The space in a run's folder. Raises `RunError` where it cannot be read: we wrote it."""
-    try:
-        return read_space(folder.space)
-    except InputError as error:
-        raise RunError(f"{folder.space} was changed or is damaged:\n{error}") from None
 
 
 def unchanged_data(space: SearchSpace, recorded: dict[str, Any], folder: RunFolder) -> BaseDataset:

@@ -15,10 +15,11 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from text_recognizer.errors import RunError, StorageError
+from text_recognizer.errors import InputError, RunError, StorageError
 from text_recognizer.metrics import Mode
 from tuning.results import Epoch, Outcome, Trial
-from tuning.space import SearchSpace
+from tuning.run_folder import RunFolder
+from tuning.space import SearchSpace, read_space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -58,6 +59,21 @@ def load_record(url: str, name: str) -> optuna.Study:
             return optuna.load_study(storage=open_storage(url), study_name=name)
         except KeyError:
             raise RunError(f"{name}: `a study of that name in the storage` must hold, but there is none.") from None
+
+
+def open_record(folder: RunFolder) -> tuple[SearchSpace, optuna.Study]:
+    """The search space and the study of a run that exists.
+
+    Raises:
+        RunError: one of them is missing, or was changed: we wrote both.
+    """
+    try:
+        space = read_space(folder.space)
+    except InputError as error:
+        raise RunError(f"{folder.space} was changed or is damaged:\n{error}") from None
+    if not folder.study.is_file():
+        raise RunError(f"{folder.study}: `the record of the run` must hold, but there is none. The run is damaged.")
+    return space, load_record(sqlite_url(folder.study), folder.name)
 
 
 def remember(record: optuna.Study, key: str, value: Any) -> None:

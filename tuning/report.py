@@ -11,10 +11,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from text_recognizer.errors import exit_code_of
-from tuning.record import load_record, sqlite_url
+from tuning.record import open_record
 from tuning.results import ranking
 from tuning.run_folder import RunFolder, open_run, read_json, shown_path, write_text
-from tuning.space import read_space
 from tuning.study import Study
 
 TEMPLATE = "report.html.jinja"
@@ -32,8 +31,8 @@ def write(folder: RunFolder) -> Path:
 
 def content(folder: RunFolder) -> dict[str, Any]:
     """All that the template shows, as plain values."""
-    space = read_space(folder.space)
-    study = Study(load_record(sqlite_url(folder.study), folder.name), space, trials=space.search.trials)
+    space, record = open_record(folder)
+    study = Study(record, space, trials=space.search.trials)
     place = {best.trial.number: rank for rank, best in enumerate(ranking(study.trials, study.metric, study.mode), 1)}
     rows = [
         {

@@ -11,12 +11,12 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from text_recognizer.errors import InputError, Problem, RunError
+from text_recognizer.errors import InputError, Problem
 from training.experiment import RUN_DEFAULTS
-from tuning.record import EARLIER, load_record, sqlite_url, storage_errors
-from tuning.run_folder import RunFolder, open_run
+from tuning.record import EARLIER, open_record, storage_errors
+from tuning.run_folder import open_run
 from tuning.sampling import distribution_of
-from tuning.space import SearchSpace, point_problems, read_space
+from tuning.space import SearchSpace, point_problems
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def read_earlier(path: Path, space: SearchSpace) -> Earlier:
         RunError: it is damaged.
     """
     folder = open_run(path)
-    old = read_old_space(folder)
+    old, record = open_record(folder)
     problems = [
         Problem("--warm-start", f"an older run with {name} {now}", str(then), "Its values cannot be compared.")
         for name, then, now in (
@@ -52,24 +52,12 @@ def read_earlier(path: Path, space: SearchSpace) -> Earlier:
     if problems:
         raise InputError(*problems)
     with storage_errors():
-        ended = load_record(sqlite_url(folder.study), folder.name).get_trials(
-            deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)
-        )
+        ended = record.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     fitting = [trial for trial in ended if trial.params and not point_problems(space, trial.params, ("space",))]
     if not fitting:
         rule = "an older run with trials inside of this space"
         raise InputError(Problem("--warm-start", rule, f"{folder.name}, none of whose {len(ended)} ended trials is"))
     return Earlier(folder.name, [as_earlier(trial, folder.name, space) for trial in fitting], len(ended))
-
-
-def read_old_space(folder: RunFolder) -> SearchSpace:
-    """The space of the older run. Raises `RunError` where it, or the record, is damaged."""
-    if not folder.study.is_file():
-        raise RunError(f"{folder.study}: `the record of the run` must hold, but there is none.")
-    try:
-        return read_space(folder.space)
-    except InputError as error:
-        raise RunError(f"{folder.space} was changed or is damaged:\n{error}") from None
 
 
 def setting(space: SearchSpace, name: str) -> object:
