@@ -68,6 +68,12 @@ def database(empty_database: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(empty_database, tmp_path / "study.db"))
 
 
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails the test where the command starts Ray in this process, whether or not another test's Ray runs here."""
+    monkeypatch.setattr(engine.ray, "init", lambda *_, **__: pytest.fail("Ray was started"))
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
     """A real local Ray with two CPUs, two GPUs that exist for Ray alone, and no dashboard."""

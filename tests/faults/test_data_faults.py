@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 from tests.mirror import LIMIT_S, MirrorServer, archives, digest, small_mnist
 from text_recognizer.errors import exit_code_of
@@ -60,7 +59,7 @@ for worker in workers:
 
 
 @pytest.fixture
-def command_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def command_folder(no_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the commands of a test run: a space file, and nothing else."""
     folder = tmp_path / "here"
     folder.mkdir()
@@ -94,7 +93,6 @@ def test_a_damaged_archive_ends_the_command_before_a_trial(
     assert complained.startswith(f"error: {path}: ")
     assert "Delete" in complained
     assert "Traceback" not in complained
-    assert not ray.is_initialized()
     assert [found.name for found in command_folder.iterdir()] == ["space.yaml"]
 
 
@@ -146,7 +144,6 @@ def test_without_a_network_named_data_is_an_error_that_says_what_to_do(
     for advice in ("MNIST is not in", "train-images-idx3-ubyte.gz", str(tmp_path / "data"), "--data-dir", "--data-class Digits"):
         assert advice in complained
     assert "Traceback" not in complained
-    assert not ray.is_initialized()
     assert [path.name for path in command_folder.iterdir()] == ["space.yaml"]
 
 
