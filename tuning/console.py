@@ -82,7 +82,7 @@ class SearchConsole:
             trial.status.replace("_", " "),
             [short(trial.params.get(name, "")) for name in self.space.parameters],
         )
-        remark = "<- best so far" if new_best else trial.cause
+        remark = "; ".join(part for part in ("<- best so far" if new_best else "", trial.cause) if part)
         self.say(f"{row}  {remark}".rstrip(), COLOURS.get(trial.outcome or Outcome.FAILED, "red"))
 
     def _row(self, trial: str, epoch: str, value: str, status: str, params: list[str]) -> str:
@@ -109,7 +109,7 @@ class SearchConsole:
 
 def tally(trials: list[Trial], max_epochs: int) -> str:
     """The search in one line: how the trials ended and where the epochs went."""
-    ended = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in counts(trials).items() if n)
+    ended = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in counts(trials).items() if n) or "no trial"
     return f"{ended}; {epochs_trained(trials)} epochs trained, {epochs_saved(trials, max_epochs)} saved"
 
 

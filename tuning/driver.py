@@ -95,12 +95,17 @@ def resume(path: Path, *, trials: int | None = None, **changes: Any) -> int:
         slots = options.slots(node, wanted)
         stop = space.search.stop.model_copy(update={"time": options.time_budget} if options.time_budget else {})
         study = Study(record, space, trials=wanted, retries=options.retries, stop=stop)
+        if trials and study.stop_reason and trials > len(study.trials):
+            rule = "more trials for a search that no limit has ended"
+            hint = "Give it more time with --time-budget, or begin a new one with --warm-start."
+            raise InputError(Problem("--trials", rule, f"{trials}, and {study.stop_reason}", hint))
         data = unchanged_data(space, recall(record, "fingerprint"), folder)
         if len(study.trials) > wanted:
             rule = f"trials >= {len(study.trials)}, the trials it has already"
             raise InputError(Problem("--trials", rule, str(wanted)))
-        remember(record, "trials", wanted)
-        remember(record, "options", asdict(options))
+        if study.has_work():  # a resume with nothing to do leaves nothing behind
+            remember(record, "trials", wanted)
+            remember(record, "options", asdict(options))
         console = SearchConsole(space, wanted, quiet=options.quiet)
         return Session(options, recall(record, "space_name"), space, folder, study, console, node, slots).go(data)
     finally:

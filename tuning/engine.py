@@ -160,6 +160,7 @@ def run_study(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)  # start all workers at once
     body = tune.with_resources(tune.with_parameters(trainable, **shared), {"cpu": slots.cpus, "gpu": slots.gpus})
     tune.register_trainable(name, body)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a dead worker is said in our words, without its traceback
     attempt = 0
     while not interrupt.stop_all():
         tuner = tune.Tuner(

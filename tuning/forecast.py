@@ -15,7 +15,7 @@ FILES_PER_TRIAL = 3  # of a running one: its best epoch's, its newest, and the o
 
 @dataclass(frozen=True)
 class Rung:
-    """An epoch after which ASHA compares trials; how many will come to it, at least, and how many go on."""
+    """An epoch after which ASHA compares trials; about how many will come to it, and how many go on."""
 
     epoch: int
     trials: int
@@ -23,13 +23,13 @@ class Rung:
 
 
 def rung_table(search: SearchSettings, trials: int) -> list[Rung]:
-    """The rungs of ASHA if every trial that can be stopped is; it promotes some more while it knows little."""
+    """The rungs of ASHA if of those that come to one its best share goes on; which come early moves that a little."""
     reach = [max(1, trials // search.asha.reduction_factor**k) for k in range(len(search.rungs()) + 1)]
     return [Rung(epoch, now, then) for epoch, (now, then) in zip(search.rungs(), pairwise(reach), strict=True)]
 
 
-def fewest_epochs(search: SearchSettings, trials: int) -> int:
-    """Epochs in all if every trial that can be stopped is."""
+def expected_epochs(search: SearchSettings, trials: int) -> int:
+    """Epochs in all, by the same reckoning."""
     ends = [*search.rungs(), search.max_epochs]
     reach = [rung.trials for rung in rung_table(search, trials)]
     last = rung_table(search, trials)[-1].go_on if reach else trials
@@ -69,11 +69,11 @@ def told(search: SearchSettings, name: str, data: str, slots: Slots, weights: in
     yield f"{name}: {search.trials} trials on {data}, {slots}, up to {search.max_epochs} epochs, {how}"
     rungs = rung_table(search, search.trials)
     if rungs:
-        yield f"{'rung':>6}  {'after epoch':>11}  {'trials that reach it':>20}  {'go on':>6}"
+        yield f"{'rung':>6}  {'after epoch':>11}  {'trials to reach it':>20}  {'go on':>6}"
     for k, rung in enumerate(rungs, 1):
         yield f"{k:>6}  {rung.epoch:>11}  {rung.trials:>20}  {rung.go_on:>6}"
     most = search.trials * search.max_epochs
-    yield f"epochs: {fewest_epochs(search, search.trials)} or more, {most} at most" if rungs else f"epochs: {most}"
+    yield f"epochs: about {expected_epochs(search, search.trials)}, {most} at most" if rungs else f"epochs: {most}"
     limits = search.stop.model_dump(exclude_none=True)
     if limits:
         yield "stops before that at: " + ", ".join(f"{limit} {value}" for limit, value in limits.items())

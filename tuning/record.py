@@ -73,7 +73,11 @@ def open_record(folder: RunFolder) -> tuple[SearchSpace, optuna.Study]:
         raise RunError(f"{folder.space} was changed or is damaged:\n{error}") from None
     if not folder.study.is_file():
         raise RunError(f"{folder.study}: `the record of the run` must hold, but there is none. The run is damaged.")
-    return space, load_record(sqlite_url(folder.study), folder.name)
+    with storage_errors():
+        names = optuna.get_all_study_names(open_storage(sqlite_url(folder.study)))
+    if len(names) != 1:
+        raise RunError(f"{folder.study}: `one study` must hold, but got {len(names)}. The run is damaged.")
+    return space, load_record(sqlite_url(folder.study), names[0])  # whatever the folder is called now
 
 
 def remember(record: optuna.Study, key: str, value: Any) -> None:

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from text_recognizer.errors import exit_code_of
 from tuning.record import open_record
-from tuning.results import ranking
+from tuning.results import counts, epochs_trained, ranking
 from tuning.run_folder import RunFolder, open_run, read_json, shown_path, write_text
 from tuning.study import Study
 
@@ -48,7 +48,7 @@ def content(folder: RunFolder) -> dict[str, Any]:
     ]
     rows.sort(key=lambda row: (row["rank"] is None, row["rank"] or 0, row["number"]))
     return {
-        "summary": read_json(folder.summary),
+        "summary": read_json(folder.summary) | {"counts": counts(study.trials), "epochs_trained": epochs_trained(study.trials)},
         "environment": read_json(folder.environment),
         "search": space.search,
         "names": list(space.parameters),

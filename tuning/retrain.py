@@ -40,7 +40,13 @@ def read_best(folder: RunFolder) -> dict[str, Any]:
         NoResultError: the search found none, or has not ended.
         RunError: the summary is damaged.
     """
-    best = read_json(folder.summary).get("best")
+    summary = read_json(folder.summary)
+    if summary.get("status") != "complete":
+        raise NoResultError(
+            f"{folder.path}: `a search that has ended` must hold, but it is {summary.get('status')}. "
+            f"Let it end: python tuning/search.py --resume {shown_path(folder.path)}"
+        )
+    best = summary.get("best")
     if not best or not folder.best_config.is_file():
         raise NoResultError(
             f"{folder.path}: `a search that ended with a best trial` must hold, but there is no best_config.yaml."

@@ -18,9 +18,9 @@ from tuning.schema import CategoricalParameter, IntParameter, Parameter
 _truncnorm._log_ndtr = scipy.special.log_ndtr
 
 
-def make_sampler(name: str, seed: int, number: int) -> BaseSampler:
+def make_sampler(name: str, seed: int, number: int, parameter: str = "") -> BaseSampler:
     """A sampler for one trial: what it proposes is a function of (search seed, trial number, what is recorded)."""
-    one = seed_of("sampler", seed, number) % 2**32
+    one = seed_of("sampler", seed, number, parameter) % 2**32
     match name:
         case "random":
             return RandomSampler(seed=one)

@@ -54,7 +54,10 @@ class RecordingScheduler(FIFOScheduler):
             return str(TrialScheduler.STOP)
         epoch = epoch_of(result)
         if self.study.trial(number).has_epoch(epoch.epoch):  # run again after a crash: recorded and judged before
-            return str(TrialScheduler.CONTINUE)
+            if self.study.stop_reason:
+                self.study.close(number, Outcome.STOPPED_EARLY, self.study.stop_reason)
+            over = self.study.stop_reason or self.study.suspended
+            return str(TrialScheduler.STOP if over else TrialScheduler.CONTINUE)
         self.study.record_epoch(number, epoch)
         outcome = self._judge(number, epoch)
         if outcome is None:

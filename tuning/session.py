@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from text_recognizer.data.util import BaseDataset
-from text_recognizer.errors import CheckpointError, ClusterError, NoResultError, StorageError
+from text_recognizer.errors import CheckpointError, ClusterError, NoResultError, RunError, StorageError
 from training.experiment import Settings
 from tuning import checkpoints, engine, report
 from tuning.console import SearchConsole, tally
@@ -21,7 +21,7 @@ from tuning.forecast import halving_warnings
 from tuning.options import Options
 from tuning.resources import Node, Slots
 from tuning.results import SCHEMA_VERSION, Best, Trial, TrialsTable, advice, counts, epochs_trained
-from tuning.run_folder import RunFolder, shown_path, write_json, write_text
+from tuning.run_folder import RunFolder, read_json, shown_path, write_json, write_text
 from tuning.space import SearchSpace
 from tuning.study import Study
 from tuning.trainable import Job, run_trial
@@ -76,14 +76,17 @@ class Session:
 
     def go(self, data: BaseDataset) -> int:
         """Search, then write down what was found. Returns the exit code."""
-        if not self.study.has_work() and self.folder.best_config.exists():
+        work = self.study.has_work()
+        if not work and self.is_finished():
             return self.nothing_left()
         self.study.begin_session()
         self.study.gpu_share = self.slots.gpus
         self.write_summary("running")
         try:
-            self.search(data)
+            if work:
+                self.search(data)
             self.tidy()
+            self.study.end_session()
             if self.study.suspended:
                 raise StorageError(f"{self.study.suspended}. Mend that, then: {self.how_to_resume()}")
             if not self.interrupt.signal:
@@ -92,6 +95,8 @@ class Session:
             raise  # said in the summary already
         except KeyboardInterrupt:  # while Ray was starting, or for the second time
             self.interrupt.signal = self.interrupt.signal or signal.SIGINT
+        except SystemExit:  # Ray's own handler of SIGTERM, while it starts
+            self.interrupt.signal = self.interrupt.signal or signal.SIGTERM
         except BaseException:
             with suppress(StorageError):  # the disk may be why
                 self.write_summary("interrupted" if self.study.suspended else "failed", self.study.suspended)
@@ -133,6 +138,9 @@ class Session:
         """Delete what only a running search needs: Tune's own files, which are never read, and an empty log folder."""
         shutil.rmtree(self.folder.ray, ignore_errors=True)
         with suppress(OSError):
+            for log in self.folder.logs.glob("*"):
+                if log.stat().st_size == 0:  # of a process that was killed, not hung
+                    log.unlink()
             self.folder.logs.rmdir()
 
     def on_change(self, trial: Trial) -> None:
@@ -242,6 +250,12 @@ class Session:
         sys.stderr.flush()
         os._exit(ClusterError.exit_code)
 
+    def how_to_go_on(self) -> str:
+        """What to do where a limit ended the search."""
+        if self.study.stop.time:
+            return "More time with --time-budget T, or a new search with --warm-start."
+        return f"A new search can learn from it: --warm-start {shown_path(self.folder.path)}."
+
     def how_to_resume(self) -> str:
         return f"python tuning/search.py --resume {shown_path(self.folder.path)}"
 
@@ -265,12 +279,23 @@ class Session:
         self.console.say(f"resume: {self.how_to_resume()}")
         return 128 + (self.interrupt.signal or 0)
 
+    def is_finished(self) -> bool:
+        """Whether an earlier process wrote everything down, and all of it is still there."""
+        folder = self.folder
+        files = (folder.best_config, folder.best_checkpoint, folder.report, folder.trials_csv, folder.summary)
+        try:
+            return all(file.is_file() for file in files) and read_json(folder.summary)["status"] == "complete"
+        except (RunError, KeyError):
+            return False
+
     def nothing_left(self) -> int:
         """A search that has ended: say again what it found."""
-        if self.study.stop_reason:
-            self.console.say(f"{self.folder.name} has ended: {self.study.stop_reason}")
-        else:
+        summary = read_json(self.folder.summary)
+        if len(self.study.trials) >= self.study.wanted:
             self.console.say(f"{self.folder.name} has all its {self.study.wanted} trials; more with --trials N")
-        self.say_result(self.study.ranked[0])
+        else:
+            self.console.say(f"{self.folder.name} has ended: {summary['stop_reason']}. {self.how_to_go_on()}")
+        number = summary["best"]["trial"]
+        self.say_result(next(best for best in self.study.ranked if best.trial.number == number))
         self.console.say(f"report: {shown_path(self.folder.report)}")
         return 0

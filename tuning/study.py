@@ -12,8 +12,10 @@ from bisect import insort
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import optuna
+from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from text_recognizer.metrics import Mode
@@ -21,7 +23,7 @@ from tuning.budget import reached
 from tuning.record import EARLIER, check_direction, epoch_to_plain, storage_errors, trial_of
 from tuning.results import Epoch, Outcome, Trial, place_in, ranking, standing
 from tuning.sampling import make_sampler, suggest
-from tuning.schema import Stop
+from tuning.schema import Parameter, Stop
 from tuning.space import SearchSpace
 
 SAME_FAILURES = 3  # the first so many trials failing alike say that it is not the trials
@@ -65,14 +67,14 @@ class Study:
         self._live: dict[int, optuna.Trial] = {}
         with storage_errors():
             frozen = record.get_trials(deepcopy=False)
-            sessions = list(record.user_attrs.get("sessions", ()))
+            attributes = record.user_attrs
         own = [trial for trial in frozen if trial.state != TrialState.WAITING and EARLIER not in trial.user_attrs]
         check_direction(record, self.mode)
         self._trials = {trial.number: trial_of(trial, self.metric) for trial in own}
         self._asked = sum(trial.state != TrialState.WAITING for trial in frozen)  # the number that the next trial has
         self.ranked = ranking(self._trials.values(), self.metric, self.mode)  # those that can be best, best first
         self._to_do = deque(number for number, trial in self._trials.items() if trial.outcome is None)
-        self._seconds_before = worked(sessions, self.trials)
+        self._seconds_before = max(attributes.get("seconds", 0.0), worked(attributes.get("sessions", ()), self.trials))
         self._started = time.time()
         self._busy_since: dict[int, float] = {}  # trial -> when it was handed out, or reported last
         self._first_causes: dict[int, str] = {}  # trial -> why it failed first, in this process
@@ -90,13 +92,18 @@ class Study:
     @property
     def seconds(self) -> float:
         """How long the search has worked, over all its processes."""
-        return self._seconds_before + time.time() - self._started
+        return float(self._seconds_before + time.time() - self._started)
 
     def begin_session(self) -> None:
         """Note that a process starts to work on the search: the clock of its time budget is made of these."""
         self._started = time.time()
         with storage_errors():
             self._record.set_user_attr("sessions", [*self._record.user_attrs.get("sessions", ()), self._started])
+
+    def end_session(self) -> None:
+        """Note how long the search has worked so far; also done whenever a trial ends."""
+        with storage_errors():
+            self._record.set_user_attr("seconds", self.seconds)
 
     def next_trial(self) -> Trial | None:
         """The next trial to work on: one that is unfinished, else a new one; None when there is none to hand out."""
@@ -175,6 +182,7 @@ class Study:
         ended = replace(trial, outcome=outcome, cause=cause)
         if standing_now := standing(ended, self.metric, self.mode):
             insort(self.ranked, standing_now, key=place_in(self.mode))
+        self.end_session()
         self._changed(ended)
 
     def _limit_reached(self) -> str | None:
@@ -190,7 +198,7 @@ class Study:
     def _ask(self) -> Trial:
         number = self._asked
         with storage_errors():
-            self._record.sampler = make_sampler(self.space.search.sampler, self.space.search.seed, number)
+            self._record.sampler = self._sampler(number)
             self._live[number] = self._record.ask()
         self._asked += 1
         return self._hand_out(Trial(number, {}))
@@ -199,15 +207,23 @@ class Study:
         """The trial with all its parameters: new ones, or those that were recorded before its process died."""
         with storage_errors():
             live = self._live_trial(trial.number)
-            params = self.space.choose(lambda name, parameter: suggest(live, name, parameter))
+            params = self.space.choose(lambda name, parameter: self._suggest(live, trial.number, name, parameter))
         self._busy_since[trial.number] = time.time()
         self._changed(replace(trial, params=params))
         return self._trials[trial.number]
 
+    def _suggest(self, live: optuna.Trial, number: int, name: str, parameter: Parameter) -> Any:
+        """A value from a sampler of its own: it does not depend on which of the others were recorded before a kill."""
+        self._record.sampler = self._sampler(number, name)
+        return suggest(live, name, parameter)
+
+    def _sampler(self, number: int, parameter: str = "") -> BaseSampler:
+        return make_sampler(self.space.search.sampler, self.space.search.seed, number, parameter)
+
     def _live_trial(self, number: int) -> optuna.Trial:
         """Optuna's handle of a trial; made anew for one that an earlier process asked for."""
         if number not in self._live:
-            self._record.sampler = make_sampler(self.space.search.sampler, self.space.search.seed, number)
+            self._record.sampler = self._sampler(number)
             self._live[number] = optuna.Trial(self._record, self._record.get_trials(deepcopy=False)[number]._trial_id)
         return self._live[number]
 

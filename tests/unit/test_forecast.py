@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from tuning import search
-from tuning.forecast import Rung, disk_bytes, fewest_epochs, halving_warnings, rung_table
+from tuning.forecast import Rung, disk_bytes, expected_epochs, halving_warnings, rung_table
 from tuning.resources import Slots
 from tuning.schema import SearchSettings
 
 
 def test_each_rung_lets_its_best_third_go_on() -> None:
     assert rung_table(SearchSettings(), 30) == [Rung(1, 30, 10), Rung(3, 10, 3), Rung(9, 3, 1)]
-    assert fewest_epochs(SearchSettings(), 30) == 30 * 1 + 10 * 2 + 3 * 6 + 1 * 3
+    assert expected_epochs(SearchSettings(), 30) == 30 * 1 + 10 * 2 + 3 * 6 + 1 * 3
 
 
 def test_without_asha_every_trial_has_every_epoch() -> None:
     none = SearchSettings(scheduler="none")
     assert rung_table(none, 30) == []
-    assert fewest_epochs(none, 30) == 30 * 12
+    assert expected_epochs(none, 30) == 30 * 12
     assert list(halving_warnings(none, 1)) == []
 
 
@@ -52,7 +52,7 @@ def test_check_prints_the_plan_and_makes_nothing(
     said = capsys.readouterr().out
     for part in (
         "30 trials on MNIST (else Digits), 1 at once",
-        "epochs: 71 or more, 360 at most",
+        "epochs: about 71, 360 at most",
         "epochs 200, time 30m",
         "in order",
     ):

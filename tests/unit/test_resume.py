@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from text_recognizer.data.digits import Digits
-from text_recognizer.errors import InputError, RunError
-from tuning import driver, search
+from text_recognizer.errors import CheckpointError, InputError, NoResultError, RunError
+from tuning import driver, retrain, search
 from tuning.fingerprint import differences
 from tuning.options import Options
-from tuning.record import create_record, remember, sqlite_url
+from tuning.record import create_record, open_record, recall, remember, sqlite_url
 from tuning.results import Epoch, Outcome
-from tuning.run_folder import RunFolder, create_run, write_text
+from tuning.run_folder import RunFolder, create_run, read_json, write_json, write_text
 from tuning.space import read_space
 from tuning.study import Study
 
@@ -42,7 +42,9 @@ def run(tmp_path: Path, empty_database: Path, space_file: Callable[[str], Path])
         assert trial is not None
         study.record_epoch(trial.number, Epoch(1, {"val_acc": value}, time=1.0))
         study.close(trial.number, Outcome.COMPLETE)
-    write_text(folder.best_config, "fc1: 8\n")
+    for path in (folder.best_config, folder.best_checkpoint, folder.report, folder.trials_csv):
+        write_text(path, "made\n")
+    write_json(folder.summary, {"status": "complete", "stop_reason": "all trials are done", "best": {"trial": 1}})
     return folder
 
 
@@ -146,3 +148,42 @@ def test_differences_name_the_key_and_both_values() -> None:
         "a.c: was 2, is not there",
         "d: was not there, is 4",
     ]
+
+
+@pytest.mark.parametrize("trouble", ["interrupted before the export", "no best.ckpt", "no summary", "half a summary"])
+def test_what_was_not_written_down_is_written_at_the_next_resume(trouble: str, run: RunFolder) -> None:
+    match trouble:
+        case "interrupted before the export":
+            write_json(run.summary, {"status": "interrupted"})
+        case "no best.ckpt":
+            run.best_checkpoint.unlink()
+        case "no summary":
+            run.summary.unlink()
+        case "half a summary":
+            run.summary.write_text('{"status": "comp')
+    with pytest.raises(CheckpointError, match="sha256"):  # it tries to: these trials have no checkpoint
+        driver.resume(run.path)
+    assert read_json(run.summary)["status"] == "failed"
+
+
+def test_more_trials_for_a_search_that_a_limit_ended_are_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Study, "_limit_reached", lambda _: "the budget of 2 epochs is used up")
+    with pytest.raises(InputError, match=r"the budget of 2 epochs.*--warm-start"):
+        driver.resume(run.path, trials=9)
+
+
+def test_a_resume_with_nothing_to_do_changes_no_option(run: RunFolder) -> None:
+    assert driver.resume(run.path, time_budget="1s", max_concurrent=1) == 0
+    assert recall(open_record(run)[1], "options") == asdict(Options())
+
+
+def test_a_run_that_was_renamed_is_the_same_run(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert driver.resume(run.path.rename(run.path.with_name("renamed"))) == 0
+    assert "renamed has all its 2 trials" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
+def test_the_final_script_refuses_a_search_that_has_not_ended(status: str, run: RunFolder) -> None:
+    write_json(run.summary, {"status": status, "best": {"trial": 1, "epoch": 1, "value": 0.9}})
+    with pytest.raises(NoResultError, match=f"it is {status}.*--resume"):
+        retrain.read_best(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -242,3 +243,41 @@ def test_the_sampler_avoids_the_region_that_does_not_fit_in_memory(told: Outcome
             study.close(trial.number, Outcome.COMPLETE)
     too_wide = sum(trial.params["width"] > 0.6 for trial in study.trials[20:])
     assert too_wide <= 12 if told == Outcome.OUT_OF_MEMORY else too_wide >= 18, "a mere failure would teach it nothing"
+
+
+@pytest.mark.parametrize(("sampler", "number"), [("random", 3), ("tpe", 3)])
+def test_a_kill_between_two_proposals_of_one_trial_changes_none(sampler: str, number: int, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        "space:\n  a: {type: float, low: 0, high: 1}\n  b: {type: int, low: 1, high: 99}\n  c: {type: float, low: 0, high: 1}\n"
+        f"search: {{trials: 14, sampler: {sampler}}}\n"
+    )
+    space = read_space(tmp_path / "s.yaml")
+
+    def proposals(name: str, killed: bool) -> list[dict[str, object]]:
+        url = f"sqlite:///{tmp_path}/{name}.db"
+        study = Study(create_record(url, space, name), space, trials=14)
+        while trial := study.next_trial():
+            study.record_epoch(trial.number, epoch(1, trial.params["a"] * trial.params["b"] / 99))
+            study.close(trial.number, Outcome.COMPLETE)
+            if killed and trial.number == number - 1:
+                suggested = study._suggest
+
+                def dies(live: optuna.Trial, number: int, parameter: str, *rest: Any) -> Any:
+                    if parameter == "b":
+                        raise KeyboardInterrupt
+                    return suggested(live, number, parameter, *rest)  # noqa: B023
+
+                study._suggest = dies  # type: ignore[method-assign]
+                with pytest.raises(KeyboardInterrupt):
+                    study.next_trial()
+                study = Study(load_record(url, name), space, trials=14)
+        return [trial.params for trial in study.trials]
+
+    assert proposals("killed", True) == proposals("whole", False)
+
+
+def test_time_without_an_epoch_is_counted_too(study: Study, url: str, space: SearchSpace) -> None:
+    study.begin_session()
+    study._started -= 100
+    study.close(handed_out(study).number, Outcome.STALLED, "hung")
+    assert 100 <= reopened(url, space).seconds < 101
