@@ -97,7 +97,8 @@ def resume(path: Path, *, trials: int | None = None, **changes: Any) -> int:
         study = Study(record, space, trials=wanted, retries=options.retries, stop=stop)
         if trials and study.stop_reason and trials > len(study.trials):
             rule = "more trials for a search that no limit has ended"
-            hint = "Give it more time with --time-budget, or begin a new one with --warm-start."
+            more = "Give it more with --time-budget, or begin" if "time budget" in study.stop_reason else "Begin"
+            hint = f"{more} a new one with --warm-start."
             raise InputError(Problem("--trials", rule, f"{trials}, and {study.stop_reason}", hint))
         data = unchanged_data(space, recall(record, "fingerprint"), folder)
         if len(study.trials) > wanted:
