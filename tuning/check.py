@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from training.experiment import RUN_DEFAULTS
 from tuning import forecast, preflight
 from tuning.console import SearchConsole
 from tuning.options import Options
 from tuning.space import SearchSpace
+from tuning.warm_start import read_earlier
 
 
-def check(space: SearchSpace, space_name: str, options: Options) -> int:
+def check(space: SearchSpace, space_name: str, options: Options, warm_start: Path | None = None) -> int:
     """Build every corner, then print what the search would do. Returns the exit code.
+
+    Args:
+        warm_start: an older run; how many of its trials fit is said where the space names its data set.
 
     Raises:
         InputError: with what is wrong with the space or the request.
@@ -24,8 +30,9 @@ def check(space: SearchSpace, space_name: str, options: Options) -> int:
     console = SearchConsole(space, space.search.trials)
     for line in forecast.told(space.search, space_name, data, slots, weights, options.keep):
         console.say(line)
-    for warning in (slots.note, *forecast.halving_warnings(space.search, space.search.trials)):
-        if warning:
-            console.note(warning)
+    for note in forecast.notes(space.search, space.search.trials, slots):
+        console.note(note)
+    if warm_start and named:
+        console.say(str(read_earlier(warm_start, space)))
     console.say(f"in order: {sum(1 for _ in space.corners())} corners of the space were built; nothing was started")
     return 0

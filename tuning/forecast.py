@@ -36,6 +36,15 @@ def expected_epochs(search: SearchSettings, trials: int) -> int:
     return sum(n * (end - start) for n, (start, end) in zip([*reach, last], pairwise([0, *ends]), strict=True))
 
 
+def notes(search: SearchSettings, trials: int, slots: Slots) -> list[str]:
+    """What a user should know before the search begins: all that will not go as the file or the flags seem to say."""
+    found = [slots.note] if slots.note else []
+    found += halving_warnings(search, trials)
+    if search.stop.gpu_hours and not slots.gpus:
+        found.append("search.stop.gpu_hours is never reached: the trials use no GPU")
+    return found
+
+
 def halving_warnings(search: SearchSettings, trials: int) -> Iterator[str]:
     """Where successive halving has too little to work with."""
     if search.scheduler == "none":

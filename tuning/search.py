@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     if flags.check:
         from tuning.check import check  # torch takes seconds to import, and so does Ray below; bad input is refused before
 
-        return check(space, flags.space.stem, options)
+        return check(space, flags.space.stem, options, flags.warm_start)
 
     from tuning import driver
 

@@ -17,7 +17,7 @@ from training.experiment import Settings
 from tuning import checkpoints, engine, report
 from tuning.console import SearchConsole, tally
 from tuning.duration import seconds_of
-from tuning.forecast import halving_warnings
+from tuning.forecast import notes
 from tuning.options import Options
 from tuning.resources import Node, Slots
 from tuning.results import SCHEMA_VERSION, Best, Trial, TrialsTable, advice, counts, epochs_trained
@@ -151,9 +151,8 @@ class Session:
     def announce(self, dashboard: str | None) -> None:
         """The head of EXAMPLES' table: what is searched, how, and where to look."""
         search, slots = self.space.search, self.slots
-        for note in (slots.note, *halving_warnings(search, self.study.wanted)):
-            if note:
-                self.console.note(note)
+        for note in notes(search, self.study.wanted, slots):
+            self.console.note(note)
         how = f"{search.sampler} + {search.scheduler}, seed {search.seed}"
         data = self.space.experiment["data_class"]
         self.console.say(
@@ -189,7 +188,7 @@ class Session:
             "stop_reason": stop_reason,
             "best": best.as_plain() if best else None,
             "resources": self.slots.as_plain(),
-            "warnings": [*halving_warnings(search, self.study.wanted), *self.remarks()] if status == "complete" else [],
+            "warnings": [*notes(search, self.study.wanted, self.slots), *self.remarks()] if status == "complete" else [],
         }
         write_json(self.folder.summary, summary)
         write_text(self.folder.trials_csv, self.table.text(trials))

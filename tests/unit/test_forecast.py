@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tuning import search
-from tuning.forecast import Rung, disk_bytes, expected_epochs, halving_warnings, rung_table
+from tuning.forecast import Rung, disk_bytes, expected_epochs, halving_warnings, notes, rung_table
 from tuning.resources import Slots
-from tuning.schema import SearchSettings
+from tuning.schema import SearchSettings, Stop
 
 
 def test_each_rung_lets_its_best_third_go_on() -> None:
@@ -30,6 +30,15 @@ def test_without_asha_every_trial_has_every_epoch() -> None:
 def test_where_halving_cannot_work_it_is_said(epochs: int, trials: int, warning: str | None) -> None:
     said = list(halving_warnings(SearchSettings(max_epochs=epochs), trials))
     assert [text[: len(warning)] for text in said] == [warning] if warning else said == []
+
+
+def test_a_limit_that_cannot_be_reached_is_said() -> None:
+    search = SearchSettings(stop=Stop(gpu_hours=1))
+    assert notes(search, 30, Slots(2, 1, 0, "no GPU here")) == [
+        "no GPU here",
+        "search.stop.gpu_hours is never reached: the trials use no GPU",
+    ]
+    assert notes(search, 30, Slots(2, 1, 0.5)) == []
 
 
 def test_disk_is_that_of_running_and_kept_checkpoints() -> None:
