@@ -57,7 +57,7 @@ def halving_warnings(search: SearchSettings, trials: int) -> Iterator[str]:
         )
     elif trials < factor**2:
         yield (
-            f"{trials} trials are few for ASHA: it lets the best 1 of {factor} go on, and compares hardly anything before "
+            f"few trials for ASHA ({trials}): it lets the best 1 of {factor} go on, and compares hardly anything before "
             f"{factor**2} trials; more trials, or scheduler: none"
         )
 

@@ -25,7 +25,7 @@ def test_without_asha_every_trial_has_every_epoch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "trials", "warning"), [(1, 30, "no trial can be stopped early"), (12, 8, "8 trials are few"), (12, 9, None)]
+    ("epochs", "trials", "warning"), [(1, 30, "no trial can be stopped early"), (12, 8, "few trials for ASHA (8)"), (12, 9, None)]
 )
 def test_where_halving_cannot_work_it_is_said(epochs: int, trials: int, warning: str | None) -> None:
     said = list(halving_warnings(SearchSettings(max_epochs=epochs), trials))
