@@ -24,16 +24,20 @@ from tuning.space import SearchSpace, read_space
 from tuning.study import Study
 
 EPOCHS = 9
+PEAK = 0.7
 SPACE = """
 space:
   x: {type: float, low: 0, high: 1}
-search: {trials: 1000, max_epochs: 9, asha: {reduction_factor: 3}}
+search:
+  trials: 1000
+  max_epochs: 9
+  asha: {reduction_factor: 3}
 """
 
 
 def value(x: float, epoch: int) -> float:
-    """A learning curve: better near x = 0.7, and with every epoch."""
-    return (1 - abs(x - 0.7)) * (1 - 0.5**epoch)
+    """A learning curve: better near the peak, and with every epoch."""
+    return (1 - abs(x - PEAK)) * (1 - 0.5**epoch)
 
 
 def formula(config: dict[str, Any], *, folder: Path, fault: str = "") -> None:
@@ -58,7 +62,7 @@ def curve(config: dict[str, Any], folder: Path, fault: str, report: Report) -> N
 
 
 def break_down(fault: str, folder: Path, number: int, epoch: int, score: float) -> float:
-    """Fail in trial 0 (the first in its rungs, so that ASHA never stops it first) in epoch 4, or give the epoch's value."""
+    """Fail in trial 0 (at the best point there is, so that ASHA never stops it) in epoch 4, or give the epoch's value."""
     here = number == 0 and epoch == 4
     marker = folder / "broke"
     first = here and not marker.exists()
@@ -81,17 +85,17 @@ def break_down(fault: str, folder: Path, number: int, epoch: int, score: float) 
     return float(fault) if fault in ("nan", "inf", "-inf") and here else score
 
 
-def space_in(folder: Path) -> SearchSpace:
-    """The formula's search space."""
+def space_in(folder: Path, first: float | None = None) -> SearchSpace:
+    """The formula's search space; `first` is the point that is tried first."""
     path = folder / "space.yaml"
-    path.write_text(SPACE)
+    path.write_text(SPACE if first is None else SPACE + f"  start_with: [{{x: {first}}}]\n")
     return read_space(path)
 
 
 def search(folder: Path, url: str, fault: str = "", *, trials: int = 8, slots: Slots | None = None, retries: int = 1) -> Study:
     """A whole search on the cluster that runs; then the checks that hold after any search. Returns the record, read anew."""
     folder.mkdir(parents=True, exist_ok=True)
-    space = space_in(folder)
+    space = space_in(folder, PEAK if fault else None)
     study = Study(create_record(url, space, folder.name), space, trials=trials, retries=retries)
     run(study, folder, fault, slots or Slots(2, 1, 0), engine.Interrupt())
     recorded = Study(load_record(url, folder.name), space, trials=trials)
