@@ -129,7 +129,8 @@ def test_d2_an_interrupted_search_says_how_to_resume(
     resumes_as_if_undisturbed(folder, undisturbed)
 
 
-@pytest.mark.parametrize("daemon", ["raylet", pytest.param("gcs_server", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("daemon", ["raylet", "gcs_server"])
 def test_c2_the_driver_ends_soon_when_ray_dies_and_a_resume_completes_the_search(
     daemon: str, tmp_path: Path, undisturbed: list[tuple[Any, ...]]
 ) -> None:
@@ -164,7 +165,7 @@ def test_d3_ctrl_c_during_the_final_script_is_an_ordinary_interrupt(tmp_path: Pa
     folder.best_config.write_text(
         f"data_class: Digits\nmodel_class: MLP\nfc1: 16\nmax_epochs: {epochs}\nmonitor: val_acc\nseed: 0\n"
     )
-    folder.summary.write_text(json.dumps({"best": {"trial": 0, "epoch": epochs, "value": 0.9}}))
+    folder.summary.write_text(json.dumps({"status": "complete", "best": {"trial": 0, "epoch": epochs, "value": 0.9}}))
     retrain = Command(["-c", RETRAIN], tmp_path)
     retrain.wait_to_say("epoch 5")
     retrain.process.send_signal(signal.SIGINT)

@@ -64,7 +64,7 @@ def test_t4_out_of_memory_is_not_tried_again_and_the_sampler_is_told(broken: Bro
     assert (told.state.name, told.constraints) == ("PRUNED", {"memory": 1.0})
 
 
-@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("number", ["nan", *(pytest.param(number, marks=pytest.mark.slow) for number in ("inf", "-inf"))])
 def test_t5_what_is_not_finite_ends_the_trial_as_diverged_and_it_is_never_best(number: str, broken: Broken) -> None:
     study = broken(number)
     diverged = study.trial(0)
