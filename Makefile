@@ -29,7 +29,7 @@ bench-driver: $(READY) ## what a result costs the driver, over 1,000 trials (ben
 	$(BIN)/python benchmarks/bench_driver.py
 
 bench-search: $(READY) ## simulated searches on recorded curves: ours, Ray's own, random, without ASHA
-	$(BIN)/python benchmarks/simulate.py
+	$(BIN)/python benchmarks/simulate.py --seeds 200
 
 check: $(READY) ## lint, types, and the rule that imports go down only
 	$(BIN)/ruff check .
