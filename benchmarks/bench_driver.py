@@ -26,6 +26,7 @@ from text_recognizer.errors import exit_code_of
 from tuning import engine
 from tuning.checkpoints import Retention
 from tuning.console import SearchConsole
+from tuning.curves import Curves
 from tuning.options import Options
 from tuning.record import create_record, sqlite_url
 from tuning.reporting import Report, to_its_end
@@ -205,9 +206,11 @@ def run(trials: int, folder: Path, meter: Meter, profiles: list[Windowed]) -> fl
 def follow(study: Study, session: Session, meter: Meter, profiles: list[Windowed]) -> None:
     """The listeners of a real session, measured; then those of this benchmark."""
     retention = Retention(study, session.folder.checkpoints, session.options.keep)
+    curves = Curves(session.folder.tensorboard, study.metric, study.mode, session.console.note)
     study.listeners += [
         meter.listener("retention: which checkpoints stay", retention.on_change),
-        meter.listener("summary.json and trials.csv", session.on_change),
+        meter.listener("summary.json, trials.csv, live report", session.findings.on_change),
+        meter.listener("curves for TensorBoard", curves.on_change),
         meter.listener("console", session.console.on_change),
         meter.on_change,
         *(profile.on_change for profile in profiles),

@@ -15,6 +15,7 @@ Anything else that reaches `exit_code_of` is a bug of ours: 70, with its traceba
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -138,6 +139,9 @@ def exit_code_of(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
+        return 0
     except SystemExit as end:
         if not isinstance(end.__context__, KeyboardInterrupt):
             raise

@@ -317,6 +317,7 @@ def merged(results: Sequence[Mapping[str, float]]) -> Metrics:
     return {name: float(value) for result in results for name, value in result.items()}
 
 
+@cache
 def quiet_lightning(*, silent: bool = False) -> None:
     """Leave out Lightning's advertisements and the advice that does not fit batches sliced from tensors; or all but errors."""
     logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")

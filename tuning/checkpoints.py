@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from PIL import Image
+from torch import Tensor
 
+from text_recognizer.data.base_data_module import EVALUATION_BATCH_SIZE
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import CheckpointError
-from text_recognizer.predict import read_checkpoint
+from text_recognizer.predict import Recognizer, read_checkpoint
 from text_recognizer.util import atomic_write, checksum
 from training.experiment import (
     Metrics,
@@ -25,6 +30,7 @@ from training.experiment import (
 )
 from tuning.results import Best, Trial
 from tuning.study import Study
+from tuning.winner import WORST, Validation, WorstImage
 
 WEIGHTS_ONLY = ("state_dict", "hyper_parameters", "data_config", "epoch", "global_step", "pytorch-lightning_version")
 SILENT: Settings = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
@@ -104,3 +110,43 @@ def verify(checkpoint: Path, best: Best, settings: Settings, trainval: BaseDatas
                 f"{name} == {best.epoch.metrics[name]:.6f}, as recorded for trial {best.trial.number} at epoch {best.epoch.epoch}"
             )
             raise CheckpointError(f"{checkpoint}: `{rule}` must hold, but it re-evaluates to {value:.6f}.")
+
+
+def examine(checkpoint: Path, trial: int, settings: Settings, trainval: BaseDataset) -> Validation:
+    """What the weights in a checkpoint answer on the validation data: counts, and the images they get most wrong.
+
+    Args:
+        trial: whose weights they are.
+    """
+    recognizer = Recognizer.load(checkpoint)
+    indices = build_data(settings).splits()[1]
+    images, labels = trainval[indices]
+    batches = [slice(start, start + EVALUATION_BATCH_SIZE) for start in range(0, len(labels), EVALUATION_BATCH_SIZE)]
+    probabilities = torch.cat([recognizer.probabilities(images[batch]) for batch in batches])
+    answers, classes = probabilities.argmax(1), recognizer.data.mapping
+    truth = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1)  # (n,) what the true class was given
+    counts = torch.bincount(labels * len(classes) + answers, minlength=len(classes) ** 2)
+    return Validation(
+        trial=trial,
+        sha256=checksum(checkpoint),
+        classes=list(classes),
+        confusion=counts.view(len(classes), len(classes)).tolist(),
+        worst=[
+            WorstImage(
+                index=int(indices[i]),
+                label=classes[labels[i]],
+                predicted=classes[answers[i]],
+                probability=min(1.0, float(truth[i])),
+                png=png_of(images[i]),
+            )
+            for i in truth.argsort(stable=True)[:WORST].tolist()
+        ],
+    )
+
+
+def png_of(image: Tensor) -> str:
+    """A uint8 image of shape (channels, height, width), one channel or three, as base64 of a PNG."""
+    pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+    file = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()

@@ -1,19 +1,25 @@
-"""What a search says in the terminal: a row for each trial that ends, a live line in between; plain lines in a pipe."""
+"""What a search says in the terminal: a row for each trial that ends, and below them what goes on now; plain lines in a pipe."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Sequence
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
 from text_recognizer.metrics import is_better
-from tuning.results import Outcome, Trial, counts, epochs_saved, epochs_trained, ranking
+from tuning.duration import shown_duration
+from tuning.forecast import TimeLeft, time_left
+from tuning.results import Outcome, Trial, counts, epochs_saved, epochs_trained, ranking, short
+from tuning.schema import CategoricalParameter, IntParameter, Parameter, Stop
 from tuning.space import SearchSpace
 
 COLOURS = {Outcome.COMPLETE: "green", Outcome.STOPPED_EARLY: "yellow"}
+LAST_FAILURES = 3
+WIDEST = 20  # of a parameter's column
+FLOAT_WIDTH = 9  # `1.893e-05`
 
 
 class SearchConsole:
@@ -30,16 +36,22 @@ class SearchConsole:
         self.space = space
         self.wanted = wanted
         self.metric, self.mode = space.search.metric, space.search.direction
-        self.best: float | None = None
+        self.best: tuple[float, int] | None = None  # value, trial
         self.trials: dict[int, Trial] = {}
-        self.started = time.monotonic()
+        self.failures: list[str] = []
+        self.widths = [max(len(name), width_of(parameter)) for name, parameter in space.parameters.items()]
+        self.started = time.time()
+        self.slots = 1
+        self.stop = space.search.stop
+        self.worked_before = 0.0  # seconds, by earlier processes
         self.live: Live | None = None
 
-    def catch_up(self, trials: list[Trial]) -> None:
-        """Know what an earlier process recorded, without saying it again."""
+    def catch_up(self, trials: list[Trial], slots: int, stop: Stop, worked_before: float) -> None:
+        """Know what an earlier process recorded, without saying it again, and what this one has to work with."""
         self.trials = {trial.number: trial for trial in trials}
         best = ranking(trials, self.metric, self.mode)
-        self.best = best[0].value if best else None
+        self.best = (best[0].value, best[0].trial.number) if best else None
+        self.slots, self.stop, self.worked_before = slots, stop, worked_before
 
     def say(self, text: str, style: str = "") -> None:
         """One line, whatever else is on the screen. Nothing in it is taken for markup."""
@@ -50,11 +62,12 @@ class SearchConsole:
         self.say(f"note: {text}", "bold yellow")
 
     def __enter__(self) -> SearchConsole:
-        if not self.quiet:
-            self.say(self._row("trial", "epoch", self.metric, "status", list(self.space.parameters)), "bold")
+        self.started = time.time()
         if self.console.is_terminal and not self.quiet:
-            self.live = Live(get_renderable=self._status, console=self.console, transient=True, refresh_per_second=4)
+            self.live = Live(get_renderable=self._now, console=self.console, transient=True, refresh_per_second=4)
             self.live.start()
+        elif not self.quiet:
+            self.say(self._head())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,56 +79,96 @@ class SearchConsole:
         before = self.trials.get(trial.number)
         self.trials[trial.number] = trial
         if len(trial.failures) > (len(before.failures) if before else 0):
+            self.failures.append(f"trial {trial.number} is tried again: {trial.failures[-1]}")
             self.note(f"trial {trial.number} failed and is tried again: {trial.failures[-1]}")
-        if trial.outcome and not self.quiet:
-            self._print_end(trial)
+        if trial.outcome:
+            self._end(trial)
 
-    def _print_end(self, trial: Trial) -> None:
-        best = trial.best_epoch(self.metric, self.mode)
-        value = best.metrics[self.metric] if best else None
-        new_best = trial.outcome in COLOURS and value is not None and is_better(value, self.best, self.mode)
-        self.best = value if new_best else self.best
-        row = self._row(
+    def _end(self, trial: Trial) -> None:
+        epoch = trial.best_epoch(self.metric, self.mode)
+        value = epoch.metrics[self.metric] if epoch else None
+        counted = trial.outcome in COLOURS
+        new_best = counted and value is not None and is_better(value, self.best[0] if self.best else None, self.mode)
+        if new_best and value is not None:
+            self.best = (value, trial.number)
+        if not counted:
+            self.failures.append(f"trial {trial.number} {trial.status.replace('_', ' ')}: {trial.cause}")
+        if not self.quiet:
+            remark = "; ".join(part for part in ("<- best so far" if new_best else "", trial.cause) if part)
+            row = self._row(trial)
+            self.say(f"{row}  {remark}".rstrip(), COLOURS.get(trial.outcome or Outcome.FAILED, "red"))
+
+    def _head(self) -> str:
+        return self._columns("trial", "epoch", self.metric, "status", list(self.space.parameters))
+
+    def _row(self, trial: Trial) -> str:
+        epoch = trial.best_epoch(self.metric, self.mode)
+        return self._columns(
             str(trial.number),
             f"{len(trial.epochs)}/{self.space.search.max_epochs}",
-            "" if value is None else f"{value:.4f}",
+            f"{epoch.metrics[self.metric]:.4f}" if epoch else "",
             trial.status.replace("_", " "),
             [short(trial.params.get(name, "")) for name in self.space.parameters],
         )
-        remark = "; ".join(part for part in ("<- best so far" if new_best else "", trial.cause) if part)
-        self.say(f"{row}  {remark}".rstrip(), COLOURS.get(trial.outcome or Outcome.FAILED, "red"))
 
-    def _row(self, trial: str, epoch: str, value: str, status: str, params: list[str]) -> str:
+    def _columns(self, trial: str, epoch: str, value: str, status: str, params: Sequence[str]) -> str:
         columns = [f"{trial:>6}", f"{epoch:>7}", f"{value:>{max(8, len(self.metric))}}", f"{status:<14}"]
-        return "  ".join(
-            columns + [f"{value:<{max(8, len(name))}}" for name, value in zip(self.space.parameters, params, strict=True)]
-        )
+        return "  ".join(columns + [f"{param:<{width}}" for param, width in zip(params, self.widths, strict=True)])
 
-    def _status(self) -> Text:
-        """The line that moves."""
-        trials = list(self.trials.values())
-        running = [trial for trial in trials if trial.outcome is None]
+    def _now(self) -> Group:
+        """What moves: the trials that run, the search as a whole, the last failures."""
+        lines = [Text(self._head(), style="bold")]
+        lines += [Text(self._row(trial), style="cyan") for trial in self._running()]
+        lines += [Text(f"  {line}") for line in self._totals()]
+        lines += [Text(printable(f"  {line}"), style="red") for line in self.failures[-LAST_FAILURES:]]
+        for line in lines:
+            line.no_wrap, line.overflow = True, "ellipsis"
+        return Group(*lines)
+
+    def _running(self) -> list[Trial]:
+        return [trial for trial in self.trials.values() if trial.outcome is None]
+
+    def _totals(self) -> list[str]:
+        """The search so far in two lines."""
+        trials, running = list(self.trials.values()), self._running()
+        best = f"best {self.best[0]:.4f} (trial {self.best[1]})" if self.best else "no best yet"
         saved = epochs_saved(trials, self.space.search.max_epochs)
-        now = ", ".join(f"{trial.number} at {len(trial.epochs)}/{self.space.search.max_epochs}" for trial in running)
-        best = "" if self.best is None else f", best {self.best:.4f}"
-        parts = [
-            f"{len(trials) - len(running)}/{self.wanted} trials{best}",
-            f"{epochs_trained(trials)} epochs trained, {saved} saved",
-            f"running: {now or 'none yet'}",
-            f"{time.monotonic() - self.started:.0f} s",
+        gone = time.time() - self.started
+        left = time_left(trials, self.wanted, self.space.search.max_epochs, self.started, self.stop, self.worked_before + gone)
+        return [
+            f"{len(trials) - len(running)} of {self.wanted} trials ended  ·  {best}  ·  {epochs_trained(trials)} epochs trained, "
+            f"{saved} saved by ASHA",
+            f"{min(len(running), self.slots)} of {self.slots} slots in use  ·  {shown_duration(gone)} gone, {told(left)}",
         ]
-        return Text("  |  ".join(parts), style="cyan", no_wrap=True, overflow="ellipsis")
+
+
+def width_of(parameter: Parameter) -> int:
+    """Characters that a parameter's values take."""
+    if isinstance(parameter, CategoricalParameter):
+        return min(WIDEST, max(len(short(choice)) for choice in parameter.choices))
+    if isinstance(parameter, IntParameter):
+        return max(len(str(end)) for end in parameter.ends())
+    return FLOAT_WIDTH
+
+
+def told(left: TimeLeft | None) -> str:
+    """An estimate in words, no more exact than it is."""
+    if left is None:
+        return "time left not known yet"
+    low, high = (shown_duration(coarse(seconds)) for seconds in (left.low, left.high))
+    return f"about {high} left" if low == high else f"{low} to {high} left"
+
+
+def coarse(seconds: float) -> float:
+    """Rounded to ten seconds below two minutes, to minutes below two hours, to ten minutes above."""
+    unit = 10 if seconds < 120 else 60 if seconds < 7200 else 600
+    return round(seconds / unit) * unit
 
 
 def tally(trials: list[Trial], max_epochs: int) -> str:
     """The search in one line: how the trials ended and where the epochs went."""
     ended = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in counts(trials).items() if n) or "no trial"
     return f"{ended}; {epochs_trained(trials)} epochs trained, {epochs_saved(trials, max_epochs)} saved"
-
-
-def short(value: Any) -> str:
-    """A parameter's value in few characters."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def printable(text: str) -> str:

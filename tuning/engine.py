@@ -1,4 +1,4 @@
-"""Ray: a cluster of our own on this machine, and `Tuner.fit` over a study until the study has nothing more to hand out."""
+"""Ray: a cluster of our own on this machine; `Tuner.fit` over a study until that has nothing more to hand out; plain tasks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 # Ray and Tune read these when they are imported or started; the workers inherit them.
 os.environ.update(
@@ -29,9 +29,12 @@ os.environ.update(
 import psutil
 import ray
 from ray import tune
+from ray.exceptions import RayError, RayTaskError
 from ray.tune.stopper import Stopper
+from ray.tune.trainable import wrap_function
 
-from text_recognizer.errors import RecogniserError
+from text_recognizer.errors import NoResultError, RecogniserError, StorageError
+from tuning.reporting import DISK, first_line
 from tuning.resources import Slots
 from tuning.results import Outcome
 from tuning.scheduler import RecordingScheduler
@@ -40,6 +43,9 @@ from tuning.study import Study
 
 DAEMONS = ("raylet", "gcs_server")
 CHECK_EVERY_S = 0.5
+
+Call = TypeVar("Call")
+Result = TypeVar("Result")
 
 
 class Interrupt(Stopper):
@@ -55,14 +61,14 @@ class Interrupt(Stopper):
         return self.signal is not None
 
     @contextmanager
-    def listening(self, say: Callable[[str], None]) -> Iterator[None]:
-        """Handle signals within the block, and give the old handlers back after it."""
+    def listening(self, on_first: Callable[[], None]) -> Iterator[None]:
+        """Handle signals within the block, and give the old handlers back after it. `on_first` says what happens now."""
 
         def handle(number: int, frame: FrameType | None) -> None:
             if self.signal is not None:
                 raise KeyboardInterrupt
             self.signal = number
-            say("stopping, nothing is lost; once more to stop at once")
+            on_first()
 
         old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -159,7 +165,7 @@ def run_study(
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)  # start all workers at once
     body = tune.with_resources(tune.with_parameters(trainable, **shared), {"cpu": slots.cpus, "gpu": slots.gpus})
-    tune.register_trainable(name, body)
+    tune.register_trainable(name, named(body, name))
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a dead worker is said in our words, without its traceback
     attempt = 0
     while not interrupt.stop_all():
@@ -187,3 +193,56 @@ def run_study(
             return
         for number in lost:  # Tune ended without saying how these did: a retry, or a failure
             study.close(number, Outcome.FAILED, "Ray Tune lost the trial")
+
+
+def named(body: Callable[..., Any], name: str) -> type:
+    """A trainable that Ray's dashboard, logs and processes call by that name; Tune's own all read `ImplicitFunc`."""
+    trainable: type = wrap_function(body, name=name)
+    trainable.__name__ = trainable.__qualname__ = name
+    return trainable
+
+
+class Tasks(Generic[Call, Result]):
+    """Runs a function in workers, once for each of some calls; what all calls share goes through the object store once.
+
+    Args:
+        function: called as `function(call, **shared)`; it is imported by the workers.
+        slots: what each call gets.
+    """
+
+    def __init__(self, function: Callable[..., Result], slots: Slots, shared: Mapping[str, Any]) -> None:
+        self._body = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=1)(function)
+        self._shared = {name: ray.put(value) for name, value in shared.items()}
+
+    def run(self, calls: Sequence[Call], on_done: Callable[[Call, Result], None]) -> list[Result]:
+        """The results in the order of the calls; each is told to `on_done` when it is there.
+
+        Raises:
+            RecogniserError: the first that a call raised, or what became of it, with the call in front. The others go on
+                until the cluster ends.
+        """
+        waiting = {self._body.remote(call, **self._shared): place for place, call in enumerate(calls)}
+        results: dict[int, Result] = {}
+        while waiting:
+            (done, *_), _ = ray.wait(list(waiting))
+            place = waiting.pop(done)
+            try:
+                results[place] = ray.get(done)
+            except RayError as error:
+                raise failure(str(calls[place]), error) from None
+            on_done(calls[place], results[place])
+        return [results[place] for place in range(len(calls))]
+
+
+def failure(call: str, error: RayError) -> RecogniserError:
+    """Why a task has no result, without Ray's traceback: what it raised, or that its process died twice."""
+    if not isinstance(error, RayTaskError):
+        return NoResultError(
+            f"{call}: `a worker that lives to its end` must hold, but its process died ({type(error).__name__})."
+        )
+    cause = error.cause
+    if isinstance(cause, RecogniserError):
+        return type(cause)(f"{call}: {cause}")
+    if isinstance(cause, OSError) and cause.errno in DISK:
+        return StorageError(f"{call}: `a disk that can be written` must hold, but got {first_line(cause)}")
+    return NoResultError(f"{call}: `a training that comes to its end` must hold, but got {first_line(cause)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +18,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 def environment() -> dict[str, Any]:
     """Facts that repeat or explain a run. No environment variables: secrets live there."""
     return {
-        "command": " ".join([Path(sys.executable).name, *sys.argv]),
+        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
         "git_commit": git("rev-parse", "HEAD"),
         "git_dirty": bool(git("status", "--porcelain")),
         "python": platform.python_version(),

@@ -1,15 +1,20 @@
-"""What a search will do before it does it: its rungs, its epochs, its disk, and where halving cannot work. Pure arithmetic."""
+"""What a search will do: its rungs, epochs and disk before it begins, its time left while it runs. Pure arithmetic."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import sqrt
+from statistics import mean, stdev
 
+from tuning.duration import seconds_of
 from tuning.resources import Slots
-from tuning.schema import SearchSettings
+from tuning.results import Trial
+from tuning.schema import SearchSettings, Stop
 
 STATES_PER_WEIGHT = 3  # a checkpoint holds each weight and, for Adam, two numbers more
+ENOUGH_TRIALS = 4  # that have ended, before the time left is guessed
 FILES_PER_TRIAL = 3  # of a running one: its best epoch's, its newest, and the one being written
 
 
@@ -60,6 +65,42 @@ def halving_warnings(search: SearchSettings, trials: int) -> Iterator[str]:
             f"few trials for ASHA ({trials}): it lets the best 1 of {factor} go on, and compares hardly anything before "
             f"{factor**2} trials; more trials, or scheduler: none"
         )
+
+
+@dataclass(frozen=True)
+class TimeLeft:
+    """Between which seconds the end of a search is to be expected."""
+
+    low: float
+    high: float
+
+
+def time_left(trials: Sequence[Trial], wanted: int, max_epochs: int, since: float, stop: Stop, worked: float) -> TimeLeft | None:
+    """How long a search will take yet, by what its trials took so far; None while too few have ended to say.
+
+    Args:
+        since: when this process began, seconds since 1970: epochs recorded before say nothing of its pace.
+        worked: seconds, by all processes of the search.
+    """
+    lengths = [len(trial.epochs) for trial in trials if trial.outcome]
+    times = sorted(epoch.time for trial in trials for epoch in trial.epochs if epoch.time >= since)
+    if len(lengths) < ENOUGH_TRIALS or len(times) < ENOUGH_TRIALS:
+        return None
+    pace = (times[-1] - times[0]) / (len(times) - 1)  # seconds per epoch, of all slots together
+    new = max(0, wanted - len(trials))
+    epochs = new * mean(lengths) + sum(to_go(len(trial.epochs), lengths, max_epochs) for trial in trials if not trial.outcome)
+    doubt = stdev(lengths) * (sqrt(new) + new / sqrt(len(lengths)))  # of their sum, and of the mean itself
+    low, high = (pace * max(0.0, epochs + sign * doubt) for sign in (-1, 1))
+    caps = [seconds_of(stop.time) - worked] if stop.time else []
+    caps += [(stop.epochs - sum(len(trial.epochs) for trial in trials)) * pace] if stop.epochs else []
+    low, high = (max(0.0, min([seconds, *caps])) for seconds in (low, high))
+    return TimeLeft(low, high)
+
+
+def to_go(epochs: int, lengths: Sequence[int], max_epochs: int) -> float:
+    """How many epochs more a trial will train that has come so far, by those that came further."""
+    further = [length - epochs for length in lengths if length > epochs]
+    return mean(further) if further else (max_epochs - epochs) / 2
 
 
 def disk_bytes(weights: int, slots: Slots, keep: int) -> int:

@@ -20,6 +20,7 @@ class Options:
     stall_limit: str = "10m"
     time_budget: str | None = None  # of a resume; a search's own stands in its space
     dashboard: bool = True
+    keep_alive: bool = False  # Ray and its dashboard outlive the search until the user ends them
     quiet: bool = False
 
     def slots(self, node: Node, trials: int) -> Slots:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -122,6 +122,18 @@ def check_direction(record: optuna.Study, mode: Mode) -> None:
     """Optuna itself would not mind. Raises `RunError` where the study goes the other way than the search."""
     if record.direction.name[:3].lower() != mode:
         raise RunError(f"the study is damaged: `direction {mode}` must hold, but got {record.direction.name.lower()}.")
+
+
+def own_trials(record: optuna.Study, metric: str) -> list[Trial]:
+    """The search's own trials, by number. Raises `RunError` where one is not as this project wrote it, `StorageError`."""
+    with storage_errors():
+        frozen = record.get_trials(deepcopy=False)
+    return [trial_of(trial, metric) for trial in frozen if is_own(trial)]
+
+
+def is_own(trial: FrozenTrial) -> bool:
+    """Whether a trial was handed out by this search: not waiting to be, and none of another run."""
+    return trial.state != TrialState.WAITING and EARLIER not in trial.user_attrs
 
 
 def trial_of(frozen: FrozenTrial, metric: str) -> Trial:

@@ -1,73 +1,269 @@
-"""`report.html`: what was searched and found, in one file without a network. `python tuning/report.py RUN` writes it again."""
+"""`report.html`: what was searched and found, in one file without a network. `python tuning/report.py RUN` writes it again.
+
+It is made of numbers (`analysis`, `importance`, `advice`) and figures of them (`plots`); here they are put into a page. While a
+search runs its session writes the page again and again, and the page reloads itself.
+"""
 
 from __future__ import annotations
 
 import argparse
+import base64
+import hashlib
 import json
+import math
 import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2.exceptions import TemplateError
+from markupsafe import Markup
 
-from text_recognizer.errors import exit_code_of
-from tuning.record import open_record
-from tuning.results import counts, epochs_trained, ranking
+from text_recognizer.errors import RunError, exit_code_of
+from tuning import analysis, plots
+from tuning.advice import seed_spread
+from tuning.duration import shown_duration
+from tuning.importance import Importance, importances
+from tuning.json_file import read_model
+from tuning.record import open_record, own_trials, recall
+from tuning.results import Best, Trial, counts, epochs_trained, ranking, short
 from tuning.run_folder import RunFolder, open_run, read_json, shown_path, write_text
-from tuning.study import Study
+from tuning.space import SearchSpace
+from tuning.winner import Final, Validation
 
 TEMPLATE = "report.html.jinja"
+HERE = Path(__file__).parent
+LIVE_EVERY_S = 10.0  # how often a page of a running search reloads itself
+LIVE_SHARE = 0.02  # of the driver's time that writing it may take
 
 
-def write(folder: RunFolder) -> Path:
-    """Write the report of a run from what is in its folder. Raises `RunError` where that is damaged."""
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+@dataclass(frozen=True)
+class Facts:
+    """All that a report is made from."""
+
+    summary: dict[str, Any]
+    environment: dict[str, Any]
+    space: SearchSpace
+    trials: Sequence[Trial]
+    sessions: Sequence[float]  # when a process began to work on the search, seconds since 1970
+    path: Path
+    best_config: str = ""
+    validation: Validation | None = None
+    final: Final | None = None
+
+    @property
+    def live(self) -> bool:
+        return bool(self.summary["status"] == "running")
+
+    @property
+    def ranked(self) -> list[Best]:
+        """The trials that can be best; first the one that was exported, even where the checkpoint of a better one was damaged."""
+        found = ranking(self.trials, self.space.search.metric, self.space.search.direction)
+        exported = (self.summary.get("best") or {}).get("trial")
+        return sorted(found, key=lambda best: best.trial.number != exported) if self.summary["status"] == "complete" else found
+
+
+def facts_of(folder: RunFolder) -> Facts:
+    """What is in a run's folder. Raises `RunError` where it is damaged."""
+    space, record = open_record(folder)
+    return Facts(
+        summary=read_json(folder.summary),
+        environment=read_json(folder.environment),
+        space=space,
+        trials=own_trials(record, space.search.metric),
+        sessions=recall(record, "sessions", []),
+        path=folder.path,
+        best_config=folder.best_config.read_text(encoding="utf-8") if folder.best_config.exists() else "",
+        validation=read_model(folder.validation, Validation),
+        final=read_model(folder.final / "metrics.json", Final),
     )
-    templates.filters["short"] = lambda value: f"{value:.4g}" if isinstance(value, float) else str(value)
-    write_text(folder.report, templates.get_template(TEMPLATE).render(content(folder)))
+
+
+def write(folder: RunFolder, facts: Facts | None = None) -> Path:
+    """Write the report of a run.
+
+    Args:
+        facts: of a search that runs in this process; None reads what is in the folder.
+
+    Raises:
+        RunError: the folder is damaged.
+        StorageError: the report cannot be written.
+    """
+    try:
+        page = template().render(content(facts or facts_of(folder)))
+    except (TemplateError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{folder.path}: `files as this project writes them` must hold, but got {error}") from error
+    write_text(folder.report, page)
     return folder.report
 
 
-def content(folder: RunFolder) -> dict[str, Any]:
-    """All that the template shows, as plain values."""
-    space, record = open_record(folder)
-    study = Study(record, space, trials=space.search.trials)
-    place = {best.trial.number: rank for rank, best in enumerate(ranking(study.trials, study.metric, study.mode), 1)}
-    rows = [
+class LiveReport:
+    """Writes the report of a running search when a trial has ended, as often as its cost allows."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self._next = 0.0
+
+    def write(self, facts: Callable[[], Facts]) -> None:
+        """Write it, unless that was done a moment ago. Raises `StorageError`."""
+        start = time.monotonic()
+        if start < self._next:
+            return
+        write(self.folder, facts())
+        end = time.monotonic()
+        self._next = end + max(LIVE_EVERY_S / 2, (end - start) / LIVE_SHARE)
+
+
+def content(facts: Facts) -> dict[str, Any]:
+    """All that the template shows."""
+    search, ranked = facts.space.search, facts.ranked
+    importance = important(facts)
+    figures = dict(all_figures(facts, importance))
+    plotly, script = (Markup(text) for text in (plotly_js(), (HERE / "report.js").read_text(encoding="utf-8")))
+    return {
+        "facts": facts,
+        "summary": facts.summary | {"counts": counts(facts.trials), "epochs_trained": epochs_trained(facts.trials)},
+        "search": search,
+        "names": list(facts.space.parameters),
+        "space_file": facts.space.as_yaml(),
+        "best": ranked[0] if ranked else None,
+        "tied": [best.trial.number for best in ranked[1:] if best.value == ranked[0].value],
+        "rows": rows(facts),
+        "remarks": remarks(facts),
+        "rungs": analysis.rung_counts(facts.trials, search.rungs()),
+        "budget": analysis.budget(facts.trials, search.max_epochs),
+        "colours": plots.COLOURS,
+        "importance": importance,
+        "figures": figures,
+        "slices": [name for name in figures if name.startswith("slice-")],
+        "data": Markup(json.dumps(figures, allow_nan=False).replace("<", "\\u003c")),
+        "style": Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        "scripts": [plotly, script],
+        "script_sums": " ".join(f"'{sum_of(text)}'" for text in (plotly, script)),
+        "reload_s": LIVE_EVERY_S,
+        "written": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "run": shown_path(facts.path),
+    }
+
+
+def rows(facts: Facts) -> list[dict[str, Any]]:
+    """The leaderboard: ranked trials, then the others."""
+    search = facts.space.search
+    place = {best.trial.number: rank for rank, best in enumerate(facts.ranked, 1)}
+    found = [
         {
             "rank": place.get(trial.number),
             "number": trial.number,
             "status": trial.status,
             "cause": trial.cause,
             "epochs": len(trial.epochs),
-            "best": trial.best_epoch(study.metric, study.mode),
-            "params": [trial.params.get(name, "") for name in space.parameters],
+            "best": trial.best_epoch(search.metric, search.direction),
+            "params": [trial.params.get(name, "") for name in facts.space.parameters],
         }
-        for trial in study.trials
+        for trial in facts.trials
     ]
-    rows.sort(key=lambda row: (row["rank"] is None, row["rank"] or 0, row["number"]))
+    return sorted(found, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["number"]))
+
+
+def remarks(facts: Facts) -> list[str]:
+    """What to look at twice."""
+    said = list(facts.summary["warnings"])
+    return said + (seed_spread(facts.final, facts.ranked, facts.space.search.metric) if facts.final else [])
+
+
+def important(facts: Facts) -> Importance | None:
+    """Which parameters mattered; said once a search is over, because it takes a second or more."""
+    search = facts.space.search
+    return None if facts.live else importances(facts.trials, facts.space.parameters, search.metric, search.direction)
+
+
+def all_figures(facts: Facts, importance: Importance | None) -> Iterator[tuple[str, plots.Figure]]:
+    """The plots that there is something to show in, by the name of their place in the page."""
+    space, trials, ranked = facts.space, facts.trials, facts.ranked
+    metric, mode = space.search.metric, space.search.direction
+    if steps := analysis.best_over_epochs(trials, metric, mode):
+        yield "progress-epochs", plots.progress(steps, metric, mode, "epochs trained, all trials together")
+        steps = analysis.best_over_time(trials, metric, mode, facts.sessions)
+        unit, seconds = ("minutes", 60) if steps[-1].spent > 300 else ("seconds", 1)
+        scaled = [analysis.Step(step.spent / seconds, step.value, step.trial, step.epoch) for step in steps]
+        yield "progress-time", plots.progress(scaled, metric, mode, f"{unit} of work")
+    if any(trial.epochs for trial in trials):
+        best = ranked[0] if ranked else None
+        yield "curves", plots.learning_curves(trials, best, metric, mode, space.search.rungs())
+        yield "budget", plots.budget_bar(analysis.budget(trials, space.search.max_epochs))
+        for name, figure in plots.slices(ranked, trials, space.parameters, metric, mode):
+            yield f"slice-{name}", figure
+    if importance:
+        yield "importance", plots.importance_bars(importance)
+    if len(ranked) > 1:
+        yield "parallel", plots.parallel(ranked, space.parameters, metric, mode)
+
+
+def numbers(facts: Facts) -> dict[str, Any]:
+    """What the report shows, as plain values for a script."""
+    search = facts.space.search
+    metric, mode = search.metric, search.direction
+    found = important(facts)
+    shown = content_rows(facts)
     return {
-        "summary": read_json(folder.summary) | {"counts": counts(study.trials), "epochs_trained": epochs_trained(study.trials)},
-        "environment": read_json(folder.environment),
-        "search": space.search,
-        "names": list(space.parameters),
-        "rows": rows,
-        "causes": any(row["cause"] for row in rows),
-        "space_file": folder.space.read_text(encoding="utf-8"),
-        "best_config": folder.best_config.read_text(encoding="utf-8") if folder.best_config.exists() else "",
+        "summary": facts.summary,
+        "trials": shown,
+        "best_over_epochs": [asdict(step) for step in analysis.best_over_epochs(facts.trials, metric, mode)],
+        "best_over_time": [asdict(step) for step in analysis.best_over_time(facts.trials, metric, mode, facts.sessions)],
+        "rungs": [asdict(rung) for rung in analysis.rung_counts(facts.trials, search.rungs())],
+        "budget": asdict(analysis.budget(facts.trials, search.max_epochs)),
+        "importance": asdict(found) if found else None,
+        "remarks": remarks(facts),
+        "confusion": facts.validation.confusion if facts.validation else None,
+        "final": facts.final.model_dump() if facts.final else None,
     }
 
 
+def content_rows(facts: Facts) -> list[dict[str, Any]]:
+    """The leaderboard as plain values; JSON knows no NaN."""
+    found = []
+    for row in rows(facts):
+        best = row.pop("best")
+        measured = {name: value if math.isfinite(value) else None for name, value in best.metrics.items()} if best else None
+        params = dict(zip(facts.space.parameters, row.pop("params"), strict=True))
+        found.append(row | {"best_epoch": best.epoch if best else None, "metrics": measured, "params": params})
+    return found
+
+
+@cache
+def template() -> Template:
+    """The page, with escaping on: compiled once, because a running search writes it often."""
+    templates = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    templates.filters |= {"short": short, "words": lambda text: str(text).replace("_", " "), "duration": shown_duration}
+    return templates.get_template(TEMPLATE)
+
+
+@cache
+def plotly_js() -> str:
+    """The whole of plotly.js, which Plotly's package carries: the page must work without a network."""
+    return (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+
+
+@cache
+def sum_of(script: str) -> str:
+    """What the page's content security policy calls a script that may run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
 def main() -> None:
-    """Rebuild the report of a run, or print its summary."""
-    parser = argparse.ArgumentParser(prog="report.py", description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--json", action="store_true", help="print the summary instead")
+    """Rebuild the report of a run, or print its numbers."""
+    parser = argparse.ArgumentParser(prog="report.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run's folder, e.g. runs/latest")
+    parser.add_argument("--json", action="store_true", help="print the report's numbers instead of writing it")
     arguments = parser.parse_args()
     folder = open_run(arguments.run)
     if arguments.json:
-        print(json.dumps(read_json(folder.summary), indent=2))
+        print(json.dumps(numbers(facts_of(folder)), indent=2, default=str))
     else:
         print(f"wrote {shown_path(write(folder))}")
 

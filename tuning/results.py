@@ -1,4 +1,4 @@
-"""Trials as plain records, and what follows from them: best epoch, ranking, counts, advice. Pure functions, no Ray, no Optuna."""
+"""Trials as plain records, and what follows from them: best epoch, ranking, counts. Pure functions, no Ray, no Optuna."""
 
 from __future__ import annotations
 
@@ -131,36 +131,6 @@ def epochs_saved(trials: Iterable[Trial], max_epochs: int) -> int:
     return sum(max_epochs - len(trial.epochs) for trial in trials if trial.outcome == Outcome.STOPPED_EARLY and not trial.cause)
 
 
-def advice(best: Best | None, space: dict[str, Any], trials: Sequence[Trial], max_epochs: int) -> list[str]:
-    """What a careful colleague would remark on the result.
-
-    Args:
-        space: the `space` section of the search, as plain values.
-    """
-    if best is None:
-        return []
-    remarks = []
-    for name, value in best.trial.params.items():
-        low, high = space[name].get("low"), space[name].get("high")
-        if low is not None and (end := near_end(value, low, high, bool(space[name].get("log")))):
-            edge = high if end == "top" else low
-            remarks.append(
-                f"the best {name} ({value:.4g}) is near the {end} of its range ({edge:.4g}); a wider range may do better"
-            )
-    if best.epoch.epoch == max_epochs and best.trial.outcome == Outcome.COMPLETE:
-        remarks.append(f"the best trial was best at its last epoch ({max_epochs}); more epochs may do better")
-    finished = sum(trial.outcome in RANKED for trial in trials)
-    if finished < 2 * len(space):
-        remarks.append(f"only {finished} trials for {len(space)} parameters; more trials may do better")
-    return remarks
-
-
-def near_end(value: float, low: float, high: float, log: bool, margin: float = 0.02) -> str | None:
-    """`top` or `bottom` where `value` is within `margin` of that end of its range (on its own scale), else None."""
-    share = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
-    return "bottom" if share <= margin else "top" if share >= 1 - margin else None
-
-
 class TrialsTable:
     """`trials.csv`: a row a trial, with its number, status, epochs, best epoch and value, and its parameters under their names.
 
@@ -188,6 +158,11 @@ class TrialsTable:
         if trial.outcome:
             self._ended[trial.number] = row
         return row
+
+
+def short(value: Any) -> str:
+    """A parameter's value in few characters."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def csv_line(cells: Sequence[Any]) -> str:

@@ -1,40 +1,90 @@
-"""The final script: train a search's best config on training and validation data, then read the test set once."""
+"""The final script: train a search's best config on training and validation data, then read the test set once.
+
+Several seeds say how much of the result is luck; lab 1's defaults are trained beside it. With --top K the K best configs are
+trained again first, and the one with the best mean on the validation data goes on.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import os
+import signal
 import sys
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from text_recognizer.errors import NoResultError, RunError, exit_code_of
-from tuning.run_folder import RunFolder, open_run, read_json, shown_path, write_json, write_text
+from text_recognizer.errors import InputError, NoResultError, Problem, RunError, exit_code_of
+from tuning.flags import integer, with_dashes
+from tuning.options import Options
+from tuning.resources import request_problems
+from tuning.run_folder import RunFolder, open_run, read_json, shown_path
+
+MAX_SEEDS = 100
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Retrain, evaluate, say it."""
-    parser = argparse.ArgumentParser(prog="retrain.py", description=__doc__)
-    parser.add_argument("run", type=Path, help="a run folder, e.g. runs/latest")
-    folder = open_run(parser.parse_args(argv).run)
-    best = read_best(folder)
-
-    from training.experiment import quiet_lightning  # torch takes seconds to import; a wrong path is refused before
-
-    quiet_lightning(silent=True)
-    print(f"{folder.name}: training trial {best['trial']}'s config on training and validation data, {best['epoch']} epochs")
-    metrics = retrain(folder, best)
-    print(
-        f"test, read {times(metrics['test_reads'])} for this run: acc {metrics['test_acc']:.4f}  loss {metrics['test_loss']:.4f}"
+def parser() -> argparse.ArgumentParser:
+    """The flags; `-` and `_` in them are the same."""
+    result = argparse.ArgumentParser(prog="retrain.py", description=__doc__, allow_abbrev=False)
+    result.add_argument("run", type=Path, help="a run's folder, e.g. runs/latest")
+    result.add_argument(
+        "--seeds", type=integer, default=3, metavar="N", help="seeds per config, from the search's on (default 3)"
     )
-    print(f"the search promised {metrics['metric']} {metrics['promised']:.4f} on the validation data")
-    print(f"wrote {shown_path(folder.final)}/model.ckpt, config.yaml, metrics.json")
+    result.add_argument(
+        "--top", type=integer, default=1, metavar="K", help="train so many of the best configs again, then choose (default 1)"
+    )
+    result.add_argument(
+        "--gpus-per-trial",
+        type=float,
+        metavar="F",
+        help="share of a GPU for each training, from 0 to 1 (default: a whole one, if there is any)",
+    )
+    result.add_argument("--cpus-per-trial", type=integer, metavar="N", help="CPU cores and threads for each training (default 1)")
+    result.add_argument("--require-gpu", action="store_true", help="refuse to train on the CPUs")
+    result.add_argument("--data-dir", metavar="DIR", help="where data sets are (default: where the search had them)")
+    return result
 
 
-def read_best(folder: RunFolder) -> dict[str, Any]:
-    """The best trial as the summary has it.
+def main(argv: list[str] | None = None) -> int:
+    """Refuse what can be refused at once, then train, test and say it."""
+    flags = parser().parse_args(with_dashes(sys.argv[1:] if argv is None else argv))
+    folder = checked_run(flags)
+    lock = folder.lock()
+    try:
+        summary = read_summary(folder)
+        from tuning.final import Request, Retraining  # torch and Ray take seconds to import; a wrong path is refused before
+
+        options = Options(flags.gpus_per_trial, flags.cpus_per_trial, require_gpu=flags.require_gpu)
+        request = Request(flags.seeds, flags.top, flags.data_dir, options)
+        Retraining(folder, summary, request, partial(print, flush=True)).go()
+    except SystemExit as end:
+        if end.code == signal.SIGTERM:  # what Ray's own handler makes of it
+            return 128 + signal.SIGTERM
+        raise
+    finally:
+        os.close(lock)
+    return 0
+
+
+def checked_run(flags: argparse.Namespace) -> RunFolder:
+    """The run. Raises `InputError` with all that is wrong with the flags."""
+    problems: list[Problem | str] = [*request_problems(flags.gpus_per_trial, flags.cpus_per_trial, None)]
+    if not 1 <= flags.seeds <= MAX_SEEDS:
+        problems.append(Problem("--seeds", f"1 <= seeds <= {MAX_SEEDS}", str(flags.seeds)))
+    if flags.top < 1:
+        problems.append(Problem("--top", "top >= 1", str(flags.top)))
+    try:
+        folder = open_run(flags.run)
+    except InputError as error:
+        raise InputError(*error.problems, *problems) from None
+    if problems:
+        raise InputError(*problems)
+    return folder
+
+
+def read_summary(folder: RunFolder) -> dict[str, Any]:
+    """The summary of a search that has ended with a best trial.
 
     Raises:
         NoResultError: the search found none, or has not ended.
@@ -53,77 +103,7 @@ def read_best(folder: RunFolder) -> dict[str, Any]:
         )
     if not isinstance(best, dict) or not {"trial", "epoch", "value"} <= best.keys():
         raise RunError(f"{folder.summary}: `best has trial, epoch and value` must hold, but got {json.dumps(best)[:80]}.")
-    return best
-
-
-def retrain(folder: RunFolder, best: dict[str, Any]) -> dict[str, Any]:
-    """Train, test, and put `final/` in place in one step. Returns its metrics.
-
-    Raises:
-        RunError: a file of the run is damaged.
-        InputError, DataError
-    """
-    import yaml
-
-    from training.experiment import build_data, checked, merged, train
-    from tuning.checkpoints import SILENT, save_weights
-
-    settings = checked(yaml.safe_load(folder.best_config.read_text(encoding="utf-8")))
-    data = build_data(settings)
-    data.prepare_data()
-    data.train_on_validation_too()
-    trainer, lit_model = train(
-        settings, data, callbacks=[stop_after(best["epoch"])], limit_val_batches=0, **SILENT | {"enable_progress_bar": True}
-    )
-    tested = merged(trainer.test(lit_model, datamodule=data, verbose=False))
-    metrics = {
-        "trial": best["trial"],
-        "seed": settings["seed"],
-        "epochs": best["epoch"],
-        "metric": settings["monitor"],
-        "promised": best["value"],
-        **tested,
-        "test_reads": test_reads(folder) + 1,
-    }
-    new = Path(tempfile.mkdtemp(dir=folder.path, prefix=".final."))
-    try:
-        trainer.save_checkpoint(new / "training.ckpt", weights_only=True)
-        save_weights(new / "training.ckpt", new / "model.ckpt")
-        (new / "training.ckpt").unlink()
-        write_text(new / "config.yaml", folder.best_config.read_text(encoding="utf-8"))
-        write_json(new / "metrics.json", metrics)
-        replace_folder(new, folder.final)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    return metrics
-
-
-def stop_after(epochs: int) -> Any:
-    """A callback that ends training there, while the learning rate schedule keeps the length it had in the search."""
-    import pytorch_lightning as pl
-
-    return pl.callbacks.LambdaCallback(
-        on_train_epoch_end=lambda trainer, _: setattr(trainer, "should_stop", trainer.current_epoch + 1 >= epochs)
-    )
-
-
-def test_reads(folder: RunFolder) -> int:
-    """How often this run's test set was read before."""
-    path = folder.final / "metrics.json"
-    return int(read_json(path).get("test_reads", 0)) if path.exists() else 0
-
-
-def replace_folder(new: Path, target: Path) -> None:
-    """Put `new` where `target` is; a reader sees the old folder or the new one."""
-    old = new.with_name(f"{new.name}.old")
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def times(n: int) -> str:
-    return "once" if n == 1 else f"{n} times"
+    return summary
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import socket
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,6 +62,14 @@ class RunFolder:
     @property
     def report(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def validation(self) -> Path:
+        return self.path / "best_validation.json"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
 
     @property
     def checkpoints(self) -> Path:
@@ -211,3 +221,10 @@ def shown_path(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def script(name: str) -> str:
+    """A command of the installed environment as the user can type it here, whether or not the environment is activated."""
+    beside = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    return name if found and Path(found).resolve() == beside.resolve() else shown_path(beside)

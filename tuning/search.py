@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from text_recognizer.errors import InputError, Problem, exit_code_of, shown
 from text_recognizer.metrics import METRICS
 from tuning.duration import seconds_of
+from tuning.flags import integer, with_dashes
 from tuning.options import Options
 from tuning.resources import request_problems
 from tuning.run_folder import name_problem, open_run
@@ -30,7 +30,7 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
 }
 RESUMABLE = {
     *("resume", "trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial"),
-    *("time_budget", "require_gpu", "no_dashboard", "quiet"),
+    *("time_budget", "require_gpu", "no_dashboard", "keep_alive", "quiet"),
 }
 
 
@@ -71,15 +71,11 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--warm-start", type=Path, metavar="RUN", help="let the sampler learn from an older run's results")
     result.add_argument("--check", action="store_true", help="check the file, print the plan, start nothing")
     result.add_argument("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
+    result.add_argument(
+        "--keep-alive", action="store_true", help="leave Ray and its dashboard up after the search, until Enter or Ctrl-C"
+    )
     result.add_argument("--quiet", action="store_true", help="say only notes and the result")
     return result
-
-
-def integer(text: str) -> int:
-    """A whole number as everybody writes it; Python's own `int` also takes `1_0` and other alphabets' digits."""
-    if not re.fullmatch(r"[-+]?[0-9]{1,18}", text):
-        raise ValueError(text)
-    return int(text)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -139,16 +135,8 @@ def options_of(flags: argparse.Namespace) -> dict[str, Any]:
     names = ("gpus_per_trial", "cpus_per_trial", "max_concurrent", "retries", "keep", "stall_limit", "quiet")
     found = {name: getattr(flags, name) for name in names}
     found |= {"require_gpu": flags.require_gpu or None, "dashboard": False if flags.no_dashboard else None}
+    found["keep_alive"] = flags.keep_alive  # of this process alone, whatever an earlier one was told
     return {name: value for name, value in found.items() if value is not None}
-
-
-def with_dashes(arguments: list[str]) -> list[str]:
-    """`--gpus_per_trial=1` as `--gpus-per-trial=1`; values stay as they are."""
-    result = []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        result.append(name.replace("_", "-") + equals + value if name.startswith("--") else argument)
-    return result
 
 
 def flag_problems(flags: argparse.Namespace) -> list[Problem]:

@@ -6,45 +6,26 @@ import os
 import shutil
 import signal
 import sys
-from contextlib import suppress
-from typing import Any
-
-import yaml
+import threading
+from contextlib import ExitStack, suppress
 
 from text_recognizer.data.util import BaseDataset
-from text_recognizer.errors import CheckpointError, ClusterError, NoResultError, RunError, StorageError
-from training.experiment import Settings
-from tuning import checkpoints, engine, report
+from text_recognizer.errors import ClusterError, NoResultError, StorageError
+from tuning import checkpoints, engine
 from tuning.console import SearchConsole, tally
+from tuning.curves import Curves
 from tuning.duration import seconds_of
+from tuning.findings import Findings, trial_settings
 from tuning.forecast import notes
 from tuning.options import Options
 from tuning.resources import Node, Slots
-from tuning.results import SCHEMA_VERSION, Best, Trial, TrialsTable, advice, counts, epochs_trained
-from tuning.run_folder import RunFolder, read_json, shown_path, write_json, write_text
+from tuning.results import Best
+from tuning.run_folder import RunFolder, read_json, script, shown_path
 from tuning.space import SearchSpace
 from tuning.study import Study
 from tuning.trainable import Job, run_trial
 
 FINISHED_TRIALS = "all trials are done"
-
-
-def trial_settings(space: SearchSpace, slots: Slots) -> Settings:
-    """What every trial has in common, as settings of an experiment."""
-    return {
-        **space.experiment,
-        "max_epochs": space.search.max_epochs,
-        "seed": space.experiment.get("seed", space.search.seed),
-        "monitor": space.search.metric,
-        "patience": 0,
-        "threads": slots.cpus,
-        "gpus": 1 if slots.gpus else 0,
-    }
-
-
-def best_settings(settings: Settings, best: Best) -> Settings:
-    """The best trial as an experiment file; on which device it runs is left to the machine."""
-    return {name: value for name, value in settings.items() if name != "gpus"} | best.trial.params
 
 
 class Session:
@@ -69,28 +50,33 @@ class Session:
         self.console = console
         self.node = node
         self.slots = slots
-        self.table = TrialsTable(list(space.parameters), study.metric, study.mode)
+        self.findings = Findings(folder, space, study, slots, options.keep, console.note)
         self.interrupt = engine.Interrupt()
-        self.damaged: dict[int, str] = {}  # trials whose checkpoint is not what was recorded
-        console.catch_up(study.trials)
+        console.catch_up(study.trials, slots.count, study.stop, study.seconds)
 
     def go(self, data: BaseDataset) -> int:
         """Search, then write down what was found. Returns the exit code."""
         work = self.study.has_work()
-        if not work and self.is_finished():
+        if not work and self.findings.is_finished():
             return self.nothing_left()
         self.study.begin_session()
         self.study.gpu_share = self.slots.gpus
-        self.write_summary("running")
+        self.findings.write_summary("running")
         try:
-            if work:
-                self.search(data)
-            self.tidy()
-            self.study.end_session()
-            if self.study.suspended:
-                raise StorageError(f"{self.study.suspended}. Mend that, then: {self.how_to_resume()}")
-            if not self.interrupt.signal:
-                return self.finish(data)
+            with ExitStack() as cluster:  # with --keep-alive it outlives the search
+                if work:
+                    self.search(data, cluster)
+                if not self.options.keep_alive:
+                    cluster.close()
+                self.tidy()
+                self.study.end_session()
+                if self.study.suspended:
+                    raise StorageError(f"{self.study.suspended}. Mend that, then: {self.how_to_resume()}")
+                if not self.interrupt.signal:
+                    code = self.finish(data)
+                    if work and self.options.keep_alive:
+                        self.keep_alive()
+                    return code
         except NoResultError:
             raise  # said in the summary already
         except KeyboardInterrupt:  # while Ray was starting, or for the second time
@@ -99,18 +85,26 @@ class Session:
             self.interrupt.signal = self.interrupt.signal or signal.SIGTERM
         except BaseException:
             with suppress(StorageError):  # the disk may be why
-                self.write_summary("interrupted" if self.study.suspended else "failed", self.study.suspended)
+                self.findings.write_summary("interrupted" if self.study.suspended else "failed", self.study.suspended)
             raise
         return self.end_interrupted()
 
-    def search(self, data: BaseDataset) -> None:
-        """Start Ray and run every trial."""
+    def search(self, data: BaseDataset, cluster: ExitStack) -> None:
+        """Start Ray, to be stopped with `cluster`, and run every trial."""
         self.console.say(f"{self.folder.name}: starting Ray …")
-        cluster = engine.own_cluster(dashboard=self.options.dashboard, num_cpus=int(self.node.cpus), num_gpus=int(self.node.gpus))
-        with cluster as dashboard, self.interrupt.listening(self.console.say):  # Ray takes SIGTERM for itself when it starts
+        ray = engine.own_cluster(dashboard=self.options.dashboard, num_cpus=int(self.node.cpus), num_gpus=int(self.node.gpus))
+        dashboard = cluster.enter_context(ray)
+        with self.interrupt.listening(self.interrupted):  # Ray takes SIGTERM for itself when it starts
+            curves = Curves(self.folder.tensorboard, self.study.metric, self.study.mode, self.console.note)
+            curves.catch_up(self.study.trials)
             self.announce(dashboard)
             retention = checkpoints.Retention(self.study, self.folder.checkpoints, self.options.keep)
-            self.study.listeners += [retention.on_change, self.on_change, self.console.on_change]
+            self.study.listeners += [
+                retention.on_change,
+                self.findings.on_change,
+                curves.on_change,
+                self.console.on_change,
+            ]
             job = Job(
                 settings=trial_settings(self.space, self.slots),
                 metric=self.study.metric,
@@ -134,6 +128,18 @@ class Session:
                     shared={"job": job, "images": data.images.numpy(), "labels": data.labels.numpy()},
                 )
 
+    def interrupted(self) -> None:
+        """Said at the first signal."""
+        self.console.note("stopping, nothing is lost; once more to stop at once")
+        self.console.say(f"to go on: {self.how_to_resume()}")
+
+    def keep_alive(self) -> None:
+        """Wait for Enter, Ctrl-C or SIGTERM; until then Ray and its dashboard stay up."""
+        self.console.say("Ray and its dashboard stay up: press Enter or Ctrl-C to end")
+        with suppress(KeyboardInterrupt, SystemExit):  # Ray's own handler of SIGTERM exits
+            if not sys.stdin or not sys.stdin.readline():  # nobody can press Enter
+                threading.Event().wait()
+
     def tidy(self) -> None:
         """Delete what only a running search needs: Tune's own files, which are never read, and an empty log folder."""
         shutil.rmtree(self.folder.ray, ignore_errors=True)
@@ -142,11 +148,6 @@ class Session:
                 if log.stat().st_size == 0:  # of a process that was killed, not hung
                     log.unlink()
             self.folder.logs.rmdir()
-
-    def on_change(self, trial: Trial) -> None:
-        """A listener for the study: the summary is on disk before the console says that a trial ended."""
-        if trial.outcome:
-            self.write_summary("running")
 
     def announce(self, dashboard: str | None) -> None:
         """The head of EXAMPLES' table: what is searched, how, and where to look."""
@@ -158,93 +159,34 @@ class Session:
         self.console.say(
             f"{self.space_name}: {self.study.wanted} trials on {data}, {slots}, up to {search.max_epochs} epochs, {how}"
         )
+        run = shown_path(self.folder.path)
         if dashboard:
-            self.console.say(f"dashboard {dashboard}   (it asks for a token: ray get-auth-token)")
-        self.console.say(f"study     {shown_path(self.folder.study)}")
-
-    def best(self) -> Best | None:
-        """The best trial whose checkpoint is not known to be damaged."""
-        return next((best for best in self.study.ranked if best.trial.number not in self.damaged), None)
-
-    def remarks(self) -> list[str]:
-        said = advice(self.best(), self.space.as_plain()["space"], self.study.trials, self.space.search.max_epochs)
-        return [*self.damaged.values(), *said]
-
-    def write_summary(self, status: str, stop_reason: str | None = None) -> None:
-        """`summary.json` and `trials.csv` as they are now."""
-        search, trials = self.space.search, self.study.trials
-        best = self.best()
-        summary: dict[str, Any] = {
-            "schema_version": SCHEMA_VERSION,
-            "name": self.folder.name,
-            "status": status,
-            "data_class": self.space.experiment["data_class"],
-            "metric": search.metric,
-            "mode": search.direction,
-            "seed": search.seed,
-            "counts": counts(trials),
-            "epochs_trained": epochs_trained(trials),
-            "wall_time_s": round(self.study.seconds, 1),
-            "stop_reason": stop_reason,
-            "best": best.as_plain() if best else None,
-            "resources": self.slots.as_plain(),
-            "warnings": [*notes(search, self.study.wanted, self.slots), *self.remarks()] if status == "complete" else [],
-        }
-        write_json(self.folder.summary, summary)
-        write_text(self.folder.trials_csv, self.table.text(trials))
+            self.console.say(f"dashboard {dashboard}   (asks for a token: {script('ray')} get-auth-token)")
+        self.console.say(f"report    {run}/report.html   (from the first finished trial on; it refreshes itself)")
+        self.console.say(f"curves    {script('tensorboard')} --logdir {run}/tensorboard")
+        self.console.say(f"study     {script('optuna-dashboard')} sqlite:///{run}/study.db   (pip install .[dashboards])")
 
     def finish(self, data: BaseDataset) -> int:
         """Export and verify the best, then say it. Raises `NoResultError` where no trial can be best."""
         reason = self.study.stop_reason or FINISHED_TRIALS
-        best = self.export(data)
+        best = self.findings.export(data)
         if best is None:
-            self.write_summary("failed", reason)
-            report.write(self.folder)
+            self.findings.write_unfinished("failed", reason)
             totals = tally(self.study.trials, self.space.search.max_epochs)
             raise NoResultError(f"no trial can be best ({totals}); {reason}. See {shown_path(self.folder.report)}.")
-        settings = trial_settings(self.space, self.slots) | best.trial.params
-        found = f"trial {best.trial.number}, {self.study.metric} {best.value:.4f} at epoch {best.epoch.epoch}"
-        header = f"# The best of {self.folder.name}: {found}.\n"
-        header += f"# Train it again: python training/run_experiment.py --config {shown_path(self.folder.best_config)}\n"
-        write_text(self.folder.best_config, header + yaml.safe_dump(best_settings(settings, best), sort_keys=False))
-        self.write_summary("complete", reason)
+        self.findings.write_all(best, reason)
         if self.study.stop_reason:
             self.console.say(f"ended: {reason}")
         self.say_result(best)
-        for path in (self.folder.best_config, self.folder.best_checkpoint, report.write(self.folder)):
+        for path in (self.folder.best_config, self.folder.best_checkpoint, self.folder.report):
             self.console.say(f"wrote {shown_path(path)}")
         self.console.say(f"retrain: python tuning/retrain.py {shown_path(self.folder.path)}")
         return 0
 
-    def export(self, data: BaseDataset) -> Best | None:
-        """The best trial, its weights exported and found to be as good as recorded; None where no trial can be best.
-
-        A trial whose checkpoint is damaged gives way to the next that has one, and that is said.
-
-        Raises:
-            CheckpointError: no trial's checkpoint is sound.
-        """
-        first: CheckpointError | None = None
-        for best in self.study.ranked[: self.options.keep]:
-            settings = trial_settings(self.space, self.slots) | best.trial.params
-            try:
-                checkpoints.export_best(self.folder.checkpoints, best, self.folder.best_checkpoint)
-                checkpoints.verify(self.folder.best_checkpoint, best, settings, data)
-                return best
-            except CheckpointError as error:
-                first = first or error
-                lost = f"trial {best.trial.number} with {self.study.metric} {best.value:.4f} cannot be exported: {error}"
-                self.damaged[best.trial.number] = lost
-                self.console.note(lost)
-        if first:
-            self.folder.best_checkpoint.unlink(missing_ok=True)
-            raise first
-        return None
-
     def end_without_ray(self, name: str) -> None:
         """End the process at once: with Ray's own processes gone, neither its calls nor its end can be waited for."""
         reason = f"Ray's {name} died"
-        self.write_summary("interrupted", reason)
+        self.findings.write_summary("interrupted", reason)
         sys.stderr.write(f"\nerror: {reason}; nothing that was recorded is lost.\nresume: {self.how_to_resume()}\n")
         sys.stderr.flush()
         os._exit(ClusterError.exit_code)
@@ -265,27 +207,18 @@ class Session:
             f"best: trial {best.trial.number}, {self.study.metric} {best.value:.4f} at epoch {best.epoch.epoch}   ({totals})",
             "bold green",
         )
-        for remark in self.remarks():
+        for remark in self.findings.remarks():
             say(f"look: {remark}", "yellow")
 
     def end_interrupted(self) -> int:
         """Unfinished trials stay unfinished in the study: they are what a resume begins with."""
-        self.write_summary("interrupted", signal.Signals(self.interrupt.signal or 0).name)
+        self.findings.write_unfinished("interrupted", signal.Signals(self.interrupt.signal or 0).name)
         done = tally(self.study.trials, self.space.search.max_epochs) if self.study.trials else "no trial had begun"
         self.console.say(f"interrupted; nothing is lost. {done}")
-        if best := self.best():
+        if best := self.findings.best():
             self.console.say(f"best so far: trial {best.trial.number}, {self.study.metric} {best.value:.4f}")
         self.console.say(f"resume: {self.how_to_resume()}")
         return 128 + (self.interrupt.signal or 0)
-
-    def is_finished(self) -> bool:
-        """Whether an earlier process wrote everything down, and all of it is still there."""
-        folder = self.folder
-        files = (folder.best_config, folder.best_checkpoint, folder.report, folder.trials_csv, folder.summary)
-        try:
-            return all(file.is_file() for file in files) and read_json(folder.summary)["status"] == "complete"
-        except (RunError, KeyError):
-            return False
 
     def nothing_left(self) -> int:
         """A search that has ended: say again what it found."""

@@ -6,11 +6,10 @@ truthfully. Nothing else of a run is ever read back to continue it.
 
 from __future__ import annotations
 
-import math
 import time
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +18,9 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from text_recognizer.metrics import Mode
+from tuning.analysis import seconds_worked
 from tuning.budget import reached
-from tuning.record import EARLIER, check_direction, epoch_to_plain, storage_errors, trial_of
+from tuning.record import check_direction, epoch_to_plain, is_own, storage_errors, trial_of
 from tuning.results import Epoch, Outcome, Trial, place_in, ranking, standing
 from tuning.sampling import make_sampler, suggest
 from tuning.schema import Parameter, Stop
@@ -68,13 +68,16 @@ class Study:
         with storage_errors():
             frozen = record.get_trials(deepcopy=False)
             attributes = record.user_attrs
-        own = [trial for trial in frozen if trial.state != TrialState.WAITING and EARLIER not in trial.user_attrs]
+        own = [trial for trial in frozen if is_own(trial)]
         check_direction(record, self.mode)
         self._trials = {trial.number: trial_of(trial, self.metric) for trial in own}
         self._asked = sum(trial.state != TrialState.WAITING for trial in frozen)  # the number that the next trial has
         self.ranked = ranking(self._trials.values(), self.metric, self.mode)  # those that can be best, best first
         self._to_do = deque(number for number, trial in self._trials.items() if trial.outcome is None)
-        self._seconds_before = max(attributes.get("seconds", 0.0), worked(attributes.get("sessions", ()), self.trials))
+        self.sessions: list[float] = list(attributes.get("sessions", ()))  # when each began, seconds since 1970
+        times = sorted(epoch.time for trial in self.trials for epoch in trial.epochs)
+        worked = seconds_worked(times, self.sessions)[-1] if times and self.sessions else 0.0  # known also of one that was killed
+        self._seconds_before = max(attributes.get("seconds", 0.0), worked)
         self._started = time.time()
         self._busy_since: dict[int, float] = {}  # trial -> when it was handed out, or reported last
         self._first_causes: dict[int, str] = {}  # trial -> why it failed first, in this process
@@ -97,8 +100,9 @@ class Study:
     def begin_session(self) -> None:
         """Note that a process starts to work on the search: the clock of its time budget is made of these."""
         self._started = time.time()
+        self.sessions.append(self._started)
         with storage_errors():
-            self._record.set_user_attr("sessions", [*self._record.user_attrs.get("sessions", ()), self._started])
+            self._record.set_user_attr("sessions", self.sessions)
 
     def end_session(self) -> None:
         """Note how long the search has worked so far; also done whenever a trial ends."""
@@ -231,11 +235,3 @@ class Study:
         self._trials[trial.number] = trial
         for listener in self.listeners:
             listener(trial)
-
-
-def worked(sessions: Sequence[float], trials: Sequence[Trial]) -> float:
-    """Seconds from the start of each session to the last epoch it recorded: what is known also of one that was killed."""
-    times = [epoch.time for trial in trials for epoch in trial.epochs]
-    ends = [*sessions[1:], math.inf][: len(sessions)]
-    last = [max([t for t in times if start <= t < end], default=start) for start, end in zip(sessions, ends, strict=True)]
-    return sum(last) - sum(sessions)

@@ -21,7 +21,7 @@ import torch
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.metrics import METRICS, Mode, is_better
 from text_recognizer.util import checksum
-from training.experiment import Settings, build_data, train
+from training.experiment import Settings, build_data, quiet_lightning, train
 from tuning.reporting import Report, newest_valid, stall_log, to_its_end
 
 QUIET: Settings = {"enable_progress_bar": False, "enable_model_summary": False}  # nobody watches a trial
@@ -50,6 +50,7 @@ def run_trial(config: dict[str, Any], *, job: Job, images: np.ndarray[Any, Any],
         config: the searcher's assignment: number, params, and the history to go on from.
         images, labels: the training and validation examples, shared memory that is not to be written.
     """
+    print(first_line_of(config), flush=True)  # for the worker's log, which Ray's dashboard shows: a worker serves many trials
     to_its_end(
         lambda report: train_trial(config, job, images, labels, report),
         stall_limit=job.stall_limit,
@@ -57,10 +58,18 @@ def run_trial(config: dict[str, Any], *, job: Job, images: np.ndarray[Any, Any],
     )
 
 
+def first_line_of(config: dict[str, Any]) -> str:
+    """Which trial begins here, or goes on, with its parameters."""
+    params = ", ".join(f"{name}={value}" for name, value in config["params"].items())
+    goes_on = f", going on after epoch {config['history'][-1]['epoch']}" if config["history"] else ""
+    return f"trial {config['number']}: {params}{goes_on}"
+
+
 def train_trial(
     config: dict[str, Any], job: Job, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], report: Report
 ) -> None:
     """Train to the end, unless the scheduler stops it at a report. Raises whatever training raises."""
+    quiet_lightning(silent=True)  # the worker's log is to show the trials
     settings = job.settings | config["params"]
     if job.memory_share and torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(job.memory_share)

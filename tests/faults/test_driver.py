@@ -13,11 +13,13 @@ import pytest
 import yaml
 
 from tests.faults.acknowledging import folder_of
+from tests.finished import finished_run
 from tests.formula import check, measured
-from tests.processes import Command, left, run
+from tests.processes import ROOT, Command, left, run
 from text_recognizer.data.digits import Digits
 from tuning.checkpoints import evaluate
 from tuning.record import load_record, sqlite_url
+from tuning.results import Epoch
 from tuning.run_folder import RunFolder
 from tuning.space import read_space
 from tuning.study import Study
@@ -146,32 +148,34 @@ def test_c2_the_driver_ends_soon_when_ray_dies_and_a_resume_completes_the_search
     resumes_as_if_undisturbed(folder, undisturbed)
 
 
-RETRAIN = """
-import sys
-import pytorch_lightning as pl
-from text_recognizer.errors import exit_code_of
-from tuning import retrain
-said = pl.callbacks.LambdaCallback(on_train_epoch_end=lambda trainer, _: print("epoch", trainer.current_epoch, flush=True))
-retrain.stop_after = lambda epochs: said
-sys.exit(exit_code_of(lambda: retrain.main(["runs/done"])))
+ENDLESS = 100_000
+TWO = """
+experiment: {data_class: Digits}
+space:
+  fc1: {type: int, low: 16, high: 64}
+search: {trials: 2, max_epochs: 100000, start_with: [{fc1: 16}, {fc1: 17}]}
 """
 
 
-def test_d3_ctrl_c_during_the_final_script_is_an_ordinary_interrupt(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "runs" / "done")
-    folder.path.mkdir(parents=True)
-    folder.space.write_text(SPACE)
-    epochs = 100_000
-    folder.best_config.write_text(
-        f"data_class: Digits\nmodel_class: MLP\nfc1: 16\nmax_epochs: {epochs}\nmonitor: val_acc\nseed: 0\n"
-    )
-    folder.summary.write_text(json.dumps({"status": "complete", "best": {"trial": 0, "epoch": epochs, "value": 0.9}}))
-    retrain = Command(["-c", RETRAIN], tmp_path)
-    retrain.wait_to_say("epoch 5")
+def short_then_endless(settings: dict[str, Any]) -> list[Epoch]:
+    """The best trial was best at its first epoch; training the other one again takes for ever."""
+    epoch, value = (1, 0.9) if settings["fc1"] == 16 else (ENDLESS, 0.8)
+    return [Epoch(epoch, {"train_loss": 1.0, "train_acc": 0.5, "val_loss": 1.0, "val_acc": value}, time=1.0)]
+
+
+@pytest.mark.parametrize("moment", ["starting Ray", "trial 0, seed 0"])
+def test_d3_ctrl_c_during_the_final_script_is_an_ordinary_interrupt(moment: str, tmp_path: Path, empty_database: Path) -> None:
+    folder = finished_run(tmp_path, empty_database, short_then_endless, TWO)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.path.iterdir()}
+    retrain = Command([str(ROOT / "tuning/retrain.py"), "runs/done", "--seeds", "1", "--top", "2"], tmp_path)
+    retrain.wait_to_say(moment)
+    family = retrain.family()
     retrain.process.send_signal(signal.SIGINT)
     assert retrain.end() == 130, retrain.errors
-    assert "Traceback" not in retrain.errors
-    assert sorted(path.name for path in folder.path.iterdir()) == ["best_config.yaml", "search.yaml", "summary.json"]
+    assert retrain.errors == "interrupted\n"
+    assert left(family) == [], "no process of Ray's is left"
+    after = {path.name: path.stat().st_mtime_ns for path in folder.path.iterdir() if path.name != ".lock"}
+    assert after == before, "nothing of the run was changed, and nothing is left in it"
 
 
 @pytest.mark.slow

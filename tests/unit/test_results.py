@@ -6,7 +6,7 @@ import csv
 import io
 import math
 
-from tuning.results import Epoch, Outcome, Trial, TrialsTable, advice, counts, epochs_saved, near_end, ranking
+from tuning.results import Epoch, Outcome, Trial, TrialsTable, counts, epochs_saved, ranking
 
 NAN = math.nan
 
@@ -64,17 +64,3 @@ def test_csv_keeps_every_trial_and_whatever_a_cause_contains() -> None:
     assert rows[0]["val_acc"] == "0.5"
     assert rows[1]["note"] == 'a,"b"'
     assert rows[1]["cause"] == "ValueError: a,\nb"
-
-
-def test_an_end_is_near_on_the_parameters_own_scale() -> None:
-    assert near_end(1000, 32, 1024, log=True) == "top"
-    assert near_end(900, 32, 1024, log=True) is None
-    assert near_end(0.0, 0.0, 0.6, log=False) == "bottom"
-
-
-def test_advice_names_the_end_of_the_range_and_is_silent_without_a_best() -> None:
-    space = {"fc1": {"low": 8, "high": 64}}
-    trials = [trial(0, 0.5, 0.4, fc1=64), trial(1, 0.4, 0.3, fc1=20)]
-    best = ranking(trials, "val_acc", "max")[0]
-    assert advice(best, space, trials, 2) == ["the best fc1 (64) is near the top of its range (64); a wider range may do better"]
-    assert advice(None, space, trials, 2) == []

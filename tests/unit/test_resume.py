@@ -186,4 +186,4 @@ def test_a_run_that_was_renamed_is_the_same_run(run: RunFolder, capsys: pytest.C
 def test_the_final_script_refuses_a_search_that_has_not_ended(status: str, run: RunFolder) -> None:
     write_json(run.summary, {"status": status, "best": {"trial": 1, "epoch": 1, "value": 0.9}})
     with pytest.raises(NoResultError, match=f"it is {status}.*--resume"):
-        retrain.read_best(run)
+        retrain.read_summary(run)

@@ -13,7 +13,7 @@ from text_recognizer.errors import RunError, StorageError
 from tuning.record import create_record, load_record
 from tuning.results import Epoch, Outcome, Trial
 from tuning.space import SearchSpace, read_space
-from tuning.study import Study, worked
+from tuning.study import Study
 
 
 @pytest.fixture
@@ -208,13 +208,6 @@ def test_a_limit_ends_the_search_and_no_trial_stays_open(url: str, tmp_path: Pat
     again = Study(load_record(url, "limited"), space, trials=9)
     assert again.stop_reason == study.stop_reason
     assert not again.has_work()
-
-
-def test_time_is_counted_over_all_processes_from_what_they_recorded(space: SearchSpace) -> None:
-    times = (105.0, 130.0, 1010.0)
-    trial = Trial(0, {}, tuple(Epoch(i, {}, time=at) for i, at in enumerate(times, 1)))
-    assert worked([100.0, 1000.0, 2000.0], [trial]) == 30 + 10 + 0
-    assert worked([], []) == 0
 
 
 def test_gpu_time_is_recorded_with_each_epoch(study: Study, url: str, space: SearchSpace) -> None:

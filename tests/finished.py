@@ -1,0 +1,58 @@
+"""Runs as a search leaves them when it has ended, made without Ray: the study, the best config, the summary."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from text_recognizer.data.digits import Digits
+from tuning import driver
+from tuning.environment import environment
+from tuning.findings import Findings
+from tuning.record import create_record, remember, sqlite_url
+from tuning.resources import Slots
+from tuning.results import Epoch, Outcome
+from tuning.run_folder import RunFolder, create_run, write_json, write_text
+from tuning.space import read_space
+from tuning.study import Study
+
+SPACE = """
+experiment: {data_class: Digits}
+space:
+  fc1: {type: int, low: 8, high: 64}
+  optimizer: {type: categorical, choices: [Adam, SGD]}
+  momentum: {type: float, low: 0.5, high: 0.95, when: {optimizer: SGD}}
+search:
+  trials: 2
+  max_epochs: 4
+  start_with: [{fc1: 24, optimizer: SGD, momentum: 0.9}, {fc1: 32, optimizer: Adam}]
+"""
+Curve = Callable[[dict[str, Any]], Sequence[Epoch]]  # the settings of a trial -> its epochs
+
+
+def finished_run(folder: Path, database: Path, curve: Curve, space: str = SPACE) -> RunFolder:
+    """`folder/runs/done`, whose trials had the epochs that `curve` gives.
+
+    Args:
+        database: a SQLite file with Optuna's tables, to be copied.
+    """
+    (folder / "space.yaml").write_text(space, encoding="utf-8")
+    searched = read_space(folder / "space.yaml")
+    run = create_run(folder / "runs", "done", "small")
+    write_text(run.space, searched.as_yaml())
+    shutil.copy(database, run.study)
+    record = create_record(sqlite_url(run.study), searched, run.name)
+    remember(record, "fingerprint", driver.fingerprint_of(searched, Digits().trainval))
+    write_json(run.environment, environment())
+    study = Study(record, searched, trials=searched.search.trials)
+    study.begin_session()
+    findings = Findings(run, searched, study, Slots(1, 1, 0.0), keep=1, note=print)
+    while trial := study.next_trial():
+        for epoch in curve(searched.experiment | trial.params):
+            study.record_epoch(trial.number, epoch)
+        study.close(trial.number, Outcome.COMPLETE)
+    write_text(run.best_checkpoint, "not looked at by the final script\n")
+    findings.write_all(study.ranked[0], "all trials are done")
+    return run
