@@ -157,6 +157,9 @@ def validation(number: int, hits: int = 36) -> Validation:
     return Validation(trial=number, sha256="0" * 64, classes=classes, confusion=confusion, worst=worst)
 
 
+LOST = {"trial": 3, "epochs": 9, "searched": 0.95, "mean": None, "std": None, "chosen": False}  # a seed of it diverged
+
+
 def final() -> Final:
     """What the final script found: a spread between seeds that is larger than any lead."""
     scores = {"test_acc": 0.97, "test_acc_std": 0.2, "test_loss": 0.1, "test_loss_std": 0.01}
@@ -164,5 +167,5 @@ def final() -> Final:
         scores
         | {"trial": 0, "epochs": 9, "metric": "val_acc", "promised": 0.95, "seeds": [0, 1, 2], "test_reads": 2}
         | {"per_class": {NASTY: 0.9, "1": 0.99}, "test_examples": 360, "baseline": scores}
-        | {"candidates": [{"trial": 0, "epochs": 9, "searched": 0.95, "mean": 0.94, "std": None, "chosen": True}]}
+        | {"candidates": [{"trial": 0, "epochs": 9, "searched": 0.95, "mean": 0.94, "std": None, "chosen": True}, LOST]}
     )

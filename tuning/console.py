@@ -129,15 +129,15 @@ class SearchConsole:
         return [trial for trial in self.trials.values() if trial.outcome is None]
 
     def _totals(self) -> list[str]:
-        """The search so far in two lines."""
+        """The search so far, in lines that fit a narrow terminal."""
         trials, running = list(self.trials.values()), self._running()
         best = f"best {self.best[0]:.4f} (trial {self.best[1]})" if self.best else "no best yet"
         saved = epochs_saved(trials, self.space.search.max_epochs)
         gone = time.time() - self.started
         left = time_left(trials, self.wanted, self.space.search.max_epochs, self.started, self.stop, self.worked_before + gone)
         return [
-            f"{len(trials) - len(running)} of {self.wanted} trials ended  ·  {best}  ·  {epochs_trained(trials)} epochs trained, "
-            f"{saved} saved by ASHA",
+            f"{len(trials) - len(running)} of {self.wanted} trials ended  ·  {best}",
+            f"{epochs_trained(trials)} epochs trained, {saved} saved by ASHA",
             f"{min(len(running), self.slots)} of {self.slots} slots in use  ·  {shown_duration(gone)} gone, {told(left)}",
         ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import signal
@@ -29,6 +30,7 @@ os.environ.update(
 import psutil
 import ray
 from ray import tune
+from ray._private.parameter import RayParams
 from ray.exceptions import RayError, RayTaskError
 from ray.tune.stopper import Stopper
 from ray.tune.trainable import wrap_function
@@ -78,6 +80,26 @@ class Interrupt(Stopper):
                 signal.signal(number, handler)
 
 
+@contextmanager
+def sigterm_is_an_exit() -> Iterator[None]:
+    """Within the block, and after it, SIGTERM ends the work in order; out of the block comes `SystemExit` with its number.
+
+    To be entered when Ray runs: it takes the signal for itself when it starts, and would abort.
+    """
+    came = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt  # of all exceptions this one gets through where Ray waits
+
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(int(signal.SIGTERM)) if came else KeyboardInterrupt from None
+
+
 class Daemons:
     """Ray's own processes under this one. When one of them is dead, what Ray says of a trial is not to be believed."""
 
@@ -111,9 +133,19 @@ class Daemons:
             thread.join()
 
 
+def let_the_agent_choose_its_port() -> None:
+    """Ray gives its dashboard's agent port 52365, and `ray.init` takes no other: beside another Ray, or for a minute after one
+    was killed, the dashboard could then show no log. 0 lets the agent choose, as the agent itself knows how to.
+    """
+    parameters = inspect.signature(RayParams.__init__).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not inspect.Parameter.empty}
+    RayParams.__init__.__defaults__ = tuple((defaults | {"dashboard_agent_listen_port": 0}).values())
+
+
 @contextmanager
 def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[str | None]:
     """A Ray cluster of our own, whatever else runs on the machine; yields the dashboard's address, if there is one."""
+    let_the_agent_choose_its_port()
     context = ray.init(
         address="local",
         include_dashboard=dashboard,

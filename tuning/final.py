@@ -85,7 +85,8 @@ class Retraining:
         os.umask(0o077)  # what a run has is its owner's; downloaded data is as the user's umask has it
         with workplace(self.folder) as new:
             self.say(f"{self.folder.name}: starting Ray …")
-            with engine.own_cluster(dashboard=False, num_cpus=int(node.cpus), num_gpus=int(node.gpus)):
+            cluster = engine.own_cluster(dashboard=False, num_cpus=int(node.cpus), num_gpus=int(node.gpus))
+            with cluster, engine.sigterm_is_an_exit():
                 config, candidates, models = self.train(examples, new)
             final = self.test(config, candidates, models, len(examples))
             origin = Origin(self.folder.name, self.space, len(self.trials), environment()["versions"])
@@ -165,8 +166,9 @@ class Retraining:
 
     def say_done(self, call: Training, result: Trained) -> None:
         """One training has ended."""
-        score = "" if call.weights else f"{self.metric} {result.value:.4f}   "
-        self.say(f"  {call}   {score}{result.seconds:.{1 if result.seconds < 10 else 0}f} s")
+        score = "" if call.weights else f"   {self.metric} {result.value:.4f}"
+        took = f"{result.seconds:.{1 if result.seconds < 10 else 0}f} s"
+        self.say(f"  {call}{score if result.sound else '   diverged'}   {took}")
 
     def test(self, config: Config, candidates: Sequence[Mapping[str, Any]], models: Sequence[Path], trained_on: int) -> Final:
         """Read the test set, once for all models; that it was read is recorded before it is."""

@@ -78,6 +78,7 @@ def learning_curves(trials: Sequence[Trial], best: Best | None, metric: str, mod
         top["line"] = {"color": ACCENT, "width": 3}
         traces.append(top | {"name": f"best: trial {best.trial.number}"})
     values = [epoch.metrics[metric] for trial in trials for epoch in trial.epochs]
+    longest = max(len(trial.epochs) for trial in trials)
     rung_lines = [
         {"type": "line", "x0": rung, "x1": rung, "yref": "paper", "y0": 0, "y1": 1, "line": {"dash": "dot", "width": 1}}
         for rung in rungs
@@ -91,7 +92,7 @@ def learning_curves(trials: Sequence[Trial], best: Best | None, metric: str, mod
         traces,
         "epoch",
         metric,
-        xaxis={"tickformat": "d", "rangemode": "tozero"},
+        xaxis={"dtick": math.ceil(longest / 12), "rangemode": "tozero"},
         yaxis={"range": visible_range(values, mode)},
         shapes=rung_lines,
         annotations=notes,

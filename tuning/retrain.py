@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         request = Request(flags.seeds, flags.top, flags.data_dir, options)
         Retraining(folder, summary, request, partial(print, flush=True)).go()
     except SystemExit as end:
-        if end.code == signal.SIGTERM:  # what Ray's own handler makes of it
+        if end.code == signal.SIGTERM:  # so says Ray's handler while it starts, and ours later
             return 128 + signal.SIGTERM
         raise
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,9 @@ def run_trial(config: dict[str, Any], *, job: Job, images: np.ndarray[Any, Any],
         config: the searcher's assignment: number, params, and the history to go on from.
         images, labels: the training and validation examples, shared memory that is not to be written.
     """
-    print(first_line_of(config), flush=True)  # for the worker's log, which Ray's dashboard shows: a worker serves many trials
+    print(
+        first_line_of(config), file=sys.stderr, flush=True
+    )  # the log that Ray's dashboard shows first; a worker has many trials
     to_its_end(
         lambda report: train_trial(config, job, images, labels, report),
         stall_limit=job.stall_limit,

@@ -98,7 +98,7 @@ class Candidate(Lenient):
     trial: int
     epochs: int
     searched: float
-    mean: float
+    mean: float | None  # None where a seed diverged
     std: float | None
     chosen: bool
 

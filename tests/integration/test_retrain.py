@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
@@ -16,7 +17,7 @@ import torch
 import yaml
 from torch.nn.functional import nll_loss
 
-from tests.finished import finished_run
+from tests.finished import SPACE, finished_run
 from tests.processes import ROOT, Command, left
 from text_recognizer.data.digits import Digits
 from text_recognizer.predict import Recognizer, read_checkpoint
@@ -26,29 +27,30 @@ from tuning.checkpoints import SILENT
 from tuning.record import open_record, recall
 from tuning.results import Epoch
 from tuning.run_folder import open_run
-from tuning.winner import Final, read_winner
+from tuning.winner import Final
 
-EPOCHS = 4
-CONFIG = {"data_class": "Digits", "fc1": 32, "optimizer": "Adam"}  # of the better of the two trials
+MAX_EPOCHS, BEST = 4, 3  # the length of the learning rate schedule, and how far the trials came
+CYCLE = SPACE.replace("{data_class: Digits}", "{data_class: Digits, one_cycle: true}")
+CONFIG = {"data_class": "Digits", "one_cycle": True, "fc1": 32, "optimizer": "Adam"}  # of the better of the two trials
 Metrics = dict[str, Any]
 
 
 def curve(settings: dict[str, Any]) -> list[Epoch]:
-    """What a trial with these settings really comes to, epoch by epoch."""
+    """What a trial with these settings really comes to, epoch by epoch, until it is stopped early."""
     measured: list[dict[str, float]] = []
     note = pl.callbacks.LambdaCallback(
         on_validation_end=lambda trainer, _: measured.append({name: float(v) for name, v in trainer.callback_metrics.items()})
     )
     torch.set_num_threads(1)
-    train(settings | {"max_epochs": EPOCHS, "gpus": 0}, build_data(settings), callbacks=[note], **SILENT)
+    train(settings | {"max_epochs": MAX_EPOCHS, "gpus": 0}, build_data(settings), callbacks=[note], **SILENT)
     not_yet = {"train_loss": math.nan, "train_acc": math.nan}
-    return [Epoch(i, not_yet | metrics, time=float(i)) for i, metrics in enumerate(measured, 1)]
+    return [Epoch(i, not_yet | metrics, time=float(i)) for i, metrics in enumerate(measured[:BEST], 1)]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
     folder = tmp_path_factory.mktemp("place")
-    finished_run(folder, empty_database, curve)
+    finished_run(folder, empty_database, curve, CYCLE)
     return folder
 
 
@@ -94,10 +96,13 @@ def test_the_model_is_the_configs_on_all_but_the_test_examples(final: Path, twic
     _, metrics = twice[1]
     data = Digits()
     data.train_on_validation_too()
+    states: list[dict[str, torch.Tensor]] = []
+    keep = pl.callbacks.LambdaCallback(on_train_epoch_end=lambda _, model: states.append(copy.deepcopy(model.state_dict())))
     torch.set_num_threads(1)
-    _, again = train(CONFIG | {"max_epochs": metrics["epochs"], "gpus": 0}, data, limit_val_batches=0, **SILENT)
+    train(CONFIG | {"max_epochs": MAX_EPOCHS, "gpus": 0}, data, callbacks=[keep], limit_val_batches=0, **SILENT)
     saved = read_checkpoint(final / "model.ckpt")["state_dict"]
-    assert all(torch.equal(weights, saved[name]) for name, weights in again.state_dict().items())
+    assert metrics["epochs"] == BEST < len(states)
+    assert all(torch.equal(weights, saved[name]) for name, weights in states[BEST - 1].items())
     assert metrics["trained_on"] == {"data_class": "Digits", "examples": len(data.trainval)}
 
 
@@ -107,7 +112,7 @@ def test_the_candidates_are_told_with_what_they_had_and_have(twice: list[tuple[s
     assert [first["chosen"], second["chosen"]] == [True, False]
     assert first["mean"] == fmean(first["each"]) > second["mean"]
     for one in (first, second):
-        assert one["each"][0] == one["searched"], "the first seed is the search's, so it comes to the same"
+        assert one["each"][0] == one["searched"], "the first seed is the search's, and so are data, schedule and epochs"
     assert (metrics["trial"], metrics["epochs"], metrics["promised"]) == (first["trial"], first["epochs"], first["searched"])
     assert f"trial {first['trial']}    {first['mean']:.4f} ± {first['std']:.4f}" in said
 
@@ -146,5 +151,5 @@ def test_the_folder_is_whole_private_and_explains_itself(place: Path, final: Pat
         "`fc1` | `8 to 64`",
     ):
         assert part in card
-    assert read_winner(final / "metrics.json", Final), "the report can read it"
+    assert Final.model_validate_json((final / "metrics.json").read_bytes()), "the report can read it"
     assert f"{metrics['test_acc']:.4f}" in (final.parent / "report.html").read_text()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import shapes
 from text_recognizer.data.digits import Digits
 from text_recognizer.errors import CheckpointError, InputError, NoResultError, RunError
 from tuning import driver, retrain, search
@@ -44,6 +45,7 @@ def run(tmp_path: Path, empty_database: Path, space_file: Callable[[str], Path])
         study.close(trial.number, Outcome.COMPLETE)
     for path in (folder.best_config, folder.best_checkpoint, folder.report, folder.trials_csv):
         write_text(path, "made\n")
+    write_text(folder.validation, shapes.validation(1).model_dump_json())
     write_json(folder.summary, {"status": "complete", "stop_reason": "all trials are done", "best": {"trial": 1}})
     return folder
 

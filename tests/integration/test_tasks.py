@@ -1,0 +1,61 @@
+"""Plain tasks on a real local Ray: results in order, and what fails named, without Ray's traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from text_recognizer.errors import DataError, NoResultError, StorageError
+from tuning.engine import Tasks
+from tuning.resources import Slots
+
+SLOTS = Slots(2, 1, 0.0)
+
+
+def work(call: str, *, folder: Path) -> str:
+    """What is called for happens; each call leaves a mark."""
+    with (folder / call.split()[0]).open("a") as marks:
+        marks.write(f"{os.environ['OMP_NUM_THREADS']}\n")
+    if call.startswith("waits"):
+        while not (folder / "quick").exists():
+            pass
+    if call == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if call == "bad data":
+        raise DataError("the archive is damaged.")
+    if call == "bad code":
+        raise ZeroDivisionError("a bug\nwith a second line")
+    if call == "full disk":
+        raise OSError(28, "No space left on device")
+    return call.upper()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_results_are_in_the_order_of_the_calls_and_told_as_they_come(tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+    tasks: Tasks[str, str] = Tasks(work, SLOTS, {"folder": tmp_path})
+    assert tasks.run(["waits", "quick"], lambda *done: told.append(done)) == ["WAITS", "QUICK"]
+    assert sorted(told) == [("quick", "QUICK"), ("waits", "WAITS")]
+    assert (tmp_path / "quick").read_text() == "1\n", "as many threads as CPUs"
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(
+    ("call", "kind", "said"),
+    [
+        ("bad data", DataError, "bad data: the archive is damaged."),
+        ("bad code", NoResultError, "bad code: .*ZeroDivisionError: a bug$"),
+        ("full disk", StorageError, "full disk: .*No space left on device"),
+        ("dies", NoResultError, "dies: .*its process died"),
+    ],
+)
+def test_what_fails_is_named(call: str, kind: type[Exception], said: str, tmp_path: Path) -> None:
+    tasks: Tasks[str, str] = Tasks(work, SLOTS, {"folder": tmp_path})
+    with pytest.raises(kind, match=said) as error:
+        tasks.run(["fine", call], lambda *_: None)
+    assert "\n" not in str(error.value)
+    if call == "dies":
+        assert (tmp_path / "dies").read_text().count("\n") == 2, "it is tried once more"
