@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SPACE ?= search_spaces/mlp.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test unit faults bench-driver bench-search check format schema lock clean
+.PHONY: help setup search test unit browser pictures faults bench-driver bench-search check format schema lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -16,11 +16,19 @@ setup: $(READY) ## install everything into .venv, exactly as locked
 search: $(READY) ## search the MLP's widths and learning rate (MNIST if it can be had, else Digits)
 	$(BIN)/python tuning/search.py --space $(SPACE) --gpus-per-trial 0.5
 
-test: $(READY) ## run all tests
+test: $(READY) ## run all tests but those that take a browser, and the slow ones
 	$(BIN)/python -m pytest tests
 
 unit: $(READY) ## run the tests that start no Ray
 	$(BIN)/python -m pytest tests/unit
+
+browser: $(READY) ## report, dashboards and terminal as a person sees them; installs Chromium where it may
+	tests/browser/install.sh
+	$(BIN)/python -m pytest tests/browser -m browser
+
+pictures: $(READY) ## take the README's pictures anew (docs/images)
+	tests/browser/install.sh
+	$(BIN)/python -m tests.browser.pictures
 
 faults: $(READY) ## inject every fault, the slow ones too (docs/faults.md)
 	$(BIN)/python -m pytest tests/faults -m "slow or not slow" --durations=20
