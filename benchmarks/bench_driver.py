@@ -25,6 +25,7 @@ from typing import Any
 from text_recognizer.errors import exit_code_of
 from tuning import engine
 from tuning.checkpoints import Retention
+from tuning.cluster import Daemons, own_cluster
 from tuning.console import SearchConsole
 from tuning.curves import Curves
 from tuning.options import Options
@@ -185,7 +186,7 @@ def run(trials: int, folder: Path, meter: Meter, profiles: list[Windowed]) -> fl
     options = Options(dashboard=False, quiet=True)
     session = Session(options, "formula", space, run_folder, study, console, Node(slots.count, 0), slots)
     follow(study, session, meter, profiles)
-    with engine.own_cluster(dashboard=False, num_cpus=slots.count):
+    with own_cluster(dashboard=False, num_cpus=slots.count):
         start = time.perf_counter()
         engine.run_study(
             study,
@@ -195,7 +196,7 @@ def run(trials: int, folder: Path, meter: Meter, profiles: list[Windowed]) -> fl
             logs=run_folder.logs,
             name="formula",
             interrupt=session.interrupt,
-            daemons=engine.Daemons(),
+            daemons=Daemons(),
             shared={"epochs": EPOCHS},
         )
         wall = time.perf_counter() - start

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.mirror import MirrorServer, archives
-from tuning import engine  # before anything imports ray, which reads its settings then
+from tuning.cluster import own_cluster  # before anything imports ray, which reads its settings then
 from tuning.record import open_storage
 from tuning.space import SearchSpace, read_space
 
@@ -71,13 +71,13 @@ def database(empty_database: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails the test where the command starts Ray in this process, whether or not another test's Ray runs here."""
-    monkeypatch.setattr(engine.ray, "init", lambda *_, **__: pytest.fail("Ray was started"))
+    monkeypatch.setattr("tuning.cluster.ray.init", lambda *_, **__: pytest.fail("Ray was started"))
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
     """A real local Ray with two CPUs, two GPUs that exist for Ray alone, and no dashboard."""
-    with engine.own_cluster(dashboard=False, num_cpus=2, num_gpus=2):
+    with own_cluster(dashboard=False, num_cpus=2, num_gpus=2):
         yield
 
 

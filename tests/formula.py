@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning import engine
+from tuning.cluster import Daemons
 from tuning.record import create_record, load_record
 from tuning.reporting import Report, newest_valid, stall_log, to_its_end
 from tuning.resources import Slots
@@ -114,7 +115,7 @@ def run(study: Study, folder: Path, fault: str, slots: Slots, interrupt: engine.
         logs=folder / "logs",
         name=folder.name,
         interrupt=interrupt,
-        daemons=engine.Daemons(),
+        daemons=Daemons(),
         shared={"folder": folder, "fault": fault},
     )
 

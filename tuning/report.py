@@ -25,11 +25,12 @@ from jinja2.exceptions import TemplateError
 from markupsafe import Markup
 
 from text_recognizer.errors import RunError, exit_code_of
-from tuning import analysis, plots
+from tuning import analysis
 from tuning.advice import seed_spread
 from tuning.duration import shown_duration
-from tuning.importance import Importance, importances
 from tuning.json_file import read_model
+from tuning.page import plots
+from tuning.page.importance import Importance, importances
 from tuning.record import open_record, own_trials, recall
 from tuning.results import Best, Trial, counts, epochs_trained, ranking, short
 from tuning.run_folder import RunFolder, open_run, read_json, shown_path, write_text
@@ -37,7 +38,7 @@ from tuning.space import SearchSpace
 from tuning.winner import Final, Validation
 
 TEMPLATE = "report.html.jinja"
-HERE = Path(__file__).parent
+PAGE = Path(__file__).parent / "page"
 LIVE_EVERY_S = 10.0  # how often a page of a running search reloads itself
 LIVE_SHARE = 0.02  # of the driver's time that writing it may take
 
@@ -124,7 +125,7 @@ def content(facts: Facts) -> dict[str, Any]:
     search, ranked = facts.space.search, facts.ranked
     importance = important(facts)
     figures = dict(all_figures(facts, importance))
-    plotly, script = (Markup(text) for text in (plotly_js(), (HERE / "report.js").read_text(encoding="utf-8")))
+    plotly, script = (Markup(text) for text in (plotly_js(), (PAGE / "report.js").read_text(encoding="utf-8")))
     return {
         "facts": facts,
         "summary": facts.summary | {"counts": counts(facts.trials), "epochs_trained": epochs_trained(facts.trials)},
@@ -134,6 +135,7 @@ def content(facts: Facts) -> dict[str, Any]:
         "best": ranked[0] if ranked else None,
         "tied": [best.trial.number for best in ranked[1:] if best.value == ranked[0].value],
         "rows": rows(facts),
+        "causes": any(trial.cause for trial in facts.trials),
         "remarks": remarks(facts),
         "rungs": analysis.rung_counts(facts.trials, search.rungs()),
         "budget": analysis.budget(facts.trials, search.max_epochs),
@@ -142,7 +144,7 @@ def content(facts: Facts) -> dict[str, Any]:
         "figures": figures,
         "slices": [name for name in figures if name.startswith("slice-")],
         "data": Markup(json.dumps(figures, allow_nan=False).replace("<", "\\u003c")),
-        "style": Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        "style": Markup((PAGE / "report.css").read_text(encoding="utf-8")),
         "scripts": [plotly, script],
         "script_sums": " ".join(f"'{sum_of(text)}'" for text in (plotly, script)),
         "reload_s": LIVE_EVERY_S,
@@ -209,10 +211,9 @@ def numbers(facts: Facts) -> dict[str, Any]:
     search = facts.space.search
     metric, mode = search.metric, search.direction
     found = important(facts)
-    shown = content_rows(facts)
     return {
         "summary": facts.summary,
-        "trials": shown,
+        "trials": plain_rows(facts),
         "best_over_epochs": [asdict(step) for step in analysis.best_over_epochs(facts.trials, metric, mode)],
         "best_over_time": [asdict(step) for step in analysis.best_over_time(facts.trials, metric, mode, facts.sessions)],
         "rungs": [asdict(rung) for rung in analysis.rung_counts(facts.trials, search.rungs())],
@@ -224,7 +225,7 @@ def numbers(facts: Facts) -> dict[str, Any]:
     }
 
 
-def content_rows(facts: Facts) -> list[dict[str, Any]]:
+def plain_rows(facts: Facts) -> list[dict[str, Any]]:
     """The leaderboard as plain values; JSON knows no NaN."""
     found = []
     for row in rows(facts):
@@ -238,7 +239,7 @@ def content_rows(facts: Facts) -> list[dict[str, Any]]:
 @cache
 def template() -> Template:
     """The page, with escaping on: compiled once, because a running search writes it often."""
-    templates = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    templates = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     templates.filters |= {"short": short, "words": lambda text: str(text).replace("_", " "), "duration": shown_duration}
     return templates.get_template(TEMPLATE)
 

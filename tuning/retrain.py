@@ -53,7 +53,10 @@ def main(argv: list[str] | None = None) -> int:
     lock = folder.lock()
     try:
         summary = read_summary(folder)
-        from tuning.final import Request, Retraining  # torch and Ray take seconds to import; a wrong path is refused before
+        from tuning.final.retraining import (  # torch and Ray take seconds to import; a wrong path is refused before
+            Request,
+            Retraining,
+        )
 
         options = Options(flags.gpus_per_trial, flags.cpus_per_trial, require_gpu=flags.require_gpu)
         request = Request(flags.seeds, flags.top, flags.data_dir, options)

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import ClusterError, NoResultError, StorageError
 from tuning import checkpoints, engine
+from tuning.cluster import Daemons, own_cluster
 from tuning.console import SearchConsole, tally
 from tuning.curves import Curves
 from tuning.duration import seconds_of
@@ -92,7 +93,7 @@ class Session:
     def search(self, data: BaseDataset, cluster: ExitStack) -> None:
         """Start Ray, to be stopped with `cluster`, and run every trial."""
         self.console.say(f"{self.folder.name}: starting Ray …")
-        ray = engine.own_cluster(dashboard=self.options.dashboard, num_cpus=int(self.node.cpus), num_gpus=int(self.node.gpus))
+        ray = own_cluster(dashboard=self.options.dashboard, num_cpus=int(self.node.cpus), num_gpus=int(self.node.gpus))
         dashboard = cluster.enter_context(ray)
         with self.interrupt.listening(self.interrupted):  # Ray takes SIGTERM for itself when it starts
             curves = Curves(self.folder.tensorboard, self.study.metric, self.study.mode, self.console.note)
@@ -114,7 +115,7 @@ class Session:
                 stall_limit=seconds_of(self.options.stall_limit),
                 memory_share=self.slots.gpus or None,
             )
-            daemons = engine.Daemons()
+            daemons = Daemons()
             with daemons.watched(self.end_without_ray), self.console:
                 engine.run_study(
                     self.study,

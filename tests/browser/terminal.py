@@ -25,7 +25,9 @@ class Terminal:
 
     def __init__(self, command: Sequence[str], cwd: Path, *, columns: int = 140, rows: int = 45) -> None:
         self.name = f"test-{os.getpid()}-{cwd.name}-{time.monotonic_ns()}"
-        line = f"trap : INT; {shlex.join([sys.executable, *command])}; echo ended with $?; exec cat"  # Ctrl-C is not for the shell
+        line = (
+            f"trap : INT; {shlex.join([sys.executable, *command])}; echo ended with $?; exec cat"  # Ctrl-C is not for the shell
+        )
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         size = f"-x {columns} -y {rows}".split()
         environment = f"env -u COLUMNS -u LINES PATH={shlex.quote(path)}"  # pytest's own size is not this terminal's

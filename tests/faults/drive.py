@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.formula import run, space_in
 from tuning import engine
+from tuning.cluster import own_cluster
 from tuning.record import create_record, load_record, sqlite_url
 from tuning.resources import Slots
 from tuning.study import Study
@@ -24,7 +25,7 @@ def main(folder: Path, trials: int) -> None:
     record = load_record(url, folder.name) if (folder / CREATED).exists() else create_record(url, space, folder.name)
     (folder / CREATED).touch()
     study = Study(record, space, trials=trials, retries=RETRIES)
-    with engine.own_cluster(dashboard=False, num_cpus=1):
+    with own_cluster(dashboard=False, num_cpus=1):
         run(study, folder, "", Slots(1, 1, 0), engine.Interrupt())
 
 

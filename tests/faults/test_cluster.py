@@ -16,8 +16,8 @@ START = """
 import os
 import urllib.error
 import urllib.request
-from tuning import engine
-with engine.own_cluster(num_cpus=1) as url:
+from tuning import cluster
+with cluster.own_cluster(num_cpus=1) as url:
     import ray
     print("dashboard", url, "cpus", ray.cluster_resources()["CPU"], flush=True)
     print("page", urllib.request.urlopen(url).read().decode()[:200].replace(chr(10), " "))
@@ -35,8 +35,8 @@ with engine.own_cluster(num_cpus=1) as url:
 
 ANOTHER = """
 import threading
-from tuning import engine
-with engine.own_cluster(num_cpus=1) as url:
+from tuning import cluster
+with cluster.own_cluster(num_cpus=1) as url:
     print("up", flush=True)
     threading.Event().wait()
 """
@@ -45,7 +45,7 @@ with engine.own_cluster(num_cpus=1) as url:
 @pytest.fixture
 def another_ray(tmp_path: Path) -> Iterator[None]:
     """With Ray's own choice of ports, which are those that ours would take first."""
-    other = Command(["-c", ANOTHER.replace("with", "engine.let_the_agent_choose_its_port = lambda: None\nwith", 1)], tmp_path)
+    other = Command(["-c", ANOTHER.replace("with", "cluster.let_the_agent_choose_its_port = lambda: None\nwith", 1)], tmp_path)
     other.wait_to_say("up")
     yield
     other.process.kill()

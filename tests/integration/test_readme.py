@@ -84,7 +84,9 @@ def test_the_search_says_what_it_does_and_where_the_result_is(place: Path) -> No
 
 
 def test_the_run_folder_holds_what_was_promised(latest: Path) -> None:
-    expected = "search.yaml study.db trials.csv summary.json best_config.yaml best.ckpt report.html environment.json trials final "
+    expected = (
+        "search.yaml study.db trials.csv summary.json best_config.yaml best.ckpt report.html environment.json trials final "
+    )
     expected += "best_validation.json tensorboard"
     assert set(expected.split()) <= {path.name for path in latest.iterdir()}
     assert stat.S_IMODE(latest.stat().st_mode) == 0o700

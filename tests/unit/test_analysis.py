@@ -65,7 +65,7 @@ def test_the_axis_shows_the_good_values_and_never_loses_the_best() -> None:
 
 @pytest.mark.parametrize(("low", "high", "ticks"), [(32, 1024, [32, 100, 1024]), (1e-4, 1e-1, [1e-4, 1e-3, 1e-2, 1e-1])])
 def test_a_log_axis_has_its_ends_and_powers_of_ten(low: float, high: float, ticks: list[float]) -> None:
-    from tuning.plots import log_ticks
+    from tuning.page.plots import log_ticks
 
     assert log_ticks(low, high) == pytest.approx(ticks)
 
@@ -75,7 +75,7 @@ def fc1() -> Parameter:
 
 
 def test_importance_compares_all_trials_after_one_epoch_not_the_few_that_asha_let_through() -> None:
-    from tuning.importance import common_epoch, importances
+    from tuning.page.importance import common_epoch, importances
 
     other = PARAMETER.validate_python({"type": "float", "low": 0.0, "high": 1.0})
     trials = []

@@ -20,12 +20,13 @@ from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import DataError, InputError, RunError
 from text_recognizer.models.mlp import MLP
 from text_recognizer.predict import Recognizer
-from tuning import candidates, exchange, retrain
-from tuning.candidates import Config, best_mean, configs, exported_first, lab_1, mean_and_std, same_recipe, seeds_from
-from tuning.final import Request, Retraining
-from tuning.final_folder import workplace
-from tuning.final_results import Final, ModelScore, candidate, candidate_lines, result_lines
-from tuning.model_card import Origin, model_card
+from tuning import retrain
+from tuning.final import candidates, exchange
+from tuning.final.candidates import Config, best_mean, configs, exported_first, lab_1, mean_and_std, same_recipe, seeds_from
+from tuning.final.folder import workplace
+from tuning.final.model_card import Origin, model_card
+from tuning.final.results import Final, ModelScore, candidate, candidate_lines, result_lines
+from tuning.final.retraining import Request, Retraining
 from tuning.options import Options
 from tuning.record import open_record, remember
 from tuning.resources import Slots

@@ -14,9 +14,9 @@ import yaml
 from text_recognizer.errors import RunError, printable, shown
 from text_recognizer.predict import Recognizer
 from text_recognizer.util import checksum
-from tuning.exchange import replace_folder
-from tuning.final_results import Final
-from tuning.model_card import Origin, model_card
+from tuning.final.exchange import replace_folder
+from tuning.final.model_card import Origin, model_card
+from tuning.final.results import Final
 from tuning.run_folder import RunFolder, read_json, unwritable, write_json, write_text
 
 FILES = (MODEL, CONFIG, METRICS, CARD) = ("model.ckpt", "config.yaml", "metrics.json", "README.md")

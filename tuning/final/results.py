@@ -16,7 +16,7 @@ from text_recognizer.data.base_data_module import EVALUATION_BATCH_SIZE
 from text_recognizer.data.util import BaseDataset, normalise
 from text_recognizer.metrics import Mode
 from text_recognizer.predict import Recognizer
-from tuning.candidates import Config, mean_and_std, same_recipe
+from tuning.final.candidates import Config, mean_and_std, same_recipe
 from tuning.results import SCHEMA_VERSION
 
 

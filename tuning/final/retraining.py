@@ -18,14 +18,16 @@ from typing import Any
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import ClusterError, NoResultError, RunError
 from training.experiment import build_data
-from tuning import engine, preflight, report
-from tuning.candidates import Config, best_mean, configs, exported_first, lab_1, read_best_config, same_recipe, seeds_from
+from tuning import preflight, report
+from tuning.cluster import Daemons, own_cluster, sigterm_is_an_exit
 from tuning.environment import environment
-from tuning.final_folder import FILES, delete, reads_before, workplace, write_final
-from tuning.final_results import Final, candidate, candidate_lines, result_lines, score_of
-from tuning.final_task import Trained, Training, train_once
+from tuning.final.candidates import Config, best_mean, configs, exported_first, lab_1, read_best_config, same_recipe, seeds_from
+from tuning.final.folder import FILES, delete, reads_before, workplace, write_final
+from tuning.final.model_card import Origin
+from tuning.final.results import Final, candidate, candidate_lines, result_lines, score_of
+from tuning.final.task import Trained, Training, train_once
+from tuning.final.tasks import Tasks
 from tuning.fingerprint import data_sum, differences
-from tuning.model_card import Origin
 from tuning.options import Options
 from tuning.record import check_direction, open_record, own_trials, recall, remember
 from tuning.results import ranking
@@ -85,8 +87,8 @@ class Retraining:
         os.umask(0o077)  # what a run has is its owner's; downloaded data is as the user's umask has it
         with workplace(self.folder) as new:
             self.say(f"{self.folder.name}: starting Ray …")
-            cluster = engine.own_cluster(dashboard=False, num_cpus=int(node.cpus), num_gpus=int(node.gpus))
-            with cluster, engine.sigterm_is_an_exit():
+            cluster = own_cluster(dashboard=False, num_cpus=int(node.cpus), num_gpus=int(node.gpus))
+            with cluster, sigterm_is_an_exit():
                 config, candidates, models = self.train(examples, new)
             final = self.test(config, candidates, models, len(examples))
             origin = Origin(self.folder.name, self.space, len(self.trials), environment()["versions"])
@@ -118,12 +120,12 @@ class Retraining:
         """All trainings, on the cluster that runs."""
         shared = {"images": examples.images.numpy(), "labels": examples.labels.numpy()}
         how = {"metric": self.metric, "memory_share": self.slots.gpus or None}
-        tasks: engine.Tasks[Training, Trained] = engine.Tasks(train_once, self.slots, shared | how)
-        with engine.Daemons().watched(lambda name: end_without_ray(name, new)):
+        tasks: Tasks[Training, Trained] = Tasks(train_once, self.slots, shared | how)
+        with Daemons().watched(lambda name: end_without_ray(name, new)):
             config, candidates = self.choose(tasks) if len(self.configs) > 1 else (self.configs[0], [])
             return config, candidates, self.train_final(tasks, config, new)
 
-    def choose(self, tasks: engine.Tasks[Training, Trained]) -> tuple[Config, list[dict[str, Any]]]:
+    def choose(self, tasks: Tasks[Training, Trained]) -> tuple[Config, list[dict[str, Any]]]:
         """The config to go on with, and what each of the best came to. Raises `NoResultError`."""
         self.announce(f"the {len(self.configs)} best configs, on the training data alone, each with")
         calls = [self.training(config, seed) for config in self.configs for seed in self.seeds]
@@ -138,7 +140,7 @@ class Retraining:
             self.say(line)
         return self.configs[best], candidates
 
-    def train_final(self, tasks: engine.Tasks[Training, Trained], config: Config, new: Path) -> list[Path]:
+    def train_final(self, tasks: Tasks[Training, Trained], config: Config, new: Path) -> list[Path]:
         """Train the final models: the config's, one a seed, then lab 1's where those are not the same.
 
         Returns where in `new` their weights are. Raises `NoResultError`.

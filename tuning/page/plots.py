@@ -12,7 +12,7 @@ from typing import Any
 
 from text_recognizer.metrics import Mode
 from tuning.analysis import Budget, Step, quantile_of, visible_range
-from tuning.importance import Importance
+from tuning.page.importance import Importance
 from tuning.results import RANKED, RUNNING, Best, Outcome, Trial, short
 from tuning.schema import CategoricalParameter, Parameter
 

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from text_recognizer.errors import printable
 from text_recognizer.predict import Recognizer
-from tuning.final_results import Final, plus_minus, times
+from tuning.final.results import Final, plus_minus, times
 from tuning.space import SearchSpace
 
 HERE = Path(__file__).parent

@@ -1,0 +1,1 @@
+"""What the report's page is made of: importances, plots, template, style, script."""
