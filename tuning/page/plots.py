@@ -40,7 +40,7 @@ def figure(traces: list[Any], x: str, y: str, **layout: Any) -> Figure:
         "data": traces,
         "layout": {
             "xaxis": {**axis, "title": {"text": x}, **layout.pop("xaxis", {})},
-            "yaxis": {**axis, "title": {"text": y}, **layout.pop("yaxis", {})},
+            "yaxis": {**axis, "title": {"text": y, "standoff": 12}, **layout.pop("yaxis", {})},
             "margin": {"l": 10, "r": 10, "t": 12, "b": 10},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
