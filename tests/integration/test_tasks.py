@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from text_recognizer.errors import DataError, NoResultError, StorageError
-from tuning.engine import Tasks
+from tuning.final.tasks import Tasks
 from tuning.resources import Slots
 
 SLOTS = Slots(2, 1, 0.0)
