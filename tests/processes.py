@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,13 +16,24 @@ ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 300
 
 
+def heed_ctrl_c() -> None:
+    """A shell that runs the tests in its background has its children ignore SIGINT, and so theirs."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Command:
     """A command of the project in a process of its own; what it says is kept."""
 
     def __init__(self, arguments: Sequence[str], cwd: Path) -> None:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, *arguments],
+            cwd=cwd,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=heed_ctrl_c,
         )
         self.said: list[str] = []
         self.complained: list[str] = []
