@@ -76,6 +76,8 @@ def shape(name: str) -> tuple[str, list[Trial]]:
             return "running", []
         case "none finished":
             return "running", [trial(0, None, 2), trial(1, None, 0)]
+        case "cut at once":
+            return "interrupted", [trial(0, None, 0), trial(1, None, 0)]
         case "one trial":
             return "complete", [trial(0, Outcome.COMPLETE, EPOCHS)]
         case "ties":
@@ -93,7 +95,7 @@ def shape(name: str) -> tuple[str, list[Trial]]:
 
 
 SHAPES = (
-    *("nothing begun", "none finished", "one trial", "ties", "all diverged", "in full swing", "interrupted"),
+    *("nothing begun", "none finished", "one trial", "ties", "all diverged", "in full swing", "interrupted", "cut at once"),
     *("500 trials", "everything"),
 )
 

@@ -60,10 +60,13 @@ def best_over_time(trials: Sequence[Trial], metric: str, mode: Mode, sessions: S
 
 
 def steps(pairs: Sequence[tuple[Trial, Epoch]], spent: Sequence[float], metric: str, mode: Mode) -> list[Step]:
-    """One step for each epoch that is better than all before it, and one at the end. Trials that cannot be best have none."""
+    """One step for each epoch that is better than all before it, and one at the end.
+
+    Trials that have not ended, or cannot be best, have none.
+    """
     found: list[Step] = []
     for (trial, epoch), so_far in zip(pairs, spent, strict=True):
-        if trial.outcome not in (None, *RANKED):
+        if trial.outcome not in RANKED:
             continue
         if is_better(epoch.metrics[metric], found[-1].value if found else None, mode):
             found.append(Step(so_far, epoch.metrics[metric], trial.number, epoch.epoch))
@@ -101,15 +104,19 @@ def budget(trials: Sequence[Trial], max_epochs: int) -> Budget:
     return Budget({status: n for status, n in trained.items() if n}, epochs_saved(trials, max_epochs))
 
 
-def visible_range(values: Iterable[float], mode: Mode) -> tuple[float, float] | None:
-    """Ends of an axis on which the good values can be told apart: the worst quarter may lie outside. None without a value."""
+def visible_range(values: Iterable[float], mode: Mode, margin: float = 0.06) -> tuple[float, float] | None:
+    """Ends of an axis on which the good values can be told apart: the worst quarter may lie outside. None without a value.
+
+    Args:
+        margin: room beyond the ends, as a share of the range.
+    """
     found = sorted(value for value in values if math.isfinite(value))
     if not found:
         return None
     cut = len(found) // 4 if len(found) >= 8 else 0
     low, high = (found[cut], found[-1]) if mode == "max" else (found[0], found[-1 - cut])
-    margin = 0.06 * (high - low) or max(abs(high), 1e-3) * 0.01
-    return low - margin, high + margin
+    room = margin * (high - low or max(abs(high), 1e-3))
+    return low - room, high + room
 
 
 def quantile_of(value: float, values: Sequence[float], mode: Mode) -> float:

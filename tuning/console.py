@@ -12,7 +12,7 @@ from rich.text import Text
 from text_recognizer.metrics import is_better
 from tuning.duration import shown_duration
 from tuning.forecast import TimeLeft, time_left
-from tuning.results import Outcome, Trial, counts, epochs_saved, epochs_trained, ranking, short
+from tuning.results import Outcome, Trial, ahead, counts, epochs_saved, epochs_trained, ranking, score, short
 from tuning.schema import CategoricalParameter, IntParameter, Parameter, Stop
 from tuning.space import SearchSpace
 
@@ -57,6 +57,11 @@ class SearchConsole:
         """One line, whatever else is on the screen. Nothing in it is taken for markup."""
         self.console.print(Text(printable(text), style=style))
 
+    def tell(self, text: str) -> None:
+        """The same for what `--quiet` leaves out."""
+        if not self.quiet:
+            self.say(text)
+
     def note(self, text: str) -> None:
         """Something the user should not miss."""
         self.say(f"note: {text}", "bold yellow")
@@ -96,7 +101,9 @@ class SearchConsole:
         if not self.quiet:
             remark = "; ".join(part for part in ("<- best so far" if new_best else "", trial.cause) if part)
             row = self._row(trial)
-            self.say(f"{row}  {remark}".rstrip(), COLOURS.get(trial.outcome or Outcome.FAILED, "red"))
+            line = Text(printable(f"{row}  {remark}".rstrip()), style=COLOURS.get(trial.outcome or Outcome.FAILED, "red"))
+            cut = self.console.is_terminal and not trial.cause  # a cause is worth its lines; the rest stands in the report
+            self.console.print(line, no_wrap=cut, overflow="ellipsis" if cut else None, crop=cut, soft_wrap=not cut)
 
     def _head(self) -> str:
         return self._columns("trial", "epoch", self.metric, "status", list(self.space.parameters))
@@ -106,7 +113,7 @@ class SearchConsole:
         return self._columns(
             str(trial.number),
             f"{len(trial.epochs)}/{self.space.search.max_epochs}",
-            f"{epoch.metrics[self.metric]:.4f}" if epoch else "",
+            score(epoch.metrics[self.metric]) if epoch else "",
             trial.status.replace("_", " "),
             [short(trial.params.get(name, "")) for name in self.space.parameters],
         )
@@ -131,7 +138,9 @@ class SearchConsole:
     def _totals(self) -> list[str]:
         """The search so far, in lines that fit a narrow terminal."""
         trials, running = list(self.trials.values()), self._running()
-        best = f"best {self.best[0]:.4f} (trial {self.best[1]})" if self.best else "no best yet"
+        best = f"best {score(self.best[0])} (trial {self.best[1]})" if self.best else "no best yet"
+        if lead := ahead(running, self.best[0] if self.best else None, self.metric, self.mode):
+            best += f", trial {lead[0]} runs at {score(lead[1])}"
         saved = epochs_saved(trials, self.space.search.max_epochs)
         gone = time.time() - self.started
         left = time_left(trials, self.wanted, self.space.search.max_epochs, self.started, self.stop, self.worked_before + gone)
@@ -155,6 +164,8 @@ def told(left: TimeLeft | None) -> str:
     """An estimate in words, no more exact than it is."""
     if left is None:
         return "time left not known yet"
+    if left.high < 10:
+        return "less than 10s left"
     low, high = (shown_duration(coarse(seconds)) for seconds in (left.low, left.high))
     return f"about {high} left" if low == high else f"{low} to {high} left"
 

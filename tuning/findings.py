@@ -98,7 +98,9 @@ class Findings:
             "best": best.as_plain() if best else None,
             "resources": self.slots.as_plain(),
             "sha256": {path.name: checksum(path) for path in files},
-            "warnings": [*notes(search, self.study.wanted, self.slots), *self.remarks()] if complete else [],
+            "warnings": [*notes(search, self.study.wanted, self.slots), *self.remarks()]
+            if status in ("complete", "failed")
+            else [],
         }
         write_json(self.folder.summary, summary)
         write_text(self.folder.trials_csv, self._table.text(trials))

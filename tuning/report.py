@@ -26,14 +26,15 @@ from markupsafe import Markup
 
 from text_recognizer.errors import RunError, exit_code_of
 from tuning import analysis
-from tuning.advice import seed_spread
+from tuning.advice import TOP_HINT, final_remarks
 from tuning.duration import shown_duration
-from tuning.json_file import read_model
+from tuning.json_file import Model, read_model
 from tuning.page import plots
 from tuning.page.importance import Importance, importances
 from tuning.record import open_record, own_trials, recall
-from tuning.results import Best, Trial, counts, epochs_trained, ranking, short
-from tuning.run_folder import RunFolder, open_run, read_json, shown_path, write_text
+from tuning.results import Best, Trial, ahead, counts, epochs_trained, ranking, score, short
+from tuning.run_facts import KILLED, is_held
+from tuning.run_folder import RunFolder, open_run, read_json, shown_path, typed_path, write_text
 from tuning.space import SearchSpace
 from tuning.winner import Final, Validation
 
@@ -56,6 +57,7 @@ class Facts:
     best_config: str = ""
     validation: Validation | None = None
     final: Final | None = None
+    damaged: Sequence[str] = ()  # what could not be read, though there is a report without it
 
     @property
     def live(self) -> bool:
@@ -72,17 +74,30 @@ class Facts:
 def facts_of(folder: RunFolder) -> Facts:
     """What is in a run's folder. Raises `RunError` where it is damaged."""
     space, record = open_record(folder)
+    summary, damaged = read_json(folder.summary), list[str]()
+    if summary.get("status") == "running" and not is_held(folder):
+        summary["status"] = KILLED
     return Facts(
-        summary=read_json(folder.summary),
+        summary=summary,
         environment=read_json(folder.environment),
         space=space,
         trials=own_trials(record, space.search.metric),
         sessions=recall(record, "sessions", []),
         path=folder.path,
         best_config=folder.best_config.read_text(encoding="utf-8") if folder.best_config.exists() else "",
-        validation=read_model(folder.validation, Validation),
-        final=read_model(folder.final / "metrics.json", Final),
+        validation=if_sound(folder.validation, Validation, damaged),
+        final=if_sound(folder.final / "metrics.json", Final, damaged),
+        damaged=damaged,
     )
+
+
+def if_sound(path: Path, model: type[Model], damaged: list[str]) -> Model | None:
+    """One of the files that a report can do without; that it is damaged is added to `damaged`."""
+    try:
+        return read_model(path, model)
+    except RunError as error:
+        damaged.append(f"left out: {error}")
+        return None
 
 
 def write(folder: RunFolder, facts: Facts | None = None) -> Path:
@@ -149,7 +164,9 @@ def content(facts: Facts) -> dict[str, Any]:
         "script_sums": " ".join(f"'{sum_of(text)}'" for text in (plotly, script)),
         "reload_s": LIVE_EVERY_S,
         "written": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "run": shown_path(facts.path),
+        "run": typed_path(facts.path),
+        "lead": ahead(facts.trials, ranked[0].value if ranked else None, search.metric, search.direction),
+        "errors": sum(image.label != image.predicted for image in facts.validation.worst) if facts.validation else 0,
     }
 
 
@@ -174,8 +191,12 @@ def rows(facts: Facts) -> list[dict[str, Any]]:
 
 def remarks(facts: Facts) -> list[str]:
     """What to look at twice."""
-    said = list(facts.summary["warnings"])
-    return said + (seed_spread(facts.final, facts.ranked, facts.space.search.metric) if facts.final else [])
+    said = [*facts.damaged, *facts.summary["warnings"]]
+    if facts.final is None:
+        return said
+    if facts.final.candidates:  # that advice was taken
+        said = [remark for remark in said if not remark.endswith(TOP_HINT)]
+    return final_remarks(facts.final, facts.ranked, facts.space.search.metric) + said
 
 
 def important(facts: Facts) -> Importance | None:
@@ -240,7 +261,12 @@ def plain_rows(facts: Facts) -> list[dict[str, Any]]:
 def template() -> Template:
     """The page, with escaping on: compiled once, because a running search writes it often."""
     templates = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    templates.filters |= {"short": short, "words": lambda text: str(text).replace("_", " "), "duration": shown_duration}
+    templates.filters |= {
+        "short": short,
+        "score": score,
+        "words": lambda text: str(text).replace("_", " "),
+        "duration": shown_duration,
+    }
     return templates.get_template(TEMPLATE)
 
 
@@ -258,7 +284,7 @@ def sum_of(script: str) -> str:
 
 def main() -> None:
     """Rebuild the report of a run, or print its numbers."""
-    parser = argparse.ArgumentParser(prog="report.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="report.py", description="Write a run's report.html again, from its folder alone.")
     parser.add_argument("run", type=Path, help="a run's folder, e.g. runs/latest")
     parser.add_argument("--json", action="store_true", help="print the report's numbers instead of writing it")
     arguments = parser.parse_args()
@@ -266,7 +292,10 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(numbers(facts_of(folder)), indent=2, default=str))
     else:
-        print(f"wrote {shown_path(write(folder))}")
+        facts = facts_of(folder)
+        for text in facts.damaged:
+            print(f"note: {text}", file=sys.stderr)
+        print(f"wrote {shown_path(write(folder, facts))}")
 
 
 if __name__ == "__main__":

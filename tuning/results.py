@@ -109,6 +109,16 @@ def ranking(trials: Iterable[Trial], metric: str, mode: Mode) -> list[Best]:
     return sorted((best for trial in trials if (best := standing(trial, metric, mode))), key=place_in(mode))
 
 
+def ahead(trials: Iterable[Trial], best: float | None, metric: str, mode: Mode) -> tuple[int, float] | None:
+    """Number and value of the trial that has not ended yet and is better than the best that has; None where there is none."""
+    found = None
+    for trial in trials:
+        epoch = trial.best_epoch(metric, mode) if trial.outcome is None else None
+        if epoch and is_better(epoch.metrics[metric], best, mode):
+            found, best = (trial.number, epoch.metrics[metric]), epoch.metrics[metric]
+    return found
+
+
 def place_in(mode: Mode) -> Callable[[Best], tuple[float, int]]:
     """The order of a ranking."""
     sign = -1 if mode == "max" else 1
@@ -158,6 +168,11 @@ class TrialsTable:
         if trial.outcome:
             self._ended[trial.number] = row
         return row
+
+
+def score(value: float) -> str:
+    """A metric's value: four decimals, unless it is out of all bounds."""
+    return f"{value:.4f}" if abs(value) < 1e5 else f"{value:.4g}"
 
 
 def short(value: Any) -> str:

@@ -94,6 +94,11 @@ def read_summary(folder: RunFolder) -> dict[str, Any]:
         RunError: the summary is damaged.
     """
     summary = read_json(folder.summary)
+    if summary.get("status") == "failed" and summary.get("stop_reason"):
+        raise NoResultError(
+            f"{folder.path}: `a search that ended with a best trial` must hold, but no trial can be best. "
+            f"See {shown_path(folder.report)}, then search a better space."
+        )
     if summary.get("status") != "complete":
         raise NoResultError(
             f"{folder.path}: `a search that has ended` must hold, but it is {summary.get('status')}. "

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import sys
@@ -208,6 +209,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON file of the run. Raises `RunError` where it is missing or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing: the run is damaged, or was never written to its end.") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: `a file this project wrote` must hold, but got: {error}") from None
     if not isinstance(found, dict):
@@ -221,6 +224,11 @@ def shown_path(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def typed_path(path: Path) -> str:
+    """The same for a command line: quoted where it must be."""
+    return shlex.quote(shown_path(path))
 
 
 def script(name: str) -> str:

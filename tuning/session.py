@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import termios
 import threading
 from contextlib import ExitStack, suppress
 
@@ -20,8 +21,8 @@ from tuning.findings import Findings, trial_settings
 from tuning.forecast import notes
 from tuning.options import Options
 from tuning.resources import Node, Slots
-from tuning.results import Best
-from tuning.run_folder import RunFolder, read_json, script, shown_path
+from tuning.results import Best, score
+from tuning.run_folder import RunFolder, read_json, script, shown_path, typed_path
 from tuning.space import SearchSpace
 from tuning.study import Study
 from tuning.trainable import Job, run_trial
@@ -92,7 +93,7 @@ class Session:
 
     def search(self, data: BaseDataset, cluster: ExitStack) -> None:
         """Start Ray, to be stopped with `cluster`, and run every trial."""
-        self.console.say(f"{self.folder.name}: starting Ray …")
+        self.console.tell(f"{self.folder.name}: starting Ray …")
         ray = own_cluster(dashboard=self.options.dashboard, num_cpus=int(self.node.cpus), num_gpus=int(self.node.gpus))
         dashboard = cluster.enter_context(ray)
         with self.interrupt.listening(self.interrupted):  # Ray takes SIGTERM for itself when it starts
@@ -138,6 +139,8 @@ class Session:
         """Wait for Enter, Ctrl-C or SIGTERM; until then Ray and its dashboard stay up."""
         self.console.say("Ray and its dashboard stay up: press Enter or Ctrl-C to end")
         with suppress(KeyboardInterrupt, SystemExit):  # Ray's own handler of SIGTERM exits
+            with suppress(OSError, ValueError, termios.error):  # no terminal
+                termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed while the search ran was not meant for this
             if not sys.stdin or not sys.stdin.readline():  # nobody can press Enter
                 threading.Event().wait()
 
@@ -157,15 +160,15 @@ class Session:
             self.console.note(note)
         how = f"{search.sampler} + {search.scheduler}, seed {search.seed}"
         data = self.space.experiment["data_class"]
-        self.console.say(
+        self.console.tell(
             f"{self.space_name}: {self.study.wanted} trials on {data}, {slots}, up to {search.max_epochs} epochs, {how}"
         )
-        run = shown_path(self.folder.path)
+        run = typed_path(self.folder.path)
         if dashboard:
-            self.console.say(f"dashboard {dashboard}   (asks for a token: {script('ray')} get-auth-token)")
-        self.console.say(f"report    {run}/report.html   (from the first finished trial on; it refreshes itself)")
-        self.console.say(f"curves    {script('tensorboard')} --logdir {run}/tensorboard")
-        self.console.say(f"study     {script('optuna-dashboard')} sqlite:///{run}/study.db   (pip install .[dashboards])")
+            self.console.tell(f"dashboard {dashboard}   (asks for a token: {script('ray')} get-auth-token)")
+        self.console.tell(f"report    {run}/report.html   (from the first finished trial on; it refreshes itself)")
+        self.console.tell(f"curves    {script('tensorboard')} --logdir {run}/tensorboard")
+        self.console.tell(f"study     {script('optuna-dashboard')} sqlite:///{run}/study.db   (pip install .[dashboards])")
 
     def finish(self, data: BaseDataset) -> int:
         """Export and verify the best, then say it. Raises `NoResultError` where no trial can be best."""
@@ -181,7 +184,7 @@ class Session:
         self.say_result(best)
         for path in (self.folder.best_config, self.folder.best_checkpoint, self.folder.report):
             self.console.say(f"wrote {shown_path(path)}")
-        self.console.say(f"retrain: python tuning/retrain.py {shown_path(self.folder.path)}")
+        self.console.say(f"retrain: python tuning/retrain.py {typed_path(self.folder.path)}")
         return 0
 
     def end_without_ray(self, name: str) -> None:
@@ -199,13 +202,13 @@ class Session:
         return f"A new search can learn from it: --warm-start {shown_path(self.folder.path)}."
 
     def how_to_resume(self) -> str:
-        return f"python tuning/search.py --resume {shown_path(self.folder.path)}"
+        return f"python tuning/search.py --resume {typed_path(self.folder.path)}"
 
     def say_result(self, best: Best) -> None:
         say = self.console.say
         totals = tally(self.study.trials, self.space.search.max_epochs)
         say(
-            f"best: trial {best.trial.number}, {self.study.metric} {best.value:.4f} at epoch {best.epoch.epoch}   ({totals})",
+            f"best: trial {best.trial.number}, {self.study.metric} {score(best.value)} at epoch {best.epoch.epoch}   ({totals})",
             "bold green",
         )
         for remark in self.findings.remarks():
@@ -217,7 +220,7 @@ class Session:
         done = tally(self.study.trials, self.space.search.max_epochs) if self.study.trials else "no trial had begun"
         self.console.say(f"interrupted; nothing is lost. {done}")
         if best := self.findings.best():
-            self.console.say(f"best so far: trial {best.trial.number}, {self.study.metric} {best.value:.4f}")
+            self.console.say(f"best so far: trial {best.trial.number}, {self.study.metric} {score(best.value)}")
         self.console.say(f"resume: {self.how_to_resume()}")
         return 128 + (self.interrupt.signal or 0)
 

@@ -67,6 +67,14 @@ class Validation(Strict):
         """The share of each class that is recognised, in [0, 1]; NaN for a class without an image."""
         return [row[i] / sum(row) if sum(row) else math.nan for i, row in enumerate(self.confusion)]
 
+    def remarks(self) -> list[str]:
+        """That it is hardly better than guessing, else which classes it reads badly."""
+        n = sum(map(sum, self.confusion))
+        share = sum(self.confusion[i][i] for i in range(len(self.classes))) / max(1, n)
+        if n and share < 2 / len(self.classes):
+            return [f"the winner reads {share:.1%} of the validation images right: hardly better than guessing"]
+        return self.weak_classes()
+
     def weak_classes(self) -> list[str]:
         """A remark on each class that is much worse than the rest: by three points, and by more than chance would do."""
         found = []

@@ -114,7 +114,7 @@ def test_the_page_of_a_running_search_reloads_itself_until_the_search_has_ended(
     monkeypatch.setattr(report, "LIVE_EVERY_S", 0.5)
     page = window()
     page.goto(written("none finished", tmp_path))
-    page.get_by_text("No trial has ended yet.").wait_for()
+    page.get_by_text("No trial has ended yet").wait_for()
     written("in full swing", tmp_path)
     page.get_by_text("So far, of 32 trials on Digits").wait_for()
     written("everything", tmp_path)

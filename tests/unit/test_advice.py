@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests import shapes
 from tests.unit.test_results import trial
-from tuning.advice import advice, lonely_winner, near_end, seed_spread
-from tuning.results import Best, ranking
+from tuning.advice import advice, final_remarks, lonely_winner, near_end, seed_spread
+from tuning.results import Best, Outcome, ranking
 
 SPACE = {"fc1": {"low": 8, "high": 64}}
 
@@ -41,9 +41,29 @@ def test_a_class_much_worse_than_the_rest() -> None:
     assert shapes.validation(0, hits=35).weak_classes() == [], "one image of 36 is chance"
 
 
+def test_a_winner_that_guesses_and_trials_that_mostly_broke() -> None:
+    (said,) = shapes.validation(0).model_copy(update={"confusion": [[36] + [0] * 9 for _ in range(10)]}).remarks()
+    assert said == "the winner reads 10.0% of the validation images right: hardly better than guessing"
+    broken = [shapes.trial(n, Outcome.DIVERGED, 1) for n in range(3)]
+    assert advice([], SPACE, broken, 2) == ["3 of 3 trials ended as diverged: a lower top of lr's range may help"]
+    assert advice([], SPACE, [*shapes.many(8), broken[0]], 9) == [], "one is an accident"
+
+
+def test_a_final_model_that_lab_1_beats() -> None:
+    final = shapes.final()
+    better = final.baseline.model_copy(update={"test_acc": 0.98}) if final.baseline else None
+    said = final_remarks(final.model_copy(update={"baseline": better}), ranked(0.9), "val_acc")
+    assert said[0].startswith("lab 1's defaults, trained the same way, read 1.00% more")
+    assert final_remarks(final, ranked(0.9), "val_acc") == []
+
+
+ALONE = shapes.final().model_copy(update={"candidates": []})
+
+
 def test_seeds_that_differ_by_more_than_the_winner_was_ahead() -> None:
-    (said,) = seed_spread(shapes.final(), ranked(0.9, 0.8), "val_acc")
+    (said,) = seed_spread(ALONE, ranked(0.9, 0.8), "val_acc")
     assert "lead over trial 1 (0.1000) is smaller than what the seed alone changes (0.2000, standard deviation over 3" in said
-    assert seed_spread(shapes.final(), ranked(0.9, 0.6), "val_acc") == []
-    assert seed_spread(shapes.final(), ranked(0.9), "val_acc") == [], "nobody to be ahead of"
-    assert seed_spread(shapes.final(), ranked(0.9, 0.8), "val_loss") == [], "losses are compared with losses"
+    assert seed_spread(ALONE, ranked(0.9, 0.6), "val_acc") == []
+    assert seed_spread(ALONE, ranked(0.9), "val_acc") == [], "nobody to be ahead of"
+    assert seed_spread(shapes.final(), ranked(0.9, 0.8), "val_acc") == [], "--top looked at that"
+    assert seed_spread(ALONE, ranked(0.9, 0.8), "val_loss") == [], "losses are compared with losses"

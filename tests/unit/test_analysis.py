@@ -33,6 +33,8 @@ def test_the_best_value_rises_over_all_trials_epochs_in_the_order_they_were_reco
 
 def test_a_trial_that_cannot_be_best_costs_epochs_and_sets_no_record() -> None:
     broken = trial(2, (0.5, 0.99), outcome=Outcome.DIVERGED)
+    still = trial(3, (0.6, 0.98), outcome=None)
+    assert analysis.best_over_epochs([still], "val_acc", "max") == [], "nor does one that has not ended"
     first = analysis.best_over_epochs([*TWO, broken], "val_acc", "max")[0]
     assert (first.spent, first.value) == (2, 0.5)
 

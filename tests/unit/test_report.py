@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -92,7 +95,10 @@ def test_what_was_found_is_said_in_one_sentence(tmp_path: Path) -> None:
     said = " ".join(page_of("everything", tmp_path).text.split())
     assert f"Of 30 trials on Digits, trial {best.trial.number} is best: val_acc {best.value:.4f} at epoch" in said
     assert "none can be called best" in " ".join(page_of("all diverged", tmp_path).text.split())
-    assert "No trial has ended yet" in page_of("none finished", tmp_path).text
+    running = " ".join(page_of("none finished", tmp_path).text.split())
+    assert "No trial has ended yet with a value that counts." in running
+    assert re.search(r"Trial 0, which has not ended yet, is at 0\.\d{4} already", running)
+    assert "Of 1 trial on Digits" in " ".join(page_of("one trial", tmp_path).text.split())
     assert "Trials 1, 2, 3, 4, 5 and others came to the same value" in " ".join(page_of("ties", tmp_path).text.split())
 
 
@@ -103,7 +109,10 @@ def test_only_the_page_of_a_running_search_reloads_itself(tmp_path: Path) -> Non
 
 
 def test_the_seeds_spread_is_set_against_the_winners_lead(tmp_path: Path) -> None:
-    said = page_of("everything", tmp_path).text
+    facts = shapes.facts("everything", tmp_path)
+    assert facts.final is not None
+    alone = replace(facts, final=facts.final.model_copy(update={"candidates": []}))
+    said = Page(report.write(RunFolder(tmp_path), alone).read_text(encoding="utf-8")).text
     assert "is smaller than what the seed alone changes" in said
     assert "read 2 times for this run: a choice among these results would fool you" in said
 
@@ -158,9 +167,7 @@ def test_its_counts_are_those_of_the_study_whatever_the_summary_missed(run: tupl
     assert found["epochs_trained"] == 6
 
 
-@pytest.mark.parametrize(
-    "file", ["search.yaml", "summary.json", "environment.json", "best_validation.json", "final/metrics.json"]
-)
+@pytest.mark.parametrize("file", ["search.yaml", "summary.json", "environment.json"])
 @pytest.mark.parametrize("text", ["space: [", "{}", "[]", '{"warnings": 1, "status": 2, "classes": "<script>"}'])
 def test_a_damaged_run_has_no_report_and_no_traceback(file: str, text: str, run: tuple[RunFolder, Study]) -> None:
     folder, _ = run
@@ -168,6 +175,27 @@ def test_a_damaged_run_has_no_report_and_no_traceback(file: str, text: str, run:
     (folder.path / file).write_text(text)
     with pytest.raises(RunError, match=r"damaged|must hold"):
         report.write(folder)
+
+
+@pytest.mark.parametrize("file", ["best_validation.json", "final/metrics.json"])
+@pytest.mark.parametrize("text", ["{}", "[", '{"classes": "<script>"}'])
+def test_what_a_report_can_do_without_is_left_out_where_it_is_damaged_and_that_is_said(
+    file: str, text: str, run: tuple[RunFolder, Study]
+) -> None:
+    folder, _ = run
+    folder.final.mkdir()
+    (folder.path / file).write_text(text)
+    assert f"left out: {folder.path / file}" in Page(report.write(folder).read_text()).text
+
+
+def test_a_killed_search_is_not_called_running_unless_somebody_holds_it(run: tuple[RunFolder, Study]) -> None:
+    folder, _ = run
+    assert report.facts_of(folder).summary["status"] == "killed"
+    page = Page(report.write(folder).read_text())
+    assert "reloads itself" not in page.text
+    lock = folder.lock()
+    assert report.facts_of(folder).live
+    os.close(lock)
 
 
 def test_it_is_made_without_torch_ray_and_data(run: tuple[RunFolder, Study]) -> None:

@@ -141,11 +141,18 @@ def result_lines(final: Final) -> Iterator[str]:
     yield f"the search promised {final.metric} {final.config.searched:.4f} on the {part} data"
     worst, share = min(mean_per_class(final.models).items(), key=lambda item: item[1])
     yield f"worst class: {worst} ({share:.3f})"
+    if mean_accuracy(final.baseline_models) > mean_accuracy(final.models):
+        yield "look: lab 1's defaults do better than this config: the search has found nothing that helps"
     if final.test_reads > 1:
         yield (
             f"note: the test set has been read {times(final.test_reads)} for this run; to choose by it would be to fool oneself: "
             "the best of several readings looks better than its model is"
         )
+
+
+def mean_accuracy(models: Sequence[ModelScore]) -> float:
+    """Over the seeds."""
+    return fmean(model.accuracy for model in models)
 
 
 def plus_minus(mean: float | None, std: float | None) -> str:

@@ -39,9 +39,11 @@ def importances(trials: Sequence[Trial], parameters: Mapping[str, Parameter], me
     trials came to, and only their values there (Hutter, Hoos and Leyton-Brown, 2014, for fANOVA).
     """
     epoch = common_epoch(trials)
+    if epoch == 0:
+        return None
     there = [trial for trial in trials if len(trial.epochs) >= epoch and math.isfinite(trial.epochs[epoch - 1].metrics[metric])]
     values = [trial.epochs[epoch - 1].metrics[metric] for trial in there]
-    if epoch == 0 or len(there) < FEWEST or len(set(values)) < 2:
+    if len(there) < FEWEST or len(set(values)) < 2:
         return None
     common = [name for name in parameters if all(name in trial.params for trial in there)]
     varied = [name for name in common if len({trial.params[name] for trial in there}) > 1]

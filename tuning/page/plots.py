@@ -13,7 +13,7 @@ from typing import Any
 from text_recognizer.metrics import Mode
 from tuning.analysis import Budget, Step, quantile_of, visible_range
 from tuning.page.importance import Importance
-from tuning.results import RANKED, RUNNING, Best, Outcome, Trial, short
+from tuning.results import RANKED, RUNNING, Best, Outcome, Trial, score, short
 from tuning.schema import CategoricalParameter, Parameter
 
 Figure = dict[str, Any]
@@ -28,6 +28,7 @@ COLOURS = {
     Outcome.FAILED: "#8c8c8c",
     RUNNING: "#009e73",
 }
+SAVED = "#6e7781"
 ACCENT = "#d1242f"
 RANKS = ("#b3b3b3", "#94b4cf", "#6aa6d6", "#3a8dc8", "#0072b2")  # from the worst fifth of the trials to the best
 MISSING = -0.12  # where a trial without the parameter is drawn, below the axis
@@ -146,7 +147,7 @@ def budget_bar(budget: Budget) -> Figure:
     """Epochs by outcome, and those that ASHA saved, in one bar."""
     parts = [(status.replace("_", " "), n, COLOURS.get(status, ACCENT)) for status, n in budget.trained.items()]
     if budget.saved:
-        parts.append(("saved by ASHA", budget.saved, "rgba(128,128,128,0.25)"))
+        parts.append(("saved by ASHA", budget.saved, SAVED))
     traces = [
         {
             "type": "bar",
@@ -240,8 +241,8 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 def parallel(ranked: Sequence[Best], parameters: Mapping[str, Parameter], metric: str, mode: Mode) -> Figure:
     """Each trial that can be best as a line over all parameters to its value, the better the bluer, the best on top."""
-    shown = visible_range([best.value for best in ranked], mode) or (0.0, 1.0)
     values = [best.value for best in ranked]
+    shown = visible_range(values, mode, margin=0.0) or (0.0, 1.0)
     fifths: dict[int, list[Best]] = {}
     for best in reversed(ranked):
         fifths.setdefault(4 - int(5 * quantile_of(best.value, values, mode)), []).append(best)
@@ -271,7 +272,7 @@ def lines(
         params = best.trial.params
         x += [*range(len(parameters) + 1), None]
         y += [height(params[name], p) if name in params else MISSING for name, p in parameters.items()]
-        y += [min(1.0, max(0.0, (best.value - low) / (high - low))), None]
+        y += [min(1.0, max(0.0, (best.value - low) / (high - low or 1.0))), None]
         text += [f"trial {best.trial.number}: {name} {label(params.get(name, 'not there'))}" for name in parameters]
         text += [f"trial {best.trial.number}: {metric} {best.value:.4f}", ""]
     return {
@@ -300,7 +301,7 @@ def axis_labels(parameters: Mapping[str, Parameter], shown: tuple[float, float])
     for i, parameter in enumerate(parameters.values()):
         choices = parameter.choices if isinstance(parameter, CategoricalParameter) else parameter.ends()
         marks += [(i, height(choice, parameter), label(choice)) for choice in choices]
-    marks += [(len(parameters), 0.0, f"{shown[0]:.4f}"), (len(parameters), 1.0, f"{shown[1]:.4f}")]
+    marks += [(len(parameters), 0.0, score(shown[0])), (len(parameters), 1.0, score(shown[1]))]
     return [{"x": x, "y": y, "text": text, "showarrow": False, "xanchor": "left", "xshift": 4} for x, y, text in marks]
 
 
