@@ -27,27 +27,48 @@ def drawn(page: Page) -> int:
     return int(page.get_attribute("body", "data-drawn") or 0)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (PHONE, "dark")])
 @pytest.mark.parametrize("name", shapes.SHAPES)
-def test_every_shape_is_drawn_whole(
-    name: str, width: int, scheme: str, window: Open, tmp_path: Path, pictures: Path | None
+def test_every_shape_is_drawn_whole_wide_and_narrow_light_and_dark(
+    name: str, window: Open, tmp_path: Path, pictures: Path | None
 ) -> None:
-    page = window(width, scheme)
-    page.goto(written(name, tmp_path))
-    figures = dict(report.all_figures(facts := shapes.facts(name, tmp_path), report.important(facts)))
-    assert drawn(page) == len(figures)
-    for place in figures:
+    facts = shapes.facts(name, tmp_path)
+    page = window()
+    page.goto(report.write(RunFolder(tmp_path), facts).as_uri())
+    places = page.eval_on_selector("#figures", "data => Object.keys(JSON.parse(data.textContent))")
+    assert drawn(page) == len(places)
+    assert ("curves" in places) == any(trial.epochs for trial in facts.trials)
+    assert page.locator("h1").inner_text() == f"{name} {shapes.NASTY}"
+    assert page.locator("#leaderboard tbody tr").count() == len(facts.trials)
+    fits(page, places)
+    if pictures:
+        page.screenshot(path=pictures / f"{name.replace(' ', '-')}.png", full_page=True)
+    page.set_viewport_size({"width": PHONE, "height": 800})
+    page.emulate_media(color_scheme="dark")
+    fits(page, places)
+    if pictures:
+        page.screenshot(path=pictures / f"{name.replace(' ', '-')}-phone.png", full_page=True)
+
+
+def fits(page: Page, places: list[str]) -> None:
+    """Something is drawn in every plot, and nothing sticks out at the side."""
+    for place in places:
         plot = page.locator(f"#{place} svg.main-svg").first
+        plot.wait_for()
         box = plot.bounding_box()
         assert box is not None
         assert box["width"] > 150
         assert box["height"] > 80
-        assert page.locator(f"#{place} .trace").count() > 0, "something is drawn in it"
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing sticks out at the side"
-    assert page.locator("h1").inner_text() == f"{name} {shapes.NASTY}"
-    assert page.locator("#leaderboard tbody tr").count() == len(facts.trials)
-    if pictures:
-        page.screenshot(path=pictures / f"{name.replace(' ', '-')}-{scheme}.png", full_page=True)
+        assert page.locator(f"#{place} .trace").count() > 0
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_it_opens_on_a_phone(window: Open, tmp_path: Path) -> None:
+    page = window(PHONE, "dark")
+    page.goto(written("everything", tmp_path))
+    assert drawn(page) > 5
+    widths = page.evaluate("[...document.querySelectorAll('.plot:not(.wide)')].map((plot) => plot.getBoundingClientRect().width)")
+    assert max(widths) < PHONE
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def brightness(page: Page, style: str) -> float:
@@ -134,7 +155,7 @@ def test_a_reader_never_sees_half_a_page_while_it_is_rewritten(window: Open, tmp
     writer = threading.Thread(target=rewrite)
     writer.start()
     try:
-        for _ in range(8):
+        for _ in range(5):
             page.goto(address)
             assert drawn(page) > 5
             assert page.locator("details").count() == 1, "the end of the page is there"
