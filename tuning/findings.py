@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import yaml
@@ -13,6 +14,7 @@ from text_recognizer.util import checksum
 from training.experiment import Settings
 from tuning import checkpoints, report
 from tuning.advice import advice
+from tuning.environment import environment
 from tuning.forecast import notes
 from tuning.json_file import read_model
 from tuning.resources import Slots
@@ -169,10 +171,18 @@ class Findings:
         found = read_model(self.folder.validation, Validation) if best else None
         return found if found and best and found.trial == best.trial.number else None
 
+    @cached_property
+    def _environment(self) -> dict[str, Any]:
+        """What the run was made with; where that file is gone, what goes on with it: no search ends for want of it."""
+        try:
+            return read_json(self.folder.environment)
+        except RunError:
+            return environment()
+
     def _facts(self, summary: dict[str, Any]) -> report.Facts:
         return report.Facts(
             summary=summary,
-            environment=read_json(self.folder.environment),
+            environment=self._environment,
             space=self.space,
             trials=self.study.trials,
             sessions=self.study.sessions,

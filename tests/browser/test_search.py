@@ -192,9 +192,3 @@ def test_kept_alive_ray_and_its_dashboard_outlive_the_search_until_enter(termina
             urllib.request.urlopen(url)
     finally:
         again.close()
-
-
-def test_a_pipe_gets_plain_lines(place: Path) -> None:
-    said = output_of(f"{sys.executable} {SEARCH} --resume runs/seen", place)
-    assert "best: trial" in said
-    assert "\x1b" not in said
