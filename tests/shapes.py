@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from tuning.report import Facts
+from tuning.page.facts import Facts
 from tuning.results import Epoch, Outcome, Trial, counts, epochs_trained, ranking
 from tuning.space import SearchSpace, read_space
 from tuning.winner import Final, Validation, WorstImage

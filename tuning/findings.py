@@ -17,6 +17,7 @@ from tuning.advice import advice
 from tuning.environment import environment
 from tuning.forecast import notes
 from tuning.json_file import read_model
+from tuning.page.facts import Facts
 from tuning.resources import Slots
 from tuning.results import SCHEMA_VERSION, Best, Trial, TrialsTable, counts, epochs_trained
 from tuning.run_folder import RunFolder, read_json, shown_path, write_json, write_text
@@ -179,8 +180,8 @@ class Findings:
         except RunError:
             return environment()
 
-    def _facts(self, summary: dict[str, Any]) -> report.Facts:
-        return report.Facts(
+    def _facts(self, summary: dict[str, Any]) -> Facts:
+        return Facts(
             summary=summary,
             environment=self._environment,
             space=self.space,

@@ -13,8 +13,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -28,76 +28,16 @@ from text_recognizer.errors import RunError, exit_code_of
 from tuning import analysis
 from tuning.advice import TOP_HINT, final_remarks
 from tuning.duration import shown_duration
-from tuning.json_file import Model, read_model
 from tuning.page import plots
+from tuning.page.facts import Facts, facts_of
 from tuning.page.importance import Importance, importances
-from tuning.record import open_record, own_trials, recall
-from tuning.results import Best, Trial, ahead, counts, epochs_trained, ranking, score, short
-from tuning.run_facts import KILLED, is_held
-from tuning.run_folder import RunFolder, open_run, read_json, shown_path, typed_path, write_text
-from tuning.space import SearchSpace
-from tuning.winner import Final, Validation
+from tuning.results import ahead, counts, epochs_trained, score, short
+from tuning.run_folder import RunFolder, open_run, shown_path, typed_path, write_text
 
 TEMPLATE = "report.html.jinja"
 PAGE = Path(__file__).parent / "page"
 LIVE_EVERY_S = 10.0  # how often a page of a running search reloads itself
 LIVE_SHARE = 0.02  # of the driver's time that writing it may take
-
-
-@dataclass(frozen=True)
-class Facts:
-    """All that a report is made from."""
-
-    summary: dict[str, Any]
-    environment: dict[str, Any]
-    space: SearchSpace
-    trials: Sequence[Trial]
-    sessions: Sequence[float]  # when a process began to work on the search, seconds since 1970
-    path: Path
-    best_config: str = ""
-    validation: Validation | None = None
-    final: Final | None = None
-    damaged: Sequence[str] = ()  # what could not be read, though there is a report without it
-
-    @property
-    def live(self) -> bool:
-        return bool(self.summary["status"] == "running")
-
-    @property
-    def ranked(self) -> list[Best]:
-        """The trials that can be best; first the one that was exported, even where the checkpoint of a better one was damaged."""
-        found = ranking(self.trials, self.space.search.metric, self.space.search.direction)
-        exported = (self.summary.get("best") or {}).get("trial")
-        return sorted(found, key=lambda best: best.trial.number != exported) if self.summary["status"] == "complete" else found
-
-
-def facts_of(folder: RunFolder) -> Facts:
-    """What is in a run's folder. Raises `RunError` where it is damaged."""
-    space, record = open_record(folder)
-    summary, damaged = read_json(folder.summary), list[str]()
-    if summary.get("status") == "running" and not is_held(folder):
-        summary["status"] = KILLED
-    return Facts(
-        summary=summary,
-        environment=read_json(folder.environment),
-        space=space,
-        trials=own_trials(record, space.search.metric),
-        sessions=recall(record, "sessions", []),
-        path=folder.path,
-        best_config=folder.best_config.read_text(encoding="utf-8") if folder.best_config.exists() else "",
-        validation=if_sound(folder.validation, Validation, damaged),
-        final=if_sound(folder.final / "metrics.json", Final, damaged),
-        damaged=damaged,
-    )
-
-
-def if_sound(path: Path, model: type[Model], damaged: list[str]) -> Model | None:
-    """One of the files that a report can do without; that it is damaged is added to `damaged`."""
-    try:
-        return read_model(path, model)
-    except RunError as error:
-        damaged.append(f"left out: {error}")
-        return None
 
 
 def write(folder: RunFolder, facts: Facts | None = None) -> Path:

@@ -19,8 +19,8 @@ from tests import shapes
 from text_recognizer.errors import RunError
 from tuning import report
 from tuning.environment import environment
+from tuning.page.facts import Facts, facts_of
 from tuning.record import create_record, sqlite_url
-from tuning.report import Facts
 from tuning.results import Epoch, Outcome, counts
 from tuning.run_folder import RunFolder, create_run, write_json, write_text
 from tuning.space import read_space
@@ -162,7 +162,7 @@ def test_t4_the_report_names_the_widths_that_did_not_fit(run: tuple[RunFolder, S
 
 def test_its_counts_are_those_of_the_study_whatever_the_summary_missed(run: tuple[RunFolder, Study]) -> None:
     folder, study = run
-    found = report.content(report.facts_of(folder))["summary"]
+    found = report.content(facts_of(folder))["summary"]
     assert found["counts"] == counts(study.trials) == {**dict.fromkeys(Outcome, 1), "running": 0}
     assert found["epochs_trained"] == 6
 
@@ -190,11 +190,11 @@ def test_what_a_report_can_do_without_is_left_out_where_it_is_damaged_and_that_i
 
 def test_a_killed_search_is_not_called_running_unless_somebody_holds_it(run: tuple[RunFolder, Study]) -> None:
     folder, _ = run
-    assert report.facts_of(folder).summary["status"] == "killed"
+    assert facts_of(folder).summary["status"] == "killed"
     page = Page(report.write(folder).read_text())
     assert "reloads itself" not in page.text
     lock = folder.lock()
-    assert report.facts_of(folder).live
+    assert facts_of(folder).live
     os.close(lock)
 
 

@@ -1,1 +1,1 @@
-"""What the report's page is made of: importances, plots, template, style, script."""
+"""What the report's page is made of: facts, importances, plots, template, style, script."""
