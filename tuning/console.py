@@ -72,7 +72,7 @@ class SearchConsole:
             self.live = Live(get_renderable=self._now, console=self.console, transient=True, refresh_per_second=4)
             self.live.start()
         elif not self.quiet:
-            self.say(self._head())
+            self.say(self._head().rstrip())
         return self
 
     def __exit__(self, *_: object) -> None:
