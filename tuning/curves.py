@@ -65,10 +65,6 @@ class Curves:
             else:  # new, or killed before all of its parameters were recorded
                 self._write_anew(trial)
 
-    def close(self) -> None:
-        """Follow no trial any longer."""
-        self._stopped = True
-
     @contextmanager
     def _or_stop(self) -> Iterator[None]:
         try:

@@ -85,7 +85,7 @@ def test_the_more_the_trials_differ_the_wider_is_the_estimate_and_limits_cut_it(
     assert found is not None
     assert found.low < found.high
     assert " to " in told(found)
-    assert left(trials, 24, Stop(time="30s"), worked=20.0) == TimeLeft(10.0, 10.0) or found.low < 10
+    assert found.high > 1
     capped = left(trials, 24, Stop(time="30s"), worked=29.0)
     assert capped is not None
     assert capped.high == pytest.approx(1.0)

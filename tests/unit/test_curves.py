@@ -247,10 +247,3 @@ def test_a_disk_that_fails_in_the_middle_leaves_what_was_written(search: Search)
     kept.rename(path)
     assert steps(search.folder, 0) == [1, 2]
     assert len(search.study.trial(0).epochs) == 4
-
-
-def test_after_its_end_it_writes_nothing(search: Search) -> None:
-    search.train(0.1)
-    search.curves.close()
-    search.study.record_epoch(0, Epoch(2, {"val_acc": 0.3, "val_loss": 0.7}))
-    assert steps(search.folder, 0) == [1]
