@@ -79,7 +79,8 @@ def train_trial(
     data = build_data(settings)
     data.share(as_dataset(images, labels))
     reporter = Reporter(job, config["number"], config["history"], report)
-    train(settings, data, callbacks=[reporter], continue_from=newest_valid(job.checkpoints, config["history"]), **QUIET)
+    newest = newest_valid(job.checkpoints, config["history"])
+    train(settings, data, callbacks=[reporter], continue_from=newest, whole_epochs=True, **QUIET)
 
 
 def as_dataset(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> BaseDataset:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from text_recognizer.data.digits import Digits
 from text_recognizer.errors import CheckpointError, InputError
+from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.predict import Recognizer
 from text_recognizer.tables import MODELS
 from training import experiment, run_experiment
@@ -59,15 +60,55 @@ class SaveEach(pl.callbacks.Checkpoint):
         trainer.save_checkpoint(self.folder / f"{trainer.current_epoch + 1}.ckpt", weights_only=False)
 
 
-@pytest.mark.parametrize("extra", [{}, {"augment": True, "optimizer": "SGD", "momentum": 0.9, "one_cycle": True}])
-def test_going_on_from_a_checkpoint_gives_the_same_weights_as_never_stopping(extra: dict[str, Any], tmp_path: Path) -> None:
+HARD = {"augment": True, "optimizer": "SGD", "momentum": 0.9, "one_cycle": True}
+
+
+@pytest.mark.parametrize("whole_epochs", [False, True])
+@pytest.mark.parametrize("extra", [{}, HARD])
+def test_going_on_from_a_checkpoint_gives_the_same_weights_as_never_stopping(
+    extra: dict[str, Any], whole_epochs: bool, tmp_path: Path
+) -> None:
     settings = checked(SMALL | extra | {"max_epochs": 4, "lr": 0.01})
-    _, straight = train(settings, build_data(settings), callbacks=[SaveEach(tmp_path)], **SILENT)
-    _, resumed = train(
-        settings, build_data(settings), callbacks=[SaveEach(tmp_path)], continue_from=tmp_path / "2.ckpt", **SILENT
+    straight, resumed = (
+        train(
+            settings,
+            build_data(settings),
+            callbacks=[SaveEach(tmp_path)],
+            whole_epochs=whole_epochs,
+            continue_from=continue_from,
+            **SILENT,
+        )[1]
+        for continue_from in (None, tmp_path / "2.ckpt")
     )
-    for name, weights in straight.state_dict().items():
-        assert torch.equal(weights, resumed.state_dict()[name]), name
+    assert_same_weights(straight, resumed)
+
+
+@pytest.mark.parametrize("extra", [{}, HARD, {"model_class": "CNN", "conv_dim": 4, "optimizer": "RMSprop"}])
+def test_whole_epochs_give_the_weights_metrics_and_count_of_single_steps(extra: dict[str, Any]) -> None:
+    settings = checked({"data_class": "Digits", "gpus": 0, "threads": 1, "max_epochs": 3, "lr": 0.01} | extra)
+    (trainer, steps), (fast_trainer, fast) = (
+        train(settings, build_data(settings), callbacks=[pl.callbacks.Checkpoint()], whole_epochs=whole, **SILENT)
+        for whole in (False, True)
+    )
+    assert steps.automatic_optimization
+    assert not fast.automatic_optimization
+    assert_same_weights(steps, fast)
+    assert trainer.callback_metrics == fast_trainer.callback_metrics
+    assert trainer.global_step == fast_trainer.global_step == 3 * 9  # batches of 128
+
+
+@pytest.mark.parametrize(
+    "flag", [{"gradient_clip_val": 0.5}, {"limit_train_batches": 2}, {"max_steps": 5}, {"precision": "64-true"}]
+)
+def test_a_trainer_flag_that_may_ask_for_single_steps_gets_them(flag: dict[str, Any]) -> None:
+    settings = checked(SMALL | {"max_epochs": 1} | flag)
+    _, lit_model = train(settings, build_data(settings), callbacks=[pl.callbacks.Checkpoint()], whole_epochs=True, **SILENT)
+    assert lit_model.automatic_optimization
+
+
+def assert_same_weights(one: BaseLitModel, other: BaseLitModel) -> None:
+    for name, weights in one.state_dict().items():
+        assert torch.equal(weights, other.state_dict()[name]), name
 
 
 def test_a_whole_run_keeps_its_best_epoch_and_can_be_read(tmp_path: Path) -> None:

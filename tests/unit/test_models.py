@@ -14,6 +14,7 @@ from text_recognizer.data.base_data_module import DataConfig
 from text_recognizer.data.digits import Digits
 from text_recognizer.errors import InputError
 from text_recognizer.lit_models.base import OPTIMIZERS, BaseLitModel, Sums
+from text_recognizer.models.dropout import Dropout
 from text_recognizer.predict import Recognizer
 from text_recognizer.registry import Registry, hyperparameters
 from text_recognizer.tables import MODELS
@@ -147,3 +148,24 @@ def test_reading_a_checkpoint_needs_no_other_argument(tmp_path: Path) -> None:
     lit_model.eval()
     inputs = Digits().on_after_batch_transfer((images, images), 0)[0]
     assert torch.allclose(recognizer.probabilities(images), lit_model(inputs).softmax(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.1, 0.5, 0.9])
+def test_dropout_leaves_out_that_share_and_scales_the_rest_and_its_gradient(chance: float) -> None:
+    torch.manual_seed(0)
+    units = torch.full((100, 1000), 3.0, requires_grad=True)
+    dropped = Dropout(chance)(units)
+    dropped.sum().backward()
+    left_out = dropped == 0
+    assert left_out.float().mean().item() == pytest.approx(chance, abs=0.005)
+    assert torch.allclose(dropped[~left_out], torch.tensor(3 / (1 - chance)))
+    assert units.grad is not None
+    assert torch.equal(units.grad, dropped.detach() / 3)
+
+
+def test_dropout_is_a_function_of_the_seed_and_nothing_in_evaluation() -> None:
+    layer, units = Dropout(0.5), torch.ones(50, 50)
+    first, second, again = [(torch.manual_seed(seed), layer(units))[1] for seed in (1, 2, 1)]
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert layer.eval()(units) is units

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,16 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from text_recognizer.data.util import BaseDataset, BatchLoader, BatchSampler, normalise, random_shift_and_rotation, split
+from text_recognizer.data.util import (
+    BaseDataset,
+    Batch,
+    BatchLoader,
+    BatchSampler,
+    EpochLoader,
+    normalise,
+    random_shift_and_rotation,
+    split,
+)
 from text_recognizer.errors import InputError, Problem, shown
 
 SPLIT_SEED = 42  # every experiment and every trial sits the same exam, whatever its training seed
@@ -72,6 +81,7 @@ class BaseDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.augment = augment
         self.fold_validation_in = False
+        self.whole_epochs = False
         self._trainval: BaseDataset | None = None
         self._test: BaseDataset | None = None
 
@@ -103,14 +113,20 @@ class BaseDataModule(pl.LightningDataModule):
         """For a final model: training sees the validation examples, and there is no validation any more."""
         self.fold_validation_in = True
 
+    def serve_whole_epochs(self) -> None:
+        """Hand Lightning the batches of a training epoch at once, as the model expects that takes all their steps itself."""
+        self.whole_epochs = True
+
     def splits(self) -> tuple[Tensor, Tensor]:
         """Indices into `trainval` of the (training, validation) examples."""
         training, validation = split(self.trainval_size, self.val_size, SPLIT_SEED)
         return (torch.cat([training, validation]), validation[:0]) if self.fold_validation_in else (training, validation)
 
-    def train_dataloader(self) -> BatchLoader:
+    def train_dataloader(self) -> BatchLoader | EpochLoader:
         overfitting = getattr(self.trainer, "overfit_batches", 0) > 0  # on the same few batches each epoch
-        return self._loader(self.trainval, self.splits()[0], self.batch_size, shuffle_seed=None if overfitting else self.seed)
+        seed = None if overfitting else self.seed
+        loader = self._loader(self.trainval, self.splits()[0], self.batch_size, shuffle_seed=seed)
+        return EpochLoader(loader, self.prepared) if self.whole_epochs else loader
 
     def val_dataloader(self) -> BatchLoader:
         return self._loader(self.trainval, self.splits()[1], EVALUATION_BATCH_SIZE)
@@ -126,7 +142,11 @@ class BaseDataModule(pl.LightningDataModule):
         sampler = BatchSampler(indices.to(device), batch_size, shuffle_seed=shuffle_seed)
         return BatchLoader(dataset.to(device), sampler)
 
-    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+    def on_after_batch_transfer(self, batch: Batch | Iterator[Batch], dataloader_idx: int) -> Batch | Iterator[Batch]:
+        return self.prepared(batch) if isinstance(batch, tuple | list) else batch
+
+    def prepared(self, batch: Batch) -> Batch:
+        """A batch as the network reads it: normalised, and augmented where it trains."""
         images, labels = batch
         inputs = normalise(images, self.config.mean, self.config.std)
         if self.train_transform and self.trainer and self.trainer.training:
@@ -137,8 +157,8 @@ class BaseDataModule(pl.LightningDataModule):
 
     def __str__(self) -> str:
         training, validation = self.splits()
-        images, labels = next(iter(self.train_dataloader()))
-        inputs, _ = self.on_after_batch_transfer((images, labels), 0)
+        images, labels = next(iter(self._loader(self.trainval, training, self.batch_size, shuffle_seed=self.seed)))
+        inputs, _ = self.prepared((images, labels))
         return "\n".join(
             [
                 f"{type(self).__name__} in {self.data_dir}",

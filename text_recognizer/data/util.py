@@ -15,6 +15,8 @@ from text_recognizer.seeds import seed_of
 MAX_ROTATION_DEG = 10.0
 MAX_SHIFT = 2 / 28  # of the image's side
 
+Batch = tuple[Tensor, Tensor]  # images (batch, channels, height, width), labels (batch,)
+
 
 @dataclass
 class BaseDataset:
@@ -35,7 +37,8 @@ class BaseDataset:
         return len(self.images)
 
     def __getitem__(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
-        images = self.images[index]
+        # `images[tensor]` does the same in ten times the time.
+        images = self.images.index_select(0, index) if isinstance(index, Tensor) else self.images[index]
         return (self.transform(images) if self.transform else images), self.labels[index]
 
     def to(self, device: torch.device) -> BaseDataset:
@@ -84,8 +87,32 @@ class BatchLoader:
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         return (self.dataset[index] for index in self.batch_sampler)
+
+
+class EpochLoader:
+    """What Lightning iterates where it is handed an epoch at once: one item, the iterator of the epoch's prepared batches."""
+
+    def __init__(self, loader: BatchLoader, prepare: Callable[[Batch], Batch]) -> None:
+        self.loader = loader
+        self.prepare = prepare
+
+    @property
+    def batch_sampler(self) -> BatchSampler:
+        """Where Lightning looks for a sampler with `set_epoch`."""
+        return self.loader.batch_sampler
+
+    @property
+    def steps(self) -> int:
+        """Batches of the one item."""
+        return len(self.loader)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Iterator[Batch]]:
+        yield map(self.prepare, self.loader)
 
 
 def split(n: int, validation: int, seed: int) -> tuple[Tensor, Tensor]:

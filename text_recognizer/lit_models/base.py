@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from text_recognizer.data.base_data_module import DataConfig
+from text_recognizer.data.util import Batch, EpochLoader
 from text_recognizer.errors import InputError, Problem, check, did_you_mean, shown
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -82,6 +84,8 @@ class BaseLitModel(pl.LightningModule):
         if not self.one_cycle:
             return optimizer
         steps = self.trainer.estimated_stepping_batches
+        if isinstance(loader := self.trainer.train_dataloader, EpochLoader):
+            steps *= loader.steps
         check("one_cycle", "a training of known length, by max_epochs or max_steps", steps, math.isfinite(steps))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
@@ -91,16 +95,38 @@ class BaseLitModel(pl.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return self._step(batch)
+    def take_whole_epochs(self) -> None:
+        """Expect the batches of an epoch at once, from `BaseDataModule.serve_whole_epochs`.
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        The same optimizer steps in the same order, without what Lightning does around each of them.
+        """
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        """The loss of a batch; or, of an iterator of batches, all steps of an epoch."""
+        if self.automatic_optimization:
+            return self._step(batch)
+        self._epoch(batch)
+        return None
+
+    def _epoch(self, batches: Iterator[Batch]) -> None:
+        optimizer: Any = self.optimizers()
+        schedule: Any = self.lr_schedulers()
+        for batch in batches:
+            loss: Any = self._step(batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if schedule:
+                schedule.step()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._step(batch)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._step(batch)
 
-    def _step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def _step(self, batch: Batch) -> Tensor:
         images, labels = batch
         logits = self.model(images)
         loss = cross_entropy(logits, labels)

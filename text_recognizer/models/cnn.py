@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from text_recognizer.errors import check
+from text_recognizer.models.dropout import Dropout
 
 
 class CNN(nn.Module):
@@ -41,7 +42,7 @@ class CNN(nn.Module):
             nn.Conv2d(conv_dim, conv_dim, 3, padding=1),
             nn.ReLU(),
             nn.MaxPool2d(2),  # (batch, conv_dim, height // 2, width // 2)
-            nn.Dropout(conv_dropout),
+            Dropout(conv_dropout),
             nn.Flatten(),
             nn.Linear(conv_dim * (height // 2) * (width // 2), fc_dim),
             nn.ReLU(),

@@ -7,6 +7,7 @@ import math
 from torch import Tensor, nn
 
 from text_recognizer.errors import check
+from text_recognizer.models.dropout import Dropout
 
 
 class MLP(nn.Module):
@@ -34,10 +35,10 @@ class MLP(nn.Module):
             nn.Flatten(),  # (batch, channels * height * width)
             nn.Linear(math.prod(input_dims), fc1),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(fc1, fc2),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(fc2, num_classes),
         )
 

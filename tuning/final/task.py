@@ -66,7 +66,7 @@ def train_once(
         data.train_on_validation_too()
         judging = {"limit_val_batches": 0}
     settings = {name: value for name, value in training.settings.items() if name not in NO_LEAST}
-    trainer, lit_model = train(settings, data, callbacks=[stop_after(training.epochs)], **SILENT | judging)
+    trainer, lit_model = train(settings, data, callbacks=[stop_after(training.epochs)], whole_epochs=True, **SILENT | judging)
     if training.weights:
         save(trainer, training.weights)
     value = float(trainer.callback_metrics.get(metric, math.nan))
