@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from text_recognizer.data.util import BaseDataset
+from text_recognizer.models.dropout import Dropout
 from text_recognizer.tables import DATASETS, LIT_MODELS, MODELS
 from text_recognizer.util import checksum
 from training import experiment
@@ -24,7 +25,13 @@ def fingerprint(space: Mapping[str, Any], model_class: str, data_class: str, dat
 
 def code_sums(model_class: str, data_class: str) -> dict[str, str]:
     """Module -> sum of its source, for the modules that define how a trial is built, trained and judged."""
-    classes = (*MODELS[model_class].__mro__, *DATASETS[data_class].__mro__, *LIT_MODELS["BaseLitModel"].__mro__, BaseDataset)
+    classes = (
+        *MODELS[model_class].__mro__,
+        *DATASETS[data_class].__mro__,
+        *LIT_MODELS["BaseLitModel"].__mro__,
+        BaseDataset,
+        Dropout,
+    )
     names = {cls.__module__ for cls in classes} | {experiment.__name__}
     own = sorted(name for name in names if name.split(".")[0] in OWN_PACKAGES)
     return {name: checksum(Path(inspect.getfile(sys.modules[name]))) for name in own}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import torch
-from sklearn.datasets import load_digits
 from torch.nn.functional import interpolate
 
 from text_recognizer.data.base_data_module import BaseDataModule, DataConfig, load_and_print
@@ -33,6 +32,8 @@ class Digits(BaseDataModule):
 
 
 def _all_examples() -> BaseDataset:
+    from sklearn.datasets import load_digits  # here: it takes half a second, which no worker has to spend
+
     pixels, labels = load_digits(return_X_y=True)  # (1797, 64) floats from 0 to 16
     small = torch.from_numpy(pixels).float().view(-1, 1, 8, 8)
     images = interpolate(small, size=(28, 28), mode="bilinear", align_corners=False) * (255 / 16)
