@@ -33,6 +33,9 @@ pictures: $(READY) ## take the README's pictures anew (docs/images)
 faults: $(READY) ## inject every fault, the slow ones too (docs/faults.md)
 	$(BIN)/python -m pytest tests/faults -m "slow or not slow" --durations=20
 
+bench: $(READY) ## our search beside its peers, and its own costs, on real MNIST: an hour on a quiet machine
+	$(BIN)/python -m benchmarks.bench
+
 bench-driver: $(READY) ## what a result costs the driver, over 1,000 trials (benchmarks/README.md)
 	$(BIN)/python benchmarks/bench_driver.py
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import cProfile
 import io
+import json
 import os
 import pstats
 import statistics
@@ -173,7 +174,7 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def run(trials: int, folder: Path, meter: Meter, profiles: list[Windowed]) -> float:
+def run(trials: int, count: int, folder: Path, meter: Meter, profiles: list[Windowed]) -> float:
     """The search; returns its wall seconds, Ray's start and end left out."""
     file = folder / "space.yaml"
     file.write_text(SPACE.replace("TRIALS", str(trials)).replace("EPOCHS", str(EPOCHS)))
@@ -181,7 +182,7 @@ def run(trials: int, folder: Path, meter: Meter, profiles: list[Windowed]) -> fl
     run_folder = create_run(folder / "runs", "bench", "formula")
     study = MeasuredStudy(create_record(sqlite_url(run_folder.study), space, "bench"), space, trials=trials)
     study.meter = meter
-    slots = Slots(2, 1, 0)
+    slots = Slots(count, 1, 0)
     console = SearchConsole(space, trials, quiet=True)
     options = Options(dashboard=False, quiet=True)
     session = Session(options, "formula", space, run_folder, study, console, Node(slots.count, 0), slots)
@@ -277,21 +278,37 @@ def table(head: list[str], cells: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *cells]] + [""]
 
 
+def figures(meter: Meter, windows: list[Window], slots: int) -> dict[str, Any]:
+    """What `bench.py` keeps, one number for each window: CPU in ms per result, ours and Ray's, and the driver's memory in MB."""
+    ours = [sum(window.share("cpu", name, spent) for name, spent in meter.spent.items()) for window in windows]
+    everything = [window.per_result("all_cpu") for window in windows]
+    return {
+        "slots": slots,
+        "trials": [window.after.ended for window in windows],
+        "ours_cpu_ms": ours,
+        "ray_cpu_ms": [whole - own for whole, own in zip(everything, ours, strict=True)],
+        "wall_ms": [window.per_result("wall") for window in windows],
+        "memory_mb": [window.after.resident for window in windows],
+    }
+
+
 def main() -> int:
-    """Run, then print."""
+    """Run, then print; the last line is JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000, metavar="N", help="at least 100 (default 1000)")
+    parser.add_argument("--slots", type=int, default=2, metavar="N", help="trials at once (default 2)")
     parser.add_argument("--profile", action="store_true", help="profile both windows as well; the figures are then too high")
     flags = parser.parse_args()
     bounds = [(25, 75), (flags.trials - 25, flags.trials)]
     profiles = [Windowed(*bound) for bound in bounds] if flags.profile else []
     meter = Meter()
     with tempfile.TemporaryDirectory(prefix="bench-driver-") as folder:
-        wall = run(flags.trials, Path(folder), meter, profiles)
+        wall = run(flags.trials, flags.slots, Path(folder), meter, profiles)
     early, late = (Window(meter.marks[first], meter.marks[last]) for first, last in bounds)
     print(report(meter, early, late, wall))
     for (first, last), profile in zip(bounds, profiles, strict=bool(profiles)):
         print(f"\nProfile while trials {first}-{last} ended\n{profile.text(25)}")
+    print(json.dumps(figures(meter, [early, late], flags.slots)))
     return 0
 
 

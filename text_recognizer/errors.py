@@ -14,13 +14,15 @@ Anything else that reaches `exit_code_of` is a bug of ours: 70, with its traceba
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 BUG = 70
 INTERRUPTED = 130
@@ -151,3 +153,12 @@ def exit_code_of(main: Callable[[], int | None]) -> int:
         traceback.print_exc()
         print("error: this is a bug of ours; the lines above say where", file=sys.stderr)
         return BUG
+
+
+def leave(code: int) -> NoReturn:
+    """End the process as `sys.exit` does, but leave its memory to the system: taking torch's modules apart takes two seconds."""
+    atexit._run_exitfuncs()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)

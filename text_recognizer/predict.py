@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from text_recognizer.data.base_data_module import DataConfig
 from text_recognizer.data.util import normalise
-from text_recognizer.errors import CheckpointError, InputError, check, exit_code_of
+from text_recognizer.errors import CheckpointError, InputError, check, exit_code_of, leave
 from text_recognizer.tables import build_model
 from text_recognizer.util import read_image
 
@@ -103,4 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code_of(main))
+    leave(exit_code_of(main))

@@ -15,7 +15,7 @@ import jsonargparse
 import torch
 import yaml
 
-from text_recognizer.errors import InputError, Problem, exit_code_of
+from text_recognizer.errors import InputError, Problem, exit_code_of, leave
 from training.experiment import RUN_DEFAULTS, Outcome, add_settings, checked, device_flags, known_settings, quiet_lightning, run
 
 LOG_ROOT = Path("training/logs")
@@ -112,4 +112,4 @@ def print_outcome(outcome: Outcome) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code_of(main))
+    leave(exit_code_of(main))

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from text_recognizer.errors import InputError, NoResultError, Problem, RunError, exit_code_of
+from text_recognizer.errors import InputError, NoResultError, Problem, RunError, exit_code_of, leave
 from tuning.flags import integer, with_dashes
 from tuning.options import Options
 from tuning.resources import request_problems
@@ -115,4 +115,4 @@ def read_summary(folder: RunFolder) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code_of(main))
+    leave(exit_code_of(main))

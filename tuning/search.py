@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text_recognizer.errors import InputError, Problem, exit_code_of, shown
+from text_recognizer.errors import InputError, Problem, exit_code_of, leave, shown
 from text_recognizer.metrics import METRICS
 from tuning.duration import seconds_of
 from tuning.flags import integer, with_dashes
@@ -167,4 +167,4 @@ def overrides(flags: argparse.Namespace) -> dict[tuple[str, ...], tuple[str, Any
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code_of(main))
+    leave(exit_code_of(main))
