@@ -12,7 +12,10 @@ SLOTS = 2  # trials at once, one thread each
 
 @dataclass(frozen=True)
 class Task:
-    """Train `trials` MLPs of these widths for `epochs` on MNIST, two at once; the learning rates are the peer's to draw."""
+    """Train `trials` MLPs of these widths for `epochs` on MNIST; the learning rates are the peer's to draw.
+
+    `gpus` is the share of a GPU for each trial; with 0 they are trained on CPUs, `SLOTS` at once.
+    """
 
     fc1: int
     fc2: int
@@ -20,6 +23,7 @@ class Task:
     epochs: int
     data_dir: str
     batch_size: int = 128
+    gpus: float = 0
 
     def as_json(self) -> str:
         return json.dumps(asdict(self))

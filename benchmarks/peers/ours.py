@@ -28,7 +28,8 @@ def main() -> None:
         space = Path(folder) / "space.yaml"
         space.write_text(SPACE.format(**vars(task)))
         times = timed_fit()
-        flags = ["--space", str(space), "--runs-dir", folder, "--name", "bench", "--max-concurrent", str(SLOTS)]
+        flags = ["--space", str(space), "--runs-dir", folder, "--name", "bench", "--gpus-per-trial", str(task.gpus)]
+        flags += ["--no-dashboard"] if task.gpus else ["--max-concurrent", str(SLOTS)]
         code = search.main(flags)
         assert code == 0, f"the search ended with {code}"
         found, record = open_record(open_run(Path(folder) / "bench"))

@@ -90,7 +90,7 @@ def train_mnist(config: dict[str, Any], task: Task) -> None:
     torch.set_num_threads(1)
     trainer = pl.Trainer(
         max_epochs=task.epochs,
-        accelerator="cpu",
+        accelerator="gpu" if task.gpus else "cpu",
         enable_progress_bar=False,
         callbacks=[Timed({"loss": "ptl/val_loss", "acc": "ptl/val_accuracy"}, on="validation_end")],
     )
@@ -100,10 +100,10 @@ def train_mnist(config: dict[str, Any], task: Task) -> None:
 def main() -> None:
     """Search."""
     task = Task.from_json(sys.argv[1])
-    ray.init(num_cpus=SLOTS)
+    ray.init(num_cpus=None if task.gpus else SLOTS, include_dashboard=not task.gpus)
     with tempfile.TemporaryDirectory() as folder:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(train_mnist, task=task), {"cpu": 1}),
+            tune.with_resources(tune.with_parameters(train_mnist, task=task), {"cpu": 1, "gpu": task.gpus}),
             tune_config=tune.TuneConfig(metric="acc", mode="max", num_samples=task.trials),
             run_config=tune.RunConfig(name="tune_mnist", storage_path=folder),
             param_space={"fc1": task.fc1, "fc2": task.fc2, "lr": tune.loguniform(1e-4, 1e-2)},
