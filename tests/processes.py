@@ -21,6 +21,26 @@ def heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def heavy_imports(script: str, *arguments: str) -> tuple[int, list[str], str]:
+    """The exit code of a command, which heavy packages it imported until its end, and what it said on stderr."""
+    code = f"""
+import os, runpy, sys
+def end(code):
+    print(code, *sorted({{'torch', 'ray', 'optuna', 'pytorch_lightning'}} & set(sys.modules)))
+    raise SystemExit
+os._exit = end
+sys.argv = ['{script}', *sys.argv[1:]]
+try:
+    runpy.run_path('{script}', run_name='__main__')
+except SystemExit as done:
+    if done.code is not None:
+        end(done.code)  # the parser of flags ended it
+"""
+    ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT, check=True)
+    number, *found = ran.stdout.splitlines()[-1].split()
+    return int(number), found, ran.stderr
+
+
 class Command:
     """A command of the project in a process of its own; what it says is kept."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.processes import heavy_imports
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path for package in ("text_recognizer", "training", "tuning") for path in (ROOT / package).rglob("*.py"))
@@ -61,11 +62,6 @@ def test_checkpoints_are_loaded_weights_only_and_nothing_is_unpickled() -> None:
     "arguments", [["--help"], ["--space", "missing.yaml"], ["--space", "search_spaces/mlp.yaml", "--trials", "0"]]
 )
 def test_help_and_refusals_import_neither_torch_nor_ray(arguments: list[str]) -> None:
-    code = (
-        "import sys, runpy; sys.argv = ['tuning/search.py', *sys.argv[1:]]\n"
-        "try: runpy.run_path('tuning/search.py', run_name='__main__')\n"
-        "except SystemExit as end: print(end.code, sorted({'torch', 'ray', 'optuna', 'pytorch_lightning'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.splitlines()[-1] == ("0 []" if arguments == ["--help"] else "2 []")
-    assert "Traceback" not in done.stderr
+    code, heavy, said = heavy_imports("tuning/search.py", *arguments)
+    assert (code, heavy) == (0 if arguments == ["--help"] else 2, [])
+    assert "Traceback" not in said

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.finished import SPACE, finished_run
+from tests.processes import heavy_imports
 from text_recognizer.data.digits import Digits
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import DataError, InputError, RunError
@@ -68,17 +67,12 @@ def retraining(run: RunFolder, said: list[str] | None = None, **changes: Any) ->
 def test_all_that_is_wrong_with_the_flags_is_said_before_torch_and_ray_are_imported(place: str, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "search.yaml").write_text(SPACE)
-    code = (
-        "import sys, runpy; sys.argv = ['tuning/retrain.py', *sys.argv[1:]]\n"
-        "try: runpy.run_path('tuning/retrain.py', run_name='__main__')\n"
-        "except SystemExit as end: print(end.code, sorted({'torch', 'ray', 'optuna', 'pytorch_lightning'} & set(sys.modules)))"
-    )
     path = tmp_path / ("run" if place == "a run" else "none")
     flags = ["--seeds", "0", "--top=0", "--gpus_per_trial=1.5", "--cpus-per-trial", "0"]
-    done = subprocess.run([sys.executable, "-c", code, str(path), *flags], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout == "2 []\n"
+    code, heavy, said = heavy_imports("tuning/retrain.py", str(path), *flags)
+    assert (code, heavy) == (2, [])
     wrong = ["--gpus-per-trial", "--cpus-per-trial", "--seeds", "--top"]
-    refused = [line.removeprefix("error: ").split(":")[0] for line in done.stderr.splitlines()]
+    refused = [line.removeprefix("error: ").split(":")[0] for line in said.splitlines()]
     assert refused == ([] if place == "a run" else [str(path)]) + wrong
     assert not (tmp_path / "run" / ".lock").exists()
 

@@ -89,7 +89,7 @@ def test_changed_code_and_data_are_refused(part: str, run: RunFolder, monkeypatc
 
 def test_the_code_that_makes_the_numbers_is_in_the_fingerprint(run: RunFolder) -> None:
     code = driver.fingerprint_of(read_space(run.space), Digits().trainval)["code"]
-    names = ("models.mlp", "lit_models.base", "data.digits", "data.base_data_module", "data.util")
+    names = ("models.mlp", "models.dropout", "lit_models.base", "data.digits", "data.base_data_module", "data.util")
     assert {f"text_recognizer.{name}" for name in names} | {"training.experiment"} == set(code)
 
 
