@@ -29,7 +29,8 @@ from tuning.preflight import prepare
 
 PEERS = {
     "ours": "this project's search",
-    "ray_recipe": "Ray's recipe for Lightning with Tune",
+    "ray_train_recipe": "Ray's recipe for Lightning with Tune (its documentation: Ray Train in each trial)",
+    "ray_recipe": "Ray's recipe without Ray Train (the example it ships)",
     "optuna_example": "Optuna's example for Lightning, two processes",
     "bare_loop": "bare PyTorch loop, two processes",
 }
@@ -54,7 +55,17 @@ def in_turns(names: Sequence[str], task: Task, repeats: int) -> dict[str, list[t
 
 def fit(data_dir: str, repeats: int) -> Figures:
     """Eight trials of two epochs: the whole search, and the whole command."""
-    found = in_turns(list(PEERS), Task(128, 64, 8, 2, data_dir), repeats)
+    return compare(["ours", "ray_recipe", "optuna_example", "bare_loop"], data_dir, repeats)
+
+
+def documented(data_dir: str, repeats: int) -> Figures:
+    """The same beside the recipe of Ray's documentation, which takes longer than all the others together."""
+    return compare(["ours", "ray_train_recipe"], data_dir, repeats)
+
+
+def compare(names: Sequence[str], data_dir: str, repeats: int) -> Figures:
+    """Eight networks of two epochs each, by each of these peers; all are set against ours."""
+    found = in_turns(names, Task(128, 64, 8, 2, data_dir), repeats)
     figures: Figures = {}
     rows = [["8 trials x 2 epochs, MLP 128-64", "search", "x ours", "command", "x ours", "to the first epoch", "best val_acc"]]
     for name, results in found.items():
@@ -171,6 +182,7 @@ def driver(data_dir: str, repeats: int) -> Figures:
 SECTIONS: dict[str, tuple[Callable[[str, int], Figures], int]] = {
     "start": (start, 1),
     "fit": (fit, 3),
+    "documented": (documented, 2),
     "epochs": (epochs, 4),
     "memory": (memories, 1),
     "driver": (driver, 1),

@@ -1,0 +1,43 @@
+"""What `make bench` is made of, without running it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks.measure import ratio, run, spread
+from benchmarks.task import Done, Task
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_task_and_what_came_of_it_survive_their_way_through_a_process(capsys: pytest.CaptureFixture[str]) -> None:
+    task = Task(128, 64, 2, 3, "/a folder/of 'data'")
+    assert Task.from_json(task.as_json()) == task
+    done = Done(10.0, 25.5, [[14.0, 16.0, 19.0], [15.0, 18.0]], 0.97)
+    print("a library says something", end="")
+    done.tell()
+    print("and something more")
+    assert Done.heard(capsys.readouterr().out) == done
+    assert done.seconds == 15.5
+    assert done.steady == [2.0, 3.0, 3.0]
+
+
+def test_a_command_that_fails_is_no_measurement() -> None:
+    assert run("-c", "print(6)").output == "6\n"
+    with pytest.raises(RuntimeError, match=r"ended with 3:\nno data"):
+        run("-c", "import sys; print('no data'); sys.exit(3)")
+
+
+def test_a_spread_has_median_range_and_n() -> None:
+    assert spread([1.0, 3.0, 2.0]) == "2.00 s (1.00 to 3.00, n = 3)"
+    assert ratio([2.0, 4.0, 9.0], [1.0, 2.0, 8.0]) == 2.0
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="there may be a GPU")
+def test_without_a_gpu_its_benchmark_says_so_and_is_no_failure() -> None:
+    done = subprocess.run([ROOT / "benchmarks" / "gpu.sh"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "no GPU here: nothing was run\n")
