@@ -86,7 +86,7 @@ def compare(names: Sequence[str], data_dir: str, repeats: int) -> Figures:
 
 
 def epochs(data_dir: str, repeats: int) -> Figures:
-    """What an epoch of a trial costs once it runs, two at once, against the bare loop; and who has how much memory."""
+    """What an epoch of a trial costs once it runs, two at once, against the bare loop."""
     figures: Figures = {}
     rows = [["one trial's epoch, two trials at once", "ours", "bare loop", "ratio", "target"]]
     for widths, target in (((128, 64), 1.3), ((1024, 128), 1.1)):
@@ -212,7 +212,7 @@ def main() -> int:
     parser.add_argument(
         "--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION", help=", ".join(SECTIONS)
     )
-    parser.add_argument("--repeats", type=int, metavar="N", help="of each section (default: its own)")
+    parser.add_argument("--repeats", type=int, metavar="N", help="of fit, documented, epochs and asha (default: their own)")
     parser.add_argument("--data-dir", metavar="DIR", help="where MNIST's archives are, as for a search")
     parser.add_argument("--to", type=Path, default=RESULTS, metavar="FILE", help=f"the figures as JSON (default {RESULTS})")
     flags = parser.parse_args()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,8 +18,8 @@ from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, RayTrai
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from benchmarks.peers.ray_recipe import MNISTClassifier, MNISTDataModule
-from benchmarks.task import SLOTS, Done, Task
+from benchmarks.peers.ray_recipe import MNISTClassifier, MNISTDataModule, timed
+from benchmarks.task import SLOTS, Task
 
 
 def train_func(config: dict[str, Any]) -> None:
@@ -66,12 +65,7 @@ def main() -> None:
             run_config=tune.RunConfig(name="tune_mnist", storage_path=folder),
             param_space=space,
         )
-        begin = time.time()
-        found = tuner.fit()
-        end = time.time()
-        curves: list[Any] = [found[number].metrics_dataframe for number in range(len(found))]
-    epochs = [[float(moment) for moment in curve["timestamp"]] for curve in curves]
-    Done(begin, end, epochs, max(float(curve["ptl/val_accuracy"].max()) for curve in curves)).tell()
+        timed(tuner, "timestamp", "ptl/val_accuracy").tell()
 
 
 if __name__ == "__main__":
