@@ -57,7 +57,7 @@ schema: $(READY) ## write search_spaces/schema.json, for editors
 
 lock: $(READY) ## compile requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--no-emit-index-url --no-emit-find-links --extra dev --extra dashboards pyproject.toml --output-file requirements.lock
+		--no-emit-index-url --no-emit-find-links --extra dev --extra dashboards --extra postgres pyproject.toml --output-file requirements.lock
 
 clean: ## delete .venv and caches; runs and data stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
