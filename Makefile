@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SPACE ?= search_spaces/mlp.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test unit browser pictures faults bench-driver bench-search check format schema lock clean
+.PHONY: help setup search test unit browser cluster pictures faults bench-driver bench-search check format schema lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -16,7 +16,7 @@ setup: $(READY) ## install everything into .venv, exactly as locked
 search: $(READY) ## search the MLP's widths and learning rate (MNIST if it can be had, else Digits)
 	$(BIN)/python tuning/search.py --space $(SPACE) --gpus-per-trial 0.5
 
-test: $(READY) ## run all tests but those that take a browser, and the slow ones
+test: $(READY) ## run all tests but those that take a browser or several machines, and the slow ones
 	$(BIN)/python -m pytest tests
 
 unit: $(READY) ## run the tests that start no Ray
@@ -26,18 +26,22 @@ browser: $(READY) ## report, dashboards and terminal as a person sees them; inst
 	tests/browser/install.sh
 	$(BIN)/python -m pytest tests/browser -m browser
 
+cluster: $(READY) ## searches over several machines, PostgreSQL; installs the latter where it may, needs root
+	tests/cluster/install.sh
+	$(BIN)/python -m pytest tests/cluster -m "cluster and not slow"
+
 pictures: $(READY) ## take the README's pictures anew (docs/images)
 	tests/browser/install.sh
 	$(BIN)/python -m tests.browser.pictures
 
 faults: $(READY) ## inject every fault, the slow ones too (docs/faults.md)
-	$(BIN)/python -m pytest tests/faults -m "slow or not slow" --durations=20
+	$(BIN)/python -m pytest tests/faults tests/security tests/cluster -m "slow or not slow" --durations=20
 
 bench: $(READY) ## our search beside its peers, and its own costs, on real MNIST: an hour on a quiet machine
 	$(BIN)/python -m benchmarks.bench
 
 bench-driver: $(READY) ## what a result costs the driver, over 1,000 trials (benchmarks/README.md)
-	$(BIN)/python benchmarks/bench_driver.py
+	$(BIN)/python -m benchmarks.bench_driver
 
 bench-search: $(READY) ## simulated searches on recorded curves: ours, Ray's own, random, without ASHA
 	$(BIN)/python benchmarks/simulate.py --seeds 200

@@ -24,10 +24,15 @@ import numpy as np
 import numpy.typing as npt
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+
+from tuning.cluster import OwnCluster  # before Ray, as in tuning/engine.py
+
+# isort: split
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from text_recognizer.errors import InputError, Problem, exit_code_of
+from tuning.resources import Slots
 from tuning.results import ranking
 from tuning.scheduler import RecordingScheduler, make_asha
 from tuning.schema import IntParameter
@@ -146,7 +151,7 @@ def our_arm(space: SearchSpace) -> Arm:
         best = ranking(study.trials, study.metric, study.mode)[0]
         return Choice(best.trial.params, best.value)
 
-    return Arm(StudySearcher(study, WORKERS, HERE, lambda: True), RecordingScheduler(study), choose)
+    return Arm(StudySearcher(study, Slots(WORKERS, 1, 0), HERE, OwnCluster()), RecordingScheduler(study), choose)
 
 
 def stock_arm(space: SearchSpace) -> Arm:

@@ -12,8 +12,8 @@ import pytest
 
 from tests.mirror import MirrorServer, archives
 from tuning.cluster import own_cluster  # before anything imports ray, which reads its settings then
-from tuning.record import open_storage
 from tuning.space import SearchSpace, read_space
+from tuning.storage import open_storage
 
 ROOT = Path(__file__).resolve().parents[1]
 CANDIDATES = (os.environ.get("TEXT_RECOGNIZER_DATA_DIR"), str(ROOT.parent / "shared" / "data"), str(ROOT / "data"))

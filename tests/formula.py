@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning import engine
-from tuning.cluster import Daemons
+from tuning.cluster import OwnCluster
 from tuning.record import create_record, load_record
 from tuning.reporting import Report, newest_valid, stall_log, to_its_end
 from tuning.resources import Slots
@@ -115,7 +115,7 @@ def run(study: Study, folder: Path, fault: str, slots: Slots, interrupt: engine.
         logs=folder / "logs",
         name=folder.name,
         interrupt=interrupt,
-        daemons=Daemons(),
+        cluster=OwnCluster(),
         shared={"folder": folder, "fault": fault},
     )
 

@@ -42,12 +42,16 @@ except SystemExit as done:
 
 
 class Command:
-    """A command of the project in a process of its own; what it says is kept."""
+    """A command of the project in a process of its own; what it says is kept.
 
-    def __init__(self, arguments: Sequence[str], cwd: Path) -> None:
+    Args:
+        within: another command that runs it, and has no process of its own: a namespace to be in, say.
+    """
+
+    def __init__(self, arguments: Sequence[str], cwd: Path, within: Sequence[str] = ()) -> None:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [*within, sys.executable, *arguments],
             cwd=cwd,
             env=environment,
             stdout=subprocess.PIPE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -119,6 +119,7 @@ def visible_range(values: Iterable[float], mode: Mode, margin: float = 0.06) -> 
     return low - room, high + room
 
 
-def quantile_of(value: float, values: Sequence[float], mode: Mode) -> float:
-    """The share of `values` that are better than `value`, in [0, 1): 0 is the best."""
-    return sum(is_better(other, value, mode) for other in values) / max(1, len(values))
+def quantile_of(value: float, ascending: Sequence[float], mode: Mode) -> float:
+    """The share of the `ascending` values that are better than `value`, in [0, 1): 0 is the best."""
+    better = len(ascending) - bisect_right(ascending, value) if mode == "max" else bisect_left(ascending, value)
+    return better / max(1, len(ascending))

@@ -22,7 +22,7 @@ def check(space: SearchSpace, space_name: str, options: Options, warm_start: Pat
         InputError: with what is wrong with the space or the request.
     """
     named, usual = space.experiment.get("data_class"), RUN_DEFAULTS["data_class"]
-    slots = options.slots(preflight.machine(), space.search.trials)
+    slots = options.slots([preflight.machine()], space.search.trials)
     for data_class in (named,) if named else (usual, preflight.FALLBACK_DATA):
         preflight.check_space(space, data_class)
     data = named or f"{usual} (else {preflight.FALLBACK_DATA})"

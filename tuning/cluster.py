@@ -1,18 +1,26 @@
-"""A Ray cluster of our own on this machine, its settings, its processes, and signals while it runs."""
+"""A Ray cluster of our own on this machine, its settings, its processes, and signals while it runs.
+
+What a search needs to know of any cluster is `Cluster`; tuning/joined.py has the one that runs already.
+"""
 
 from __future__ import annotations
 
 import inspect
 import logging
 import os
+import secrets
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
-# Ray and Tune read these when they are imported or started; the workers inherit them.
+from tuning.resources import Slots
+
+# Ray and Tune read these when they are imported or started; the workers of our own cluster inherit them.
 os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_AUTH_MODE="token",  # the dashboard and the job API ask for the token in ~/.ray
@@ -30,26 +38,37 @@ import psutil
 import ray
 from ray._private.parameter import RayParams
 
+# What of it is read in a worker; a cluster that runs already is told it with the job.
+WORKER_SETTINGS = {name: os.environ[name] for name in ("RAY_CHDIR_TO_TRIAL_DIR", "TUNE_FUNCTION_THREAD_TIMEOUT_S")}
 DAEMONS = ("raylet", "gcs_server")
 CHECK_EVERY_S = 0.5
 
 
-class Daemons:
-    """Ray's own processes under this one. When one of them is dead, what Ray says of a trial is not to be believed."""
+class Cluster:
+    """A Ray that runs, as a search needs to know it.
 
-    def __init__(self) -> None:
-        self._processes = {child.name(): child for child in psutil.Process().children() if child.name() in DAEMONS}
+    Args:
+        dashboard: its address, if there is one.
+    """
+
+    def __init__(self, dashboard: str | None = None) -> None:
+        self.dashboard = dashboard
 
     def dead(self) -> str | None:
-        """The name of one that has ended, or None."""
-        for name, process in self._processes.items():
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-                return name
+        """What of Ray itself has died, or None. When it has, what Ray says of a trial is not to be believed."""
+        raise NotImplementedError
+
+    def lost_node(self, since: float) -> str | None:
+        """A machine that has left the cluster after that moment, in seconds since 1970, or None."""
         return None
+
+    def room(self, slots: Slots) -> int:
+        """How many trials may be handed out now."""
+        return slots.count
 
     @contextmanager
     def watched(self, on_death: Callable[[str], None]) -> Iterator[None]:
-        """Call `on_death` from a thread, once, if one ends within the block: Ray itself would take a minute, or hang."""
+        """Call `on_death` from a thread, once, if Ray dies within the block: Ray itself would take a minute, or hang."""
         ended = threading.Event()
 
         def watch() -> None:
@@ -58,13 +77,46 @@ class Daemons:
                     on_death(name)
                     return
 
-        thread = threading.Thread(target=watch, name="daemons", daemon=True)
+        thread = threading.Thread(target=watch, name="cluster", daemon=True)
         thread.start()
         try:
             yield
         finally:
             ended.set()
             thread.join()
+
+
+class OwnCluster(Cluster):
+    """The Ray whose processes are children of this one."""
+
+    def __init__(self, dashboard: str | None = None) -> None:
+        super().__init__(dashboard)
+        self._processes = {child.name(): child for child in psutil.Process().children() if child.name() in DAEMONS}
+
+    def dead(self) -> str | None:
+        for name, process in self._processes.items():
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                return f"Ray's {name}"
+        return None
+
+
+def keep_the_token_private() -> None:
+    """Ray makes the file of its token for all to read; whoever has the token runs code as this user.
+
+    Ours is made first, or closed to others. A token that is given in the environment is the user's own business.
+    """
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:  # 0600; and nobody sees half of it
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.link(file.name, path)
+    except FileExistsError:
+        with suppress(OSError):  # another's file, on purpose
+            path.chmod(0o600)
 
 
 def let_the_agent_choose_its_port() -> None:
@@ -77,9 +129,10 @@ def let_the_agent_choose_its_port() -> None:
 
 
 @contextmanager
-def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[str | None]:
-    """A Ray cluster of our own, whatever else runs on the machine; yields the dashboard's address, if there is one."""
+def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[OwnCluster]:
+    """A Ray cluster of our own, whatever else runs on the machine."""
     let_the_agent_choose_its_port()
+    keep_the_token_private()
     context = ray.init(
         address="local",
         include_dashboard=dashboard,
@@ -90,9 +143,14 @@ def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[str | N
         **resources,
     )
     try:
-        yield f"http://{context.dashboard_url}" if context.dashboard_url else None
+        yield OwnCluster(http_address(context.dashboard_url))
     finally:
         ray.shutdown()
+
+
+def http_address(dashboard: str | None) -> str | None:
+    """What a browser takes, of what Ray says of its dashboard."""
+    return f"http://{dashboard}" if dashboard else None
 
 
 @contextmanager

@@ -15,10 +15,12 @@ from tuning.console import SearchConsole
 from tuning.environment import environment
 from tuning.fingerprint import differences, fingerprint
 from tuning.options import Options
-from tuning.record import create_record, open_record, recall, remember, sqlite_url
+from tuning.place import begin_shared, find_shared, flags_again, place
+from tuning.record import create_record, open_study, read_run_space, recall, remember
 from tuning.run_folder import RunFolder, create_run, open_run, write_json, write_text
 from tuning.session import Session
 from tuning.space import SearchSpace
+from tuning.storage import Address, keep_address, sqlite_url
 from tuning.study import Study
 from tuning.warm_start import read_earlier
 
@@ -32,6 +34,7 @@ def search(
     name: str | None = None,
     data_dir: str | None = None,
     warm_start: Path | None = None,
+    storage: str | None = None,
 ) -> int:
     """Run a search from its beginning; returns the exit code.
 
@@ -40,44 +43,54 @@ def search(
         name: of the run; None means `space_name` and the time.
         data_dir: where data sets are; None means the usual place.
         warm_start: an older run whose results the sampler learns from.
+        storage: a PostgreSQL database for the study; None keeps it in the run's folder.
 
     Raises:
         RecogniserError: see `text_recognizer.errors` for the ways in which this can fail.
     """
     data_dir = data_dir or space.experiment.get("data_dir")
     console = SearchConsole(space, space.search.trials, quiet=options.quiet)
-    node = preflight.machine()
-    slots = options.slots(node, space.search.trials)
-    data_class, note = prepare(space, data_dir)
-    if note:
-        console.note(note)
-    space = with_data(space, data_class, data_dir)
-    earlier = read_earlier(warm_start, space) if warm_start else None
-    data = build_data(space.experiment).trainval
-    os.umask(0o077)  # what a run writes is its owner's; downloaded data is as the user's umask has it
-    folder = create_run(runs_dir, name, space_name)
-    lock = folder.lock()
-    try:
-        write_text(folder.space, space.as_yaml())
-        write_json(folder.environment, environment())
-        record = create_record(sqlite_url(folder.study), space, folder.name, earlier.trials if earlier else ())
-        remember(record, "fingerprint", fingerprint_of(space, data))
-        remember(record, "options", asdict(options))
-        remember(record, "space_name", space_name)
-        if earlier:
-            console.say(str(earlier))
-        study = Study(record, space, trials=space.search.trials, retries=options.retries)
-        return Session(options, space_name, space, folder, study, console, node, slots).go(data)
-    finally:
-        os.close(lock)
+    shared = Path(options.checkpoint_dir) if options.checkpoint_dir else None
+    named = check_names(space)
+    with place(options, space.search.trials, console, shared or runs_dir) as here:
+        data_class, note = prepare(space, named, data_dir)
+        if note:
+            console.note(note)
+        space = with_data(space, data_class, data_dir)
+        earlier = read_earlier(warm_start, space) if warm_start else None
+        data = build_data(space.experiment).trainval
+        os.umask(0o077)  # what a run writes is its owner's; downloaded data is as the user's umask has it
+        folder = create_run(runs_dir, name, space_name)
+        lock = folder.lock()
+        try:
+            write_text(folder.space, space.as_yaml())
+            write_json(folder.environment, environment())
+            address = Address.parse(storage) if storage else None
+            url = address.engine_url if address else sqlite_url(folder.study)
+            if address:
+                keep_address(folder, address, folder.name)
+            record = create_record(url, space, folder.name, earlier.trials if earlier else (), console.note)
+            remember(record, "fingerprint", fingerprint_of(space, data))
+            remember(record, "options", asdict(options))
+            remember(record, "space_name", space_name)
+            if shared:
+                folder = begin_shared(folder, shared, record)
+            if earlier:
+                console.say(str(earlier))
+            study = Study(record, space, trials=space.search.trials, retries=options.retries)
+            again = flags_again(options, storage)
+            return Session(options, space_name, space, folder, study, console, here.slots, here.start, again).go(data)
+        finally:
+            os.close(lock)
 
 
-def resume(path: Path, *, trials: int | None = None, **changes: Any) -> int:
+def resume(path: Path, *, trials: int | None = None, storage: str | None = None, **changes: Any) -> int:
     """Go on with a run after any death of its driver, or extend one that has ended; returns the exit code.
 
     Args:
         path: the run's folder.
         trials: how many trials the search is to have now; None leaves the number as it was.
+        storage: the run's database again, where it takes a password to open it.
         changes: options that are to be other than they were.
 
     Raises:
@@ -88,11 +101,14 @@ def resume(path: Path, *, trials: int | None = None, **changes: Any) -> int:
     folder = open_run(path)
     lock = folder.lock()
     try:
-        space, record = open_record(folder)
+        space = read_run_space(folder)
+        console = SearchConsole(space, space.search.trials)
+        record = open_study(folder, storage, console.note)
         options = replace(Options(**recall(record, "options")), **changes)
         wanted = trials or int(recall(record, "trials", space.search.trials))
-        node = preflight.machine()
-        slots = options.slots(node, wanted)
+        console.wanted, console.quiet = wanted, options.quiet
+        if options.checkpoint_dir:
+            folder = find_shared(folder, Path(options.checkpoint_dir), record)
         stop = space.search.stop.model_copy(update={"time": options.time_budget} if options.time_budget else {})
         study = Study(record, space, trials=wanted, retries=options.retries, stop=stop)
         if trials and study.stop_reason and trials > len(study.trials):
@@ -104,11 +120,14 @@ def resume(path: Path, *, trials: int | None = None, **changes: Any) -> int:
         if len(study.trials) > wanted:
             rule = f"trials >= {len(study.trials)}, the trials it has already"
             raise InputError(Problem("--trials", rule, str(wanted)))
-        if study.has_work():  # a resume with nothing to do leaves nothing behind
-            remember(record, "trials", wanted)
-            remember(record, "options", asdict(options))
-        console = SearchConsole(space, wanted, quiet=options.quiet)
-        return Session(options, recall(record, "space_name"), space, folder, study, console, node, slots).go(data)
+        joining = options if study.has_work() else replace(options, address=None)
+        with place(joining, wanted, console, folder.for_workers) as here:
+            if study.has_work():  # a resume with nothing to do leaves nothing behind
+                remember(record, "trials", wanted)
+                remember(record, "options", asdict(options))
+            space_name = recall(record, "space_name")
+            again = flags_again(options, storage)
+            return Session(options, space_name, space, folder, study, console, here.slots, here.start, again).go(data)
     finally:
         os.close(lock)
 
@@ -137,10 +156,15 @@ def fingerprint_of(space: SearchSpace, data: BaseDataset) -> dict[str, Any]:
     return fingerprint(space.as_plain(), model_class, space.experiment["data_class"], data)
 
 
-def prepare(space: SearchSpace, data_dir: str | None) -> tuple[str, str]:
-    """Refuse what can be refused, then get the data. Returns the data set's name and a note on its choice."""
+def check_names(space: SearchSpace) -> str:
+    """Refuse what needs neither data nor a cluster; returns the data set that is named, or the usual one."""
     named = str(space.experiment.get("data_class", RUN_DEFAULTS["data_class"]))
     preflight.check_space(space, named)
+    return named
+
+
+def prepare(space: SearchSpace, named: str, data_dir: str | None) -> tuple[str, str]:
+    """Get the data. Returns the data set's name and a note on its choice."""
     data_class, note = preflight.choose_data(space, data_dir)
     if data_class != named:
         preflight.check_space(space, data_class)

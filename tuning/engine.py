@@ -1,4 +1,4 @@
-"""`Tuner.fit` over a study until that has nothing more to hand out, or a signal comes."""
+"""`tune.run` over a study until that has nothing more to hand out, or a signal comes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tuning.cluster import Daemons  # before Ray, which reads its settings when it is imported
+from tuning.cluster import Cluster  # before Ray, which reads its settings when it is imported
 
 # isort: split
 from ray import tune
@@ -27,7 +27,7 @@ from tuning.study import Study
 
 
 class Interrupt(Stopper):
-    """Turns the first SIGINT or SIGTERM into an orderly end of `fit`, and the second into an immediate one."""
+    """Turns the first SIGINT or SIGTERM into an orderly end of `tune.run`, and the second into an immediate one."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -77,7 +77,7 @@ def run_study(
     logs: Path,
     name: str,
     interrupt: Interrupt,
-    daemons: Daemons,
+    cluster: Cluster,
     shared: Mapping[str, Any],
 ) -> None:
     """Run trials until the study hands out no more, or a signal comes.
@@ -87,29 +87,31 @@ def run_study(
         folder: for Tune's own files, which are never read.
         logs: where trials that hang leave their stacks.
         name: what the dashboard calls the workers.
-        daemons: trials that end because one of these died stay unfinished.
+        cluster: that runs; trials that end because it or a node died are charged with nothing.
         shared: goes through the object store once, not with each trial.
     """
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)  # start all workers at once
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(study.wanted)  # start all workers at once; the searcher holds the slots
     body = tune.with_resources(tune.with_parameters(trainable, **shared), {"cpu": slots.cpus, "gpu": slots.gpus})
     tune.register_trainable(name, named(body, name))
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a dead worker is said in our words, without its traceback
     attempt = 0
     while not interrupt.stop_all():
-        tuner = tune.Tuner(
-            name,
-            tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(study, slots.count, logs, cluster_lives=lambda: not daemons.dead()),
+        with own_errors():
+            tune.run(  # and no `Tuner`, which over Ray Client would run on the cluster, without the study
+                name,
+                search_alg=StudySearcher(study, slots, logs, cluster),
                 scheduler=RecordingScheduler(study),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=lambda trial: f"trial-{trial.config['number']}",
                 trial_dirname_creator=lambda trial: str(trial.config["number"]),
-            ),
-            run_config=tune.RunConfig(name=f"tune-{attempt}", storage_path=str(folder), stop=interrupt, verbose=0),
-        )
-        with own_errors():
-            tuner.fit()
+                name=f"tune-{attempt}",
+                storage_path=str(folder),
+                stop=interrupt,
+                verbose=0,
+                raise_on_failed_trial=False,
+                _remote=False,
+            )
         attempt += 1
         if study.suspended:
             return

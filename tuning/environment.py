@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tuning.storage import without_passwords
+
 PACKAGES = ("recogniser-search", "torch", "torchvision", "pytorch-lightning", "ray", "optuna", "numpy", "scikit-learn")
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -18,7 +20,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 def environment() -> dict[str, Any]:
     """Facts that repeat or explain a run. No environment variables: secrets live there."""
     return {
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "command": shlex.join(map(without_passwords, [Path(sys.executable).name, *sys.argv])),
         "git_commit": git("rev-parse", "HEAD"),
         "git_dirty": bool(git("status", "--porcelain")),
         "python": platform.python_version(),

@@ -73,7 +73,7 @@ class Findings:
 
     def best(self) -> Best | None:
         """The best trial whose checkpoint is not known to be damaged."""
-        return next(iter(self._sound()), None)
+        return next((best for best in self.study.ranked if best.trial.number not in self.damaged), None)
 
     def remarks(self) -> list[str]:
         """What to look at twice: lost checkpoints, and a colleague's advice."""

@@ -83,10 +83,10 @@ def time_left(trials: Sequence[Trial], wanted: int, max_epochs: int, since: floa
         worked: seconds, by all processes of the search.
     """
     lengths = [len(trial.epochs) for trial in trials if trial.outcome]
-    times = sorted(epoch.time for trial in trials for epoch in trial.epochs if epoch.time >= since)
+    times = [epoch.time for trial in trials for epoch in trial.epochs if epoch.time >= since]
     if len(lengths) < ENOUGH_TRIALS or len(times) < ENOUGH_TRIALS:
         return None
-    pace = (times[-1] - times[0]) / (len(times) - 1)  # seconds per epoch, of all slots together
+    pace = (max(times) - min(times)) / (len(times) - 1)  # seconds per epoch, of all slots together
     new = max(0, wanted - len(trials))
     epochs = new * mean(lengths) + sum(to_go(len(trial.epochs), lengths, max_epochs) for trial in trials if not trial.outcome)
     doubt = stdev(lengths) * (sqrt(new) + new / sqrt(len(lengths)))  # of their sum, and of the mean itself

@@ -1,36 +1,35 @@
-"""The Optuna study where it is kept: made, opened, read as plain records, and what its database's errors mean."""
+"""The Optuna study where it is kept: made, opened, read as plain records."""
 
 from __future__ import annotations
 
 import math
-import sqlite3
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import URL
-from sqlalchemy.exc import SQLAlchemyError
 
-from text_recognizer.errors import InputError, RunError, StorageError
+from text_recognizer.errors import InputError, RunError
 from text_recognizer.metrics import Mode
 from tuning.results import Epoch, Outcome, Trial
 from tuning.run_folder import RunFolder
 from tuning.space import SearchSpace, read_space
+from tuning.storage import Say, kept_address, open_storage, storage_errors
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 EARLIER = "earlier_run"  # marks the trials of another run that the sampler learns from; they are none of this search's
 
 
-def create_record(url: str, space: SearchSpace, name: str, earlier: Sequence[FrozenTrial] = ()) -> optuna.Study:
+def create_record(
+    url: str, space: SearchSpace, name: str, earlier: Sequence[FrozenTrial] = (), on_wait: Say | None = None
+) -> optuna.Study:
     """A new study at `url` (`sqlite:///…`, `postgresql://…`) that begins with the space's `start_with` points.
 
     Args:
         earlier: trials of another run, marked with `EARLIER`; the search's own are numbered on from them.
+        on_wait: see `open_storage`.
 
     Raises:
         StorageError: it cannot be written.
@@ -39,7 +38,7 @@ def create_record(url: str, space: SearchSpace, name: str, earlier: Sequence[Fro
     direction = optuna.study.StudyDirection.MAXIMIZE if space.search.direction == "max" else optuna.study.StudyDirection.MINIMIZE
     with storage_errors():
         try:
-            record = optuna.create_study(storage=open_storage(url), study_name=name, direction=direction)
+            record = optuna.create_study(storage=open_storage(url, on_wait), study_name=name, direction=direction)
         except optuna.exceptions.DuplicatedStudyError:
             raise RunError(f"{name}: `no study of that name in the storage` must hold. Choose another --name.") from None
         with warnings.catch_warnings():
@@ -52,32 +51,51 @@ def create_record(url: str, space: SearchSpace, name: str, earlier: Sequence[Fro
     return record
 
 
-def load_record(url: str, name: str) -> optuna.Study:
+def load_record(url: str, name: str, on_wait: Say | None = None) -> optuna.Study:
     """The study called `name` at `url`. Raises `RunError` where there is none, `StorageError` where it cannot be read."""
     with storage_errors():
         try:
-            return optuna.load_study(storage=open_storage(url), study_name=name)
+            return optuna.load_study(storage=open_storage(url, on_wait), study_name=name)
         except KeyError:
             raise RunError(f"{name}: `a study of that name in the storage` must hold, but there is none.") from None
 
 
 def open_record(folder: RunFolder) -> tuple[SearchSpace, optuna.Study]:
-    """The search space and the study of a run that exists.
+    """The search space and the study of a run that exists. Raises `RunError`, `StorageError`."""
+    return read_run_space(folder), open_study(folder)
 
-    Raises:
-        RunError: one of them is missing, or was changed: we wrote both.
-    """
+
+def read_run_space(folder: RunFolder) -> SearchSpace:
+    """The space of a run. Raises `RunError` where it is missing, or was changed: we wrote it."""
     try:
-        space = read_space(folder.space)
+        return read_space(folder.space)
     except InputError as error:
         raise RunError(f"{folder.space} was changed or is damaged:\n{error}") from None
-    if not folder.study.is_file():
-        raise RunError(f"{folder.study}: `the record of the run` must hold, but there is none. The run is damaged.")
+
+
+def open_study(folder: RunFolder, storage: str | None = None, on_wait: Say | None = None) -> optuna.Study:
+    """The study of a run.
+
+    Args:
+        storage: the user's own words for its database.
+        on_wait: see `open_storage`.
+
+    Raises:
+        RunError: it is missing or damaged.
+        StorageError: it cannot be read.
+        InputError: `storage` is not the run's.
+    """
+    url, name = kept_address(folder, storage)
+    return load_record(url, name or only_study(folder, url), on_wait)
+
+
+def only_study(folder: RunFolder, url: str) -> str:
+    """The name of the study in a run's own file, whatever the folder is called now. Raises `RunError`."""
     with storage_errors():
-        names = optuna.get_all_study_names(open_storage(sqlite_url(folder.study)))
+        names = optuna.get_all_study_names(open_storage(url))
     if len(names) != 1:
         raise RunError(f"{folder.study}: `one study` must hold, but got {len(names)}. The run is damaged.")
-    return space, load_record(sqlite_url(folder.study), names[0])  # whatever the folder is called now
+    return names[0]
 
 
 def remember(record: optuna.Study, key: str, value: Any) -> None:
@@ -93,29 +111,6 @@ def recall(record: optuna.Study, key: str, default: Any = None) -> Any:
     if found is None:
         raise RunError(f"the study has no {key!r}: it was not made by a search of this project, or is damaged.")
     return found
-
-
-def sqlite_url(path: Path) -> str:
-    """The address of a SQLite file, whatever characters its path has."""
-    return URL.create("sqlite", database=str(path)).render_as_string()
-
-
-def open_storage(url: str) -> optuna.storages.RDBStorage:
-    """SQLite waits a minute for a reader that holds its lock, a dashboard say, instead of five seconds."""
-    arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
-
-
-@contextmanager
-def storage_errors() -> Iterator[None]:
-    """What the database says when it cannot go on, as a `StorageError`."""
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, KeyError) as error:
-        cause = getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error
-        if type(cause) in (sqlite3.DatabaseError, KeyError):  # the file is none, or its content makes no sense
-            raise RunError(f"the study is damaged: {str(cause).strip()}") from error
-        raise StorageError(f"the study cannot be used: {str(cause).strip()}") from error
 
 
 def check_direction(record: optuna.Study, mode: Mode) -> None:

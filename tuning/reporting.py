@@ -27,6 +27,10 @@ STDLIB = sysconfig.get_paths()["stdlib"]
 FRAME = re.compile(r'File "(?P<file>[^"]*)", line (?P<line>\d+) in (?P<function>\S+)')
 
 
+class NotSharedError(Exception):
+    """A node does not see the folder that the run's workers share."""
+
+
 def to_its_end(work: Callable[[Report], None], *, stall_limit: float | None = None, log: Path | None = None) -> None:
     """Do a trial's work and report how it ended, so that only a dead process is an error to Ray.
 
@@ -43,7 +47,7 @@ def to_its_end(work: Callable[[Report], None], *, stall_limit: float | None = No
     except Exception as error:
         traceback.print_exc()  # for the worker's log, which the dashboard shows
         end = {"outcome": str(classified(error)), "cause": first_line(error)}
-        if isinstance(error, OSError) and error.errno in DISK:
+        if isinstance(error, NotSharedError) or (isinstance(error, OSError) and error.errno in DISK):
             end = {"disk": first_line(error)}
     tune.report(end)
 

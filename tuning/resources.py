@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from text_recognizer.errors import InputError, Problem
@@ -22,16 +22,25 @@ class Node:
 
 @dataclass(frozen=True)
 class Slots:
-    """What each trial gets, and how many run at once. `note` is for the user where it is not what was asked for."""
+    """What each trial gets, and how many run at once. `note` is for the user where it is not what was asked for.
+
+    `most` is how many could run at once if there were more room; None where there will be none.
+    """
 
     count: int
     cpus: int
     gpus: float
     note: str = ""
+    most: int | None = None
+
+    @property
+    def each(self) -> str:
+        return f"{self.cpus} CPU, {self.gpus:g} GPU" if self.gpus else f"{self.cpus} CPU"
 
     def __str__(self) -> str:
         gpu = f"{self.gpus:g} GPU" if self.gpus else "no GPU"
-        return f"{self.count} at once ({self.cpus} CPU each, {gpu})"
+        at_once = f"{self.count} at once" if self.count else "as many at once as the cluster grows to hold"
+        return f"{at_once} ({self.cpus} CPU each, {gpu})"
 
     def as_plain(self) -> dict[str, Any]:
         return {"slots": self.count, "cpus_per_trial": self.cpus, "gpus_per_trial": self.gpus}
@@ -56,6 +65,7 @@ def plan(
     cpus: int | None = None,
     concurrent: int | None = None,
     require_gpu: bool = False,
+    grows: bool = False,
 ) -> Slots:
     """Slots for these requests on these nodes.
 
@@ -64,22 +74,35 @@ def plan(
         cpus: CPUs per trial; None is one.
         concurrent: at most so many trials at once.
         require_gpu: refuse instead of falling back to the CPUs.
+        grows: nodes are added where trials wait, so that a request may be for one that is not there yet.
 
     Raises:
         InputError: no node can ever hold a trial.
     """
     any_gpu = any(node.gpus >= 1 for node in nodes)
+    if grows:
+        share = gpus if gpus is not None else float(any_gpu or require_gpu)
+        slots = Slots(0, cpus or 1, share, most=concurrent)
+        count = room(nodes, slots)
+        return replace(slots, count=min(count, concurrent or count))
     if require_gpu and not any_gpu:
         raise InputError(Problem("--require-gpu", "a GPU on some node", "none", "Leave the flag out to search on the CPUs."))
     wanted_gpus = (1.0 if any_gpu else 0.0) if gpus is None else gpus
     note = "no GPU here: searching on the CPUs" if wanted_gpus and not any_gpu else ""
     share = wanted_gpus if any_gpu else 0.0
     each = cpus or 1
-    count = sum(fits(node, share, each) for node in nodes)
+    slots = Slots(0, each, share, note, most=concurrent)
+    count = room(nodes, slots)
     if count == 0:
-        most = max((node.cpus for node in nodes), default=0)
-        raise InputError(Problem("--cpus-per-trial", f"cpus-per-trial <= {most:g}, the CPUs of the largest node", str(each)))
-    return Slots(min(count, concurrent or count), each, share, note)
+        most = max((node.cpus for node in nodes if node.gpus >= 1 or not share), default=0)
+        which = "node with a GPU" if share and len(nodes) > 1 else "node"
+        raise InputError(Problem("--cpus-per-trial", f"cpus-per-trial <= {most:g}, the CPUs of the largest {which}", str(each)))
+    return replace(slots, count=min(count, concurrent or count))
+
+
+def room(nodes: Sequence[Node], slots: Slots) -> int:
+    """How many trials these nodes hold; each has to fit on one."""
+    return sum(fits(node, slots.gpus, slots.cpus) for node in nodes)
 
 
 def fits(node: Node, share: float, cpus: int) -> int:

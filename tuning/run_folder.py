@@ -24,9 +24,13 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of one run. What users, scripts and tests may rely on stands in the README."""
+    """Paths of one run. What users, scripts and tests may rely on stands in the README.
+
+    `shared` is where the run's workers write, if that is elsewhere: a folder that all nodes of a cluster see.
+    """
 
     path: Path
+    shared: Path | None = None
 
     @property
     def name(self) -> str:
@@ -73,16 +77,25 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def storage(self) -> Path:
+        """Names the database of a study that is not in `study`."""
+        return self.path / "storage.json"
+
+    @property
+    def for_workers(self) -> Path:
+        return self.shared or self.path
+
+    @property
     def checkpoints(self) -> Path:
-        return self.path / "trials"
+        return self.for_workers / "trials"
 
     @property
     def logs(self) -> Path:
-        return self.path / "logs"
+        return self.for_workers / "logs"
 
     @property
     def ray(self) -> Path:
-        return self.path / ".ray"
+        return self.for_workers / ".ray"
 
     @property
     def final(self) -> Path:
@@ -222,7 +235,7 @@ def shown_path(path: Path) -> str:
     """A path as the user would type it here."""
     try:
         return str(path.relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, OSError):  # elsewhere; or the current folder is gone
         return str(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +29,11 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
     "time_budget": ("search", "stop", "time"),
     "data_class": ("experiment", "data_class"),
 }
+ADDRESS = re.compile(r"auto|(ray://)?([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
+RAYS_COPY = "working_dir_files"  # the folder of what `ray job submit` carries, which Ray deletes when it likes
 RESUMABLE = {
     *("resume", "trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial"),
-    *("time_budget", "require_gpu", "no_dashboard", "keep_alive", "quiet"),
+    *("storage", "address", "time_budget", "require_gpu", "no_dashboard", "keep_alive", "quiet"),
 }
 
 
@@ -68,6 +71,14 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--keep", type=integer, metavar="N", help="checkpoints of so many best trials stay (default 3)")
     result.add_argument("--time-budget", metavar="T", help="stop after e.g. 90s, 30m, 2h; overrides search.stop.time")
     result.add_argument("--stall-limit", metavar="T", help="end a trial that reports nothing for so long (default 10m)")
+    result.add_argument("--storage", metavar="URL", help="keep the study in PostgreSQL: postgresql://USER@HOST/DATABASE")
+    result.add_argument(
+        "--checkpoint-dir",
+        type=Path,
+        metavar="DIR",
+        help="where trials write, on all nodes of a cluster (default: the run's folder)",
+    )
+    result.add_argument("--address", metavar="ADDR", help="join a Ray cluster: auto, HOST:PORT, or ray://HOST:PORT from outside")
     result.add_argument("--warm-start", type=Path, metavar="RUN", help="let the sampler learn from an older run's results")
     result.add_argument("--check", action="store_true", help="check the file, print the plan, start nothing")
     result.add_argument("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
@@ -96,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from tuning import driver
 
-    where = {"name": flags.name, "data_dir": flags.data_dir, "warm_start": flags.warm_start}
+    where = {"name": flags.name, "data_dir": flags.data_dir, "warm_start": flags.warm_start, "storage": flags.storage}
     return driver.search(space, flags.space.stem, flags.runs_dir or Path("runs"), options, **where)
 
 
@@ -127,7 +138,7 @@ def resume(flags: argparse.Namespace, problems: list[Problem]) -> int:
     from tuning import driver
 
     changes = options_of(flags) | ({"time_budget": flags.time_budget} if flags.time_budget else {})
-    return driver.resume(flags.resume, trials=flags.trials, **changes)
+    return driver.resume(flags.resume, trials=flags.trials, storage=flags.storage, **changes)
 
 
 def options_of(flags: argparse.Namespace) -> dict[str, Any]:
@@ -135,8 +146,9 @@ def options_of(flags: argparse.Namespace) -> dict[str, Any]:
     names = ("gpus_per_trial", "cpus_per_trial", "max_concurrent", "retries", "keep", "stall_limit", "quiet")
     found = {name: getattr(flags, name) for name in names}
     found |= {"require_gpu": flags.require_gpu or None, "dashboard": False if flags.no_dashboard else None}
-    found["keep_alive"] = flags.keep_alive  # of this process alone, whatever an earlier one was told
-    return {name: value for name, value in found.items() if value is not None}
+    found["checkpoint_dir"] = str(flags.checkpoint_dir.resolve()) if flags.checkpoint_dir else None
+    given = {name: value for name, value in found.items() if value is not None}
+    return given | {"keep_alive": flags.keep_alive, "address": flags.address}  # of this process alone
 
 
 def flag_problems(flags: argparse.Namespace) -> list[Problem]:
@@ -144,6 +156,7 @@ def flag_problems(flags: argparse.Namespace) -> list[Problem]:
     problems = request_problems(flags.gpus_per_trial, flags.cpus_per_trial, flags.max_concurrent)
     if flags.name is not None and (problem := name_problem(flags.name)):
         problems.append(problem)
+    problems += cluster_problems(flags)
     for flag, least in (("retries", 0), ("keep", 1), *([("trials", 1)] if flags.resume else [])):
         value = getattr(flags, flag)
         if value is not None and value < least:
@@ -154,6 +167,26 @@ def flag_problems(flags: argparse.Namespace) -> list[Problem]:
             seconds_of(value if value is not None else "1s")
         except ValueError as error:
             problems.append(Problem(f"--{flag.replace('_', '-')}", str(error), shown(value)))
+    return problems
+
+
+def cluster_problems(flags: argparse.Namespace) -> list[Problem]:
+    """What is wrong with where the search is to run and to write."""
+    problems = []
+    if flags.address is not None and not ADDRESS.fullmatch(flags.address):
+        problems.append(Problem("--address", "auto, HOST:PORT or ray://HOST:PORT", shown(flags.address)))
+    for flag in ("check", "keep_alive", "no_dashboard"):
+        if flags.address is not None and getattr(flags, flag):
+            rule = "a flag that goes with a Ray of our own"
+            problems.append(Problem(f"--{flag.replace('_', '-')}", rule, "it beside --address", "Leave one of them out."))
+    if flags.storage is not None:
+        from tuning.storage import storage_problem  # SQLAlchemy takes a while
+
+        problems += [problem] if (problem := storage_problem(flags.storage)) else []
+    for flag, folder in (("--runs-dir", flags.runs_dir or Path("runs")), ("--checkpoint-dir", flags.checkpoint_dir)):
+        if not flags.resume and folder and RAYS_COPY in folder.resolve().parts:
+            hint = f"Name one on a disk that stays: {flag} /…/{folder.name}"
+            problems.append(Problem(flag, "a folder that outlives the job", f"{folder}, in Ray's copy of the project", hint))
     return problems
 
 

@@ -1,51 +1,67 @@
-"""The study as a Ray Tune searcher: hands out a trial when a slot is free, and again when its process died."""
+"""The study as a Ray Tune searcher: hands out a trial when a slot is free, and again when its process or its node died."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tuning.cluster import Cluster  # before Ray, as in tuning/engine.py
+
+# isort: split
 from ray.tune.search import Searcher
 
 from tuning.reporting import hang_of, stall_log
+from tuning.resources import Slots
 from tuning.results import Outcome, Trial
 from tuning.study import Study
+
+NODES_PER_TRIAL = 3  # a trial that dies with more of them may be what kills them
 
 
 class StudySearcher(Searcher):
     """Nothing is drawn ahead: the sampler sees every result that exists when a slot is free.
 
     Args:
-        slots: how many trials run at once.
+        slots: what each trial gets.
         logs: where trials that hang leave their stacks.
-        cluster_lives: a trial that ended because Ray itself died is not charged with it.
+        cluster: says how many run at once; a trial that ended because Ray or its node died is not charged with it.
     """
 
-    def __init__(self, study: Study, slots: int, logs: Path, cluster_lives: Callable[[], bool]) -> None:
+    def __init__(self, study: Study, slots: Slots, logs: Path, cluster: Cluster) -> None:
         super().__init__()
         self.study = study
         self.slots = slots
         self.logs = logs
-        self.cluster_lives = cluster_lives
-        self._live: dict[str, int] = {}  # Tune's trial id -> the study's number
+        self.cluster = cluster
+        self._live: dict[str, tuple[int, float]] = {}  # Tune's trial id -> the study's number, and when it was handed out
+        self._nodes_lost: Counter[int] = Counter()  # the study's number -> how many died under it
 
     def suggest(self, trial_id: str) -> Any:
-        if len(self._live) >= self.slots:
+        if len(self._live) >= self.cluster.room(self.slots):
             return None
         trial = self.study.next_trial()
         if trial is None:  # a live trial may yet have to be handed out again
             return None if self._live else str(Searcher.FINISHED)
-        self._live[trial_id] = trial.number
+        self._live[trial_id] = (trial.number, time.time())
         return assignment(trial, self.study.metric)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The scheduler closed the trial already, unless its process died."""
-        number = self._live.pop(trial_id)
-        if error and self.cluster_lives():
-            hang = hang_of(stall_log(self.logs, number))
-            outcome = Outcome.STALLED if hang else Outcome.FAILED
-            self.study.close(number, outcome, hang or "the trial's process died")
+        number, begun = self._live.pop(trial_id)
+        if not error or self.cluster.dead():
+            return
+        if node := self.cluster.lost_node(begun):
+            self._nodes_lost[number] += 1
+            if self._nodes_lost[number] <= NODES_PER_TRIAL:
+                self.study.hand_back(number)
+            else:
+                self.study.close(number, Outcome.FAILED, f"{self._nodes_lost[number]} nodes died under it, the last {node}")
+            return
+        hang = hang_of(stall_log(self.logs, number))
+        outcome = Outcome.STALLED if hang else Outcome.FAILED
+        self.study.close(number, outcome, hang or "the trial's process died")
 
     # Tune keeps copies of its searcher; ours are empty, because the study has it all and Tune's copies are never read.
     def __getstate__(self) -> dict[str, Any]:

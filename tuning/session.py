@@ -8,22 +8,24 @@ import signal
 import sys
 import termios
 import threading
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
 
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import ClusterError, NoResultError, StorageError
 from tuning import checkpoints, engine
-from tuning.cluster import Daemons, own_cluster
+from tuning.cluster import Cluster
 from tuning.console import SearchConsole, tally
 from tuning.curves import Curves
 from tuning.duration import seconds_of
 from tuning.findings import Findings, trial_settings
 from tuning.forecast import notes
 from tuning.options import Options
-from tuning.resources import Node, Slots
+from tuning.resources import Slots
 from tuning.results import Best, score
 from tuning.run_folder import RunFolder, read_json, script, shown_path, typed_path
 from tuning.space import SearchSpace
+from tuning.storage import noted_url
 from tuning.study import Study
 from tuning.trainable import Job, run_trial
 
@@ -31,7 +33,12 @@ FINISHED_TRIALS = "all trials are done"
 
 
 class Session:
-    """A search in progress."""
+    """A search in progress.
+
+    Args:
+        start: Ray, begun or joined; entered where there are trials to run.
+        again: flags that a resume is to be given once more.
+    """
 
     def __init__(
         self,
@@ -41,8 +48,9 @@ class Session:
         folder: RunFolder,
         study: Study,
         console: SearchConsole,
-        node: Node,
         slots: Slots,
+        start: Callable[[], AbstractContextManager[Cluster]],
+        again: str = "",
     ) -> None:
         self.options = options
         self.space_name = space_name
@@ -50,8 +58,9 @@ class Session:
         self.folder = folder
         self.study = study
         self.console = console
-        self.node = node
         self.slots = slots
+        self.start = start
+        self.again = again
         self.findings = Findings(folder, space, study, slots, options.keep, console.note)
         self.interrupt = engine.Interrupt()
         console.catch_up(study.trials, slots.count, study.stop, study.seconds)
@@ -65,11 +74,11 @@ class Session:
         self.study.gpu_share = self.slots.gpus
         self.findings.write_summary("running")
         try:
-            with ExitStack() as cluster:  # with --keep-alive it outlives the search
+            with ExitStack() as until:  # with --keep-alive Ray outlives the search
                 if work:
-                    self.search(data, cluster)
+                    self.search(data, until)
                 if not self.options.keep_alive:
-                    cluster.close()
+                    until.close()
                 self.tidy()
                 self.study.end_session()
                 if self.study.suspended:
@@ -91,15 +100,16 @@ class Session:
             raise
         return self.end_interrupted()
 
-    def search(self, data: BaseDataset, cluster: ExitStack) -> None:
-        """Start Ray, to be stopped with `cluster`, and run every trial."""
-        self.console.tell(f"{self.folder.name}: starting Ray …")
-        ray = own_cluster(dashboard=self.options.dashboard, num_cpus=int(self.node.cpus), num_gpus=int(self.node.gpus))
-        dashboard = cluster.enter_context(ray)
+    def search(self, data: BaseDataset, until: ExitStack) -> None:
+        """Have Ray run `until` that closes, and run every trial."""
+        if not self.options.address:
+            self.console.tell(f"{self.folder.name}: starting Ray …")
+        ray = until.enter_context(self.start())
+        self.folder.checkpoints.mkdir(mode=0o700, exist_ok=True)  # a worker that sees none is on a node without this folder
         with self.interrupt.listening(self.interrupted):  # Ray takes SIGTERM for itself when it starts
             curves = Curves(self.folder.tensorboard, self.study.metric, self.study.mode, self.console.note)
             curves.catch_up(self.study.trials)
-            self.announce(dashboard)
+            self.announce(ray.dashboard)
             retention = checkpoints.Retention(self.study, self.folder.checkpoints, self.options.keep)
             self.study.listeners += [
                 retention.on_change,
@@ -116,8 +126,7 @@ class Session:
                 stall_limit=seconds_of(self.options.stall_limit),
                 memory_share=self.slots.gpus or None,
             )
-            daemons = Daemons()
-            with daemons.watched(self.end_without_ray), self.console:
+            with ray.watched(self.end_without_ray), self.console:
                 engine.run_study(
                     self.study,
                     run_trial,
@@ -126,7 +135,7 @@ class Session:
                     logs=self.folder.logs,
                     name=self.space_name,
                     interrupt=self.interrupt,
-                    daemons=daemons,
+                    cluster=ray,
                     shared={"job": job, "images": data.images.numpy(), "labels": data.labels.numpy()},
                 )
 
@@ -168,7 +177,8 @@ class Session:
             self.console.tell(f"dashboard {dashboard}   (asks for a token: {script('ray')} get-auth-token)")
         self.console.tell(f"report    {run}/report.html   (from the first finished trial on; it refreshes itself)")
         self.console.tell(f"curves    {script('tensorboard')} --logdir {run}/tensorboard")
-        self.console.tell(f"study     {script('optuna-dashboard')} sqlite:///{run}/study.db   (pip install .[dashboards])")
+        study = noted_url(self.folder) or (f"sqlite:///{run}/study.db")
+        self.console.tell(f"study     {script('optuna-dashboard')} {study}   (pip install .[dashboards])")
 
     def finish(self, data: BaseDataset) -> int:
         """Export and verify the best, then say it. Raises `NoResultError` where no trial can be best."""
@@ -189,7 +199,7 @@ class Session:
 
     def end_without_ray(self, name: str) -> None:
         """End the process at once: with Ray's own processes gone, neither its calls nor its end can be waited for."""
-        reason = f"Ray's {name} died"
+        reason = f"{name} died"
         self.findings.write_summary("interrupted", reason)
         sys.stderr.write(f"\nerror: {reason}; nothing that was recorded is lost.\nresume: {self.how_to_resume()}\n")
         sys.stderr.flush()
@@ -202,7 +212,7 @@ class Session:
         return f"A new search can learn from it: --warm-start {shown_path(self.folder.path)}."
 
     def how_to_resume(self) -> str:
-        return f"python tuning/search.py --resume {typed_path(self.folder.path)}"
+        return f"python tuning/search.py --resume {typed_path(self.folder.path)}{self.again}"
 
     def say_result(self, best: Best) -> None:
         say = self.console.say

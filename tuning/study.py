@@ -20,11 +20,12 @@ from optuna.trial import TrialState
 from text_recognizer.metrics import Mode
 from tuning.analysis import seconds_worked
 from tuning.budget import reached
-from tuning.record import check_direction, epoch_to_plain, is_own, storage_errors, trial_of
+from tuning.record import check_direction, epoch_to_plain, is_own, trial_of
 from tuning.results import Epoch, Outcome, Trial, place_in, ranking, standing
 from tuning.sampling import make_sampler, suggest
 from tuning.schema import Parameter, Stop
 from tuning.space import SearchSpace
+from tuning.storage import storage_errors
 
 SAME_FAILURES = 3  # the first so many trials failing alike say that it is not the trials
 
@@ -148,6 +149,10 @@ class Study:
         if outcome == Outcome.FAILED:
             self._first_causes.setdefault(number, cause)
         self.stop_reason = self.stop_reason or self._limit_reached() or self._all_fail_alike()
+
+    def hand_back(self, number: int) -> None:
+        """Have a trial handed out again, charged with nothing: the machine under it died."""
+        self._to_do.append(number)
 
     def suspend(self, cause: str) -> None:
         """Hand out no more trials; those that run stay unfinished, for a resume, and are charged with nothing."""

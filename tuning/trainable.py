@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from text_recognizer.data.util import BaseDataset
 from text_recognizer.metrics import METRICS, Mode, is_better
 from text_recognizer.util import checksum
 from training.experiment import Settings, build_data, quiet_lightning, train
-from tuning.reporting import Report, newest_valid, stall_log, to_its_end
+from tuning.reporting import NotSharedError, Report, newest_valid, stall_log, to_its_end
 
 QUIET: Settings = {"enable_progress_bar": False, "enable_model_summary": False}  # nobody watches a trial
 
@@ -72,6 +73,8 @@ def train_trial(
     config: dict[str, Any], job: Job, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], report: Report
 ) -> None:
     """Train to the end, unless the scheduler stops it at a report. Raises whatever training raises."""
+    if not job.checkpoints.is_dir():  # of a node that joined later; the others were asked before
+        raise NotSharedError(f"{socket.gethostname()} does not see {job.checkpoints}: every node has to")
     quiet_lightning(silent=True)  # the worker's log is to show the trials
     settings = job.settings | config["params"]
     if job.memory_share and torch.cuda.is_available():

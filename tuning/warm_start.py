@@ -13,10 +13,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from text_recognizer.errors import InputError, Problem
 from training.experiment import RUN_DEFAULTS
-from tuning.record import EARLIER, open_record, storage_errors
-from tuning.run_folder import open_run
+from tuning.json_file import read_as_ours
+from tuning.record import EARLIER, open_record
+from tuning.run_folder import RunFolder, open_run
 from tuning.sampling import distribution_of
 from tuning.space import SearchSpace, point_problems
+from tuning.storage import storage_errors
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,12 @@ def read_earlier(path: Path, space: SearchSpace) -> Earlier:
         RunError: it is damaged.
     """
     folder = open_run(path)
+    with read_as_ours(folder.path):
+        return earlier_in(folder, space)
+
+
+def earlier_in(folder: RunFolder, space: SearchSpace) -> Earlier:
+    """The same, where the folder's content is trusted to make sense."""
     old, record = open_record(folder)
     problems = [
         Problem("--warm-start", f"an older run with {name} {now}", str(then), "Its values cannot be compared.")

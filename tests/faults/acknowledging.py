@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from text_recognizer.errors import exit_code_of
-from tuning import search, session
+from tuning import search, session  # before Ray, as in tuning/engine.py
+
+# isort: split
+from ray.util import get_node_ip_address
+
 from tuning.reporting import Watch
 from tuning.trainable import Job
 from tuning.trainable import run_trial as real_run_trial
@@ -27,7 +31,7 @@ def run_trial(config: dict[str, Any], *, job: Job, images: Any, labels: Any) -> 
     def acknowledged(watch: Watch, result: dict[str, Any]) -> None:
         report(watch, result)
         with (folder / f"acknowledged-{config['number']}").open("a") as file:
-            file.write(f"{result['epoch']} {result[job.metric]}\n")
+            file.write(f"{result['epoch']} {result[job.metric]} {get_node_ip_address()}\n")
 
     Watch.report = acknowledged  # type: ignore[method-assign]
     try:

@@ -17,8 +17,9 @@ import os
 import urllib.error
 import urllib.request
 from tuning import cluster
-with cluster.own_cluster(num_cpus=1) as url:
+with cluster.own_cluster(num_cpus=1) as ours:
     import ray
+    url = ours.dashboard
     print("dashboard", url, "cpus", ray.cluster_resources()["CPU"], flush=True)
     print("page", urllib.request.urlopen(url).read().decode()[:200].replace(chr(10), " "))
     try:
@@ -36,7 +37,7 @@ with cluster.own_cluster(num_cpus=1) as url:
 ANOTHER = """
 import threading
 from tuning import cluster
-with cluster.own_cluster(num_cpus=1) as url:
+with cluster.own_cluster(num_cpus=1):
     print("up", flush=True)
     threading.Event().wait()
 """

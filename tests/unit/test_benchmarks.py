@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.bench_direct import Controller, afterwards
 from benchmarks.measure import ratio, run, spread
+from benchmarks.meter import LIMITS, Meter, Window, buckets, figures, followed
 from benchmarks.task import Done, Task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +37,24 @@ def test_a_command_that_fails_is_no_measurement() -> None:
 def test_a_spread_has_median_range_and_n() -> None:
     assert spread([1.0, 3.0, 2.0]) == "2.00 s (1.00 to 3.00, n = 3)"
     assert ratio([2.0, 4.0, 9.0], [1.0, 2.0, 8.0]) == 2.0
+
+
+def test_windows_leave_no_trial_out() -> None:
+    assert buckets(1000, 250) == [(0, 250), (250, 500), (500, 750), (750, 1000)]
+    assert buckets(1001, 1000) == [(0, 1000), (1000, 1001)]
+
+
+def test_a_search_without_ray_is_measured_to_its_end(tmp_path: Path) -> None:
+    meter = Meter([0, 12, 24])
+    search = {"trials": 24, "epochs": 3, "sampler": "random", "scheduler": "none", "stop": LIMITS}
+    ground = followed(tmp_path, meter, 4, [], **search)
+    meter.mark()
+    Controller(ground, meter).run()
+    assert [len(trial.epochs) for trial in ground.study.trials] == [3] * 24
+    found = figures(meter, [Window(meter.marks[0], meter.marks[12]), Window(meter.marks[12], meter.marks[24])], 4)
+    assert sum(found["results"]) == 72
+    assert found["files_mb"]["trials.csv"][0] < found["files_mb"]["trials.csv"][1]
+    assert all(ms > 0 for ms in afterwards(ground).values())
 
 
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="there may be a GPU")

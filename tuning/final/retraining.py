@@ -19,7 +19,7 @@ from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import ClusterError, NoResultError, RunError
 from training.experiment import build_data
 from tuning import preflight, report
-from tuning.cluster import Daemons, own_cluster, sigterm_is_an_exit
+from tuning.cluster import Cluster, own_cluster, sigterm_is_an_exit
 from tuning.environment import environment
 from tuning.final.candidates import Config, best_mean, configs, exported_first, lab_1, read_best_config, same_recipe, seeds_from
 from tuning.final.folder import FILES, delete, reads_before, workplace, write_final
@@ -81,15 +81,15 @@ class Retraining:
             InputError, RunError, StorageError, DataError
         """
         node = preflight.machine()
-        self.slots = self.request.options.slots(node, len(self.seeds) * max(len(self.configs), 2))
+        self.slots = self.request.options.slots([node], len(self.seeds) * max(len(self.configs), 2))
         self.say_notes()
         examples = self.examples()
         os.umask(0o077)  # what a run has is its owner's; downloaded data is as the user's umask has it
         with workplace(self.folder) as new:
             self.say(f"{self.folder.name}: starting Ray …")
-            cluster = own_cluster(dashboard=False, num_cpus=int(node.cpus), num_gpus=int(node.gpus))
-            with cluster, sigterm_is_an_exit():
-                config, candidates, models = self.train(examples, new)
+            ray = own_cluster(dashboard=False, num_cpus=int(node.cpus), num_gpus=int(node.gpus))
+            with ray as cluster, sigterm_is_an_exit():
+                config, candidates, models = self.train(examples, new, cluster)
             final = self.test(config, candidates, models, len(examples))
             origin = Origin(self.folder.name, self.space, len(self.trials), environment()["versions"])
             write_final(self.folder, new, models[0], final, origin)
@@ -116,12 +116,12 @@ class Retraining:
             raise RunError(f"{data.data_dir}: `the data that was searched on` must hold, but:\n{text}")
         return data.trainval
 
-    def train(self, examples: BaseDataset, new: Path) -> tuple[Config, list[dict[str, Any]], list[Path]]:
+    def train(self, examples: BaseDataset, new: Path, cluster: Cluster) -> tuple[Config, list[dict[str, Any]], list[Path]]:
         """All trainings, on the cluster that runs."""
         shared = {"images": examples.images.numpy(), "labels": examples.labels.numpy()}
         how = {"metric": self.metric, "memory_share": self.slots.gpus or None}
         tasks: Tasks[Training, Trained] = Tasks(train_once, self.slots, shared | how)
-        with Daemons().watched(lambda name: end_without_ray(name, new)):
+        with cluster.watched(lambda name: end_without_ray(name, new)):
             config, candidates = self.choose(tasks) if len(self.configs) > 1 else (self.configs[0], [])
             return config, candidates, self.train_final(tasks, config, new)
 
@@ -195,6 +195,6 @@ class Retraining:
 def end_without_ray(name: str, new: Path) -> None:
     """End the process at once: with Ray's own processes gone, neither its calls nor its end can be waited for."""
     delete(new)
-    sys.stderr.write(f"\nerror: Ray's {name} died; nothing of the run was changed.\n")
+    sys.stderr.write(f"\nerror: {name} died; nothing of the run was changed.\n")
     sys.stderr.flush()
     os._exit(ClusterError.exit_code)

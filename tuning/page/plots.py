@@ -241,7 +241,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 def parallel(ranked: Sequence[Best], parameters: Mapping[str, Parameter], metric: str, mode: Mode) -> Figure:
     """Each trial that can be best as a line over all parameters to its value, the better the bluer, the best on top."""
-    values = [best.value for best in ranked]
+    values = sorted(best.value for best in ranked)
     shown = visible_range(values, mode, margin=0.0) or (0.0, 1.0)
     fifths: dict[int, list[Best]] = {}
     for best in reversed(ranked):

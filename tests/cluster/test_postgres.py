@@ -1,0 +1,105 @@
+"""A study in PostgreSQL: its server may restart under a search, and its password is written nowhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.formula import check, run, space_in
+from tests.postgres import PASSWORD, Postgres
+from tests.processes import ROOT
+from tests.processes import run as run_command
+from text_recognizer.errors import InputError, StorageError
+from tuning import engine, storage
+from tuning.record import create_record, load_record
+from tuning.resources import Slots
+from tuning.results import Outcome, Trial
+from tuning.run_folder import RunFolder
+from tuning.study import Study
+
+SEARCH = str(ROOT / "tuning/search.py")
+SPACE = """
+experiment: {data_class: Digits}
+space:
+  fc1: {type: int, low: 16, high: 64}
+search: {trials: 2, max_epochs: 2, scheduler: none}
+"""
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_server_that_is_restarted_in_the_middle_of_a_search_is_waited_for(server: Postgres, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def start_again(text: str) -> None:
+        said.append(text)
+        server.start()
+
+    space, url = space_in(tmp_path), storage.Address.parse(server.url()).engine_url
+    study = Study(create_record(url, space, "restarted", on_wait=start_again), space, trials=12)
+    epochs = 0
+
+    def stop_in_the_middle(trial: Trial) -> None:
+        nonlocal epochs
+        epochs += 1
+        if epochs == 20:
+            server.stop()
+
+    study.listeners.append(stop_in_the_middle)
+    run(study, tmp_path, "", Slots(2, 1, 0), engine.Interrupt())
+    assert len(said) == 1
+    assert "does not answer; waiting for it" in said[0]
+    recorded = Study(load_record(url, "restarted"), space, trials=12)
+    assert len(recorded.trials) == 12
+    assert str(recorded.trials) == str(study.trials)
+    check(recorded, tmp_path)
+
+
+def test_a_server_that_does_not_come_back_ends_the_search(
+    server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "PATIENCE_S", 0)
+    space, url = space_in(tmp_path), storage.Address.parse(server.url()).engine_url
+    study = Study(create_record(url, space, "gone", on_wait=print), space, trials=4)
+    server.stop()
+    try:
+        with pytest.raises(StorageError, match="the study cannot be used: connection failed"):
+            study.next_trial()
+    finally:
+        server.start()
+
+
+def everything_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.slow
+def test_a_search_with_its_study_there_and_its_password_nowhere(
+    server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "small.yaml").write_text(SPACE)
+    flags = ["--space", "small.yaml", "--name", "run", "--no-dashboard", "--max-concurrent", "1"]
+    search = run_command([SEARCH, *flags, "--storage", server.url()], tmp_path)
+    assert search.process.returncode == 0, search.errors
+    folder = RunFolder(tmp_path / "runs/run")
+    assert not folder.study.exists()
+    assert json.loads(folder.storage.read_text()) == {"url": server.url(""), "study": "run"}
+    assert f"optuna-dashboard {server.url('')}" in search.output
+    assert PASSWORD.encode() not in everything_in(folder.path)
+    assert PASSWORD not in search.output + search.errors
+
+    without = run_command([SEARCH, "--resume", "runs/run", "--trials", "3"], tmp_path)
+    assert without.process.returncode == 5
+    assert "Give it in --storage, or in PostgreSQL's own ways" in without.errors
+    again = run_command([SEARCH, "--resume", "runs/run", "--trials", "3", "--no-dashboard", "--storage", server.url()], tmp_path)
+    assert again.process.returncode == 0, again.errors
+    assert json.loads(folder.summary.read_text())["counts"]["complete"] == 3
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    report = run_command([str(ROOT / "tuning/report.py"), "runs/run"], tmp_path)
+    assert report.process.returncode == 0, report.errors
+    assert PASSWORD.encode() not in everything_in(folder.path)
+    recorded = load_record(storage.Address.parse(server.url()).engine_url, "run")
+    assert [trial.user_attrs["outcome"] for trial in recorded.get_trials()] == [Outcome.COMPLETE] * 3
+    with pytest.raises(InputError, match="the run's own"):
+        storage.kept_address(folder, "postgresql://searcher@elsewhere/other")

@@ -1,0 +1,97 @@
+"""Where a search runs: on this machine, or on a cluster that is joined; and the folder that its workers write to."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import optuna
+
+from text_recognizer.errors import InputError, Problem, RunError, StorageError
+from tuning import preflight
+from tuning.cluster import Cluster, own_cluster
+from tuning.console import SearchConsole
+from tuning.joined import joined_cluster
+from tuning.options import Options
+from tuning.record import recall, remember
+from tuning.resources import Slots
+from tuning.run_folder import RunFolder, write_text
+from tuning.storage import Address
+
+MARK = "run"  # the file in a folder for workers that says whose it is
+
+
+@dataclass(frozen=True)
+class Place:
+    """How many trials fit, and what has the Ray run that runs them."""
+
+    slots: Slots
+    start: Callable[[], AbstractContextManager[Cluster]]
+
+
+@contextmanager
+def place(options: Options, trials: int, console: SearchConsole, shared: Path) -> Iterator[Place]:
+    """This machine, on which nothing is started yet, or the cluster at `--address`, which is joined within the block.
+
+    Args:
+        shared: the folder that all workers write to; it is made where it is missing.
+
+    Raises:
+        InputError: it cannot hold a trial, cannot be joined, or its nodes do not share the folder.
+    """
+    if not options.address:
+        node = preflight.machine()
+        slots = options.slots([node], trials)
+        yield Place(slots, partial(own_cluster, dashboard=options.dashboard, num_cpus=int(node.cpus), num_gpus=int(node.gpus)))
+        return
+    console.tell(f"joining Ray at {options.address} …")
+    with joined_cluster(options.address, console.note) as cluster:
+        nodes = cluster.nodes()
+        slots = options.slots(nodes, trials, grows=cluster.grows)
+        has = f"{sum(node.cpus for node in nodes):g} CPUs, {sum(node.gpus for node in nodes):g} GPUs"
+        console.tell(f"cluster   {len(nodes)} node{'s' * (len(nodes) != 1)}, {has}{', autoscaling' * cluster.grows}")
+        cluster.check_shared(shared.resolve(), "--checkpoint-dir" if options.checkpoint_dir else "--runs-dir", slots)
+        yield Place(slots, lambda: nullcontext(cluster))
+
+
+def begin_shared(folder: RunFolder, shared: Path, record: optuna.Study) -> RunFolder:
+    """The run with a folder of its name in `shared` for what its workers write. Raises `InputError`, `StorageError`."""
+    path, mark = shared / folder.name, secrets.token_hex(16)
+    try:
+        shared.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        rule = "a folder that has none of the run's name"
+        raise InputError(Problem("--checkpoint-dir", rule, str(path), "Choose another --name.")) from None
+    except OSError as error:
+        raise StorageError(f"{path}: `a folder that can be made` must hold, but got: {error.strerror}.") from None
+    write_text(path / MARK, mark)
+    remember(record, "mark", mark)
+    return replace(folder, shared=path)
+
+
+def find_shared(folder: RunFolder, shared: Path, record: optuna.Study) -> RunFolder:
+    """The same at a resume.
+
+    Raises:
+        RunError: another folder is there, or none: its file system is not mounted, say, or the record is a stranger's.
+    """
+    path = shared / record.study_name
+    try:
+        found = (path / MARK).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        found = ""
+    if found != recall(record, "mark"):
+        raise RunError(f"{path}: `the folder of this run's checkpoints` must hold, but it is not. Is its file system mounted?")
+    return replace(folder, shared=path)
+
+
+def flags_again(options: Options, storage: str | None) -> str:
+    """What the command of a resume needs beside the run."""
+    joined = f" --address {options.address}" if options.address else ""
+    address = Address.parse(storage) if storage else None
+    return joined + (f" --storage {address}   (with its password)" if address and address.has_secret else "")
