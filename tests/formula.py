@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning import engine
-from tuning.cluster import OwnCluster
+from tuning.cluster import Cluster, OwnCluster
 from tuning.record import create_record, load_record
 from tuning.reporting import Report, newest_valid, stall_log, to_its_end
 from tuning.resources import Slots
@@ -105,8 +105,10 @@ def search(folder: Path, url: str, fault: str = "", *, trials: int = 8, slots: S
     return recorded
 
 
-def run(study: Study, folder: Path, fault: str, slots: Slots, interrupt: engine.Interrupt) -> None:
-    """Work on a study until it has no more trials."""
+def run(
+    study: Study, folder: Path, fault: str, slots: Slots, interrupt: engine.Interrupt, cluster: Cluster | None = None
+) -> None:
+    """Work on a study until it has no more trials, on a Ray of this process or on the one given."""
     engine.run_study(
         study,
         formula,
@@ -115,7 +117,7 @@ def run(study: Study, folder: Path, fault: str, slots: Slots, interrupt: engine.
         logs=folder / "logs",
         name=folder.name,
         interrupt=interrupt,
-        cluster=OwnCluster(),
+        cluster=cluster or OwnCluster(),
         shared={"folder": folder, "fault": fault},
     )
 

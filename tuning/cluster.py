@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import signal
+import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -119,6 +120,22 @@ def keep_the_token_private() -> None:
             path.chmod(0o600)
 
 
+def private_folder() -> str:
+    """For Ray's sockets and logs. Ray opens their folder to everybody, so that it lies in one that nobody else can enter.
+
+    The path is short, because those of sockets have to be.
+    """
+    parent = os.environ.get("RAY_TMPDIR") or "/tmp"
+    path = Path(parent) / f"ray-{os.getuid()}"
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():  # somebody else was quicker
+        path = Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
+    path.chmod(0o700)
+    return str(path / "ray")
+
+
 def let_the_agent_choose_its_port() -> None:
     """Ray gives its dashboard's agent port 52365, and `ray.init` takes no other: beside another Ray, or for a minute after one
     was killed, the dashboard could then show no log. 0 lets the agent choose, as the agent itself knows how to.
@@ -138,6 +155,7 @@ def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[OwnClus
         include_dashboard=dashboard,
         dashboard_host="127.0.0.1",
         _node_ip_address="127.0.0.1",
+        _temp_dir=private_folder(),
         log_to_driver=False,
         logging_level=logging.ERROR,
         **resources,

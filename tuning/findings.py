@@ -17,7 +17,7 @@ from tuning.advice import advice
 from tuning.environment import environment
 from tuning.forecast import notes
 from tuning.json_file import read_model
-from tuning.page.facts import Facts
+from tuning.page.facts import Facts, facts_of
 from tuning.resources import Slots
 from tuning.results import SCHEMA_VERSION, Best, Trial, TrialsTable, counts, epochs_trained
 from tuning.run_folder import RunFolder, read_json, shown_path, write_json, write_text
@@ -121,7 +121,7 @@ class Findings:
         header += f"# Train it again: python training/run_experiment.py --config {shown_path(self.folder.best_config)}\n"
         write_text(self.folder.best_config, header + yaml.safe_dump(best_settings(settings, best), sort_keys=False))
         self.write_summary("complete", reason)
-        report.write(self.folder)
+        report.write(self.folder, facts_of(self.folder, self.study.record))
 
     def export(self, data: BaseDataset) -> Best | None:
         """The best trial, its weights exported and found to be as good as recorded; None where no trial can be best.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -75,13 +76,13 @@ class JoinedCluster(Cluster):
         self.say = say
         self.grows = is_autoscaling()
         self._lost = {node["NodeID"]: 0.0 for node in ray.nodes() if not node["Alive"]}
-        self._counted = -float(COUNT_EVERY_S)  # when, by the monotonic clock
+        self._counted = -math.inf  # when, by the monotonic clock
         self._room: int | None = None
 
     @property
     def machines(self) -> list[dict[str, Any]]:
-        """What Ray says of the nodes that live."""
-        return [node for node in ray.nodes() if node["Alive"]]
+        """What Ray says of the nodes that live, as far as it and we know."""
+        return [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in self._lost]
 
     def nodes(self) -> list[Node]:
         """What they offer to trials."""
@@ -100,6 +101,7 @@ class JoinedCluster(Cluster):
                 gone = not node["Alive"] or not (self.client or answers((node["NodeManagerAddress"], node["NodeManagerPort"])))
                 if gone and node["NodeID"] not in self._lost:
                     self._lost[node["NodeID"]] = time.time()
+                    self._counted = -math.inf
                     self.say(f"node {node['NodeManagerAddress']} died: its trials go on elsewhere, charged with nothing")
                 if self._lost.get(node["NodeID"], 0.0) > since:
                     return str(node["NodeManagerAddress"])

@@ -64,7 +64,7 @@ class Study:
         self.gpu_share = 0.0  # of each trial that runs now
         self.suspended: str | None = None  # why the search cannot go on now, though it has not ended
         self.listeners: list[Callable[[Trial], None]] = []
-        self._record = record
+        self.record = record
         self._live: dict[int, optuna.Trial] = {}
         with storage_errors():
             frozen = record.get_trials(deepcopy=False)
@@ -103,12 +103,12 @@ class Study:
         self._started = time.time()
         self.sessions.append(self._started)
         with storage_errors():
-            self._record.set_user_attr("sessions", self.sessions)
+            self.record.set_user_attr("sessions", self.sessions)
 
     def end_session(self) -> None:
         """Note how long the search has worked so far; also done whenever a trial ends."""
         with storage_errors():
-            self._record.set_user_attr("seconds", self.seconds)
+            self.record.set_user_attr("seconds", self.seconds)
 
     def next_trial(self) -> Trial | None:
         """The next trial to work on: one that is unfinished, else a new one; None when there is none to hand out."""
@@ -184,7 +184,7 @@ class Study:
             if outcome in CONSTRAINTS:
                 live.set_constraint(CONSTRAINTS[outcome], 1)
             value = best.metrics[self.metric] if best and outcome == Outcome.COMPLETE else None
-            self._record.tell(trial.number, value, state=STATES[outcome])
+            self.record.tell(trial.number, value, state=STATES[outcome])
         self._live.pop(trial.number, None)
         if trial.number in self._to_do:
             self._to_do.remove(trial.number)
@@ -207,8 +207,8 @@ class Study:
     def _ask(self) -> Trial:
         number = self._asked
         with storage_errors():
-            self._record.sampler = self._sampler(number)
-            self._live[number] = self._record.ask()
+            self.record.sampler = self._sampler(number)
+            self._live[number] = self.record.ask()
         self._asked += 1
         return self._hand_out(Trial(number, {}))
 
@@ -223,7 +223,7 @@ class Study:
 
     def _suggest(self, live: optuna.Trial, number: int, name: str, parameter: Parameter) -> Any:
         """A value from a sampler of its own: it does not depend on which of the others were recorded before a kill."""
-        self._record.sampler = self._sampler(number, name)
+        self.record.sampler = self._sampler(number, name)
         return suggest(live, name, parameter)
 
     def _sampler(self, number: int, parameter: str = "") -> BaseSampler:
@@ -232,8 +232,8 @@ class Study:
     def _live_trial(self, number: int) -> optuna.Trial:
         """Optuna's handle of a trial; made anew for one that an earlier process asked for."""
         if number not in self._live:
-            self._record.sampler = self._sampler(number)
-            self._live[number] = optuna.Trial(self._record, self._record.get_trials(deepcopy=False)[number]._trial_id)
+            self.record.sampler = self._sampler(number)
+            self._live[number] = optuna.Trial(self.record, self.record.get_trials(deepcopy=False)[number]._trial_id)
         return self._live[number]
 
     def _changed(self, trial: Trial) -> None:

@@ -13,6 +13,7 @@ from tests.faults.acknowledging import folder_of
 from tests.formula import check
 from tests.hosts import Host, Hosts
 from tests.processes import ROOT, Command
+from tests.processes import run as run_command
 from tuning.record import load_record
 from tuning.run_folder import RunFolder
 from tuning.space import read_space
@@ -55,7 +56,7 @@ def at_work(host: Host, run: RunFolder, search: Command) -> int:
         pause.wait(0.2)
 
 
-def close(run: RunFolder, search: Command) -> Study:
+def close(run: RunFolder) -> Study:
     """What holds after any search; see tests/formula.py."""
     study = study_of(run)
     assert len(study.trials) == TRIALS
@@ -81,7 +82,7 @@ def test_c1_trials_of_a_lost_node_go_on_elsewhere_and_are_charged_with_nothing(
     assert search.end() == 0, search.output + search.errors
     assert "cluster   3 nodes, 3 CPUs, 0 GPUs" in search.output
     assert f"node {lost.address} died: its trials go on elsewhere, charged with nothing" in search.output
-    study = close(run, search)
+    study = close(run)
     assert not any(trial.failures for trial in study.trials)
     where = trained_on(run)
     assert {host.address for host in three.all} == set().union(*where.values()), "each had its share"
@@ -107,7 +108,7 @@ def test_c2_a_search_whose_head_died_goes_on_on_a_new_cluster(network: Hosts, tm
     network.start_head(tmp_path, cpus=2)
     resumed = head.command([*SEARCH, "--resume", "runs/run", "--address", network.address], tmp_path)
     assert resumed.end() == 0, resumed.output + resumed.errors
-    close(run, resumed)
+    close(run)
 
 
 def test_a_folder_that_a_node_does_not_see_is_refused_before_anything_is_made(network: Hosts, tmp_path: Path) -> None:
@@ -123,20 +124,12 @@ def test_a_folder_that_a_node_does_not_see_is_refused_before_anything_is_made(ne
 
 
 @pytest.mark.slow
-def test_from_outside_by_ray_client(three: Hosts, tmp_path: Path) -> None:
-    outside = three.add()
-    search = start(outside, f"ray://{three.head.address}:10001", tmp_path, epochs=3)
-    assert search.end() == 0, search.output + search.errors
-    close(RunFolder(tmp_path / "runs/run"), search)
-
-
-@pytest.mark.slow
 def test_a_cluster_without_a_token_is_joined_and_it_is_said_loudly(network: Hosts, tmp_path: Path) -> None:
     network.start_head(tmp_path, cpus=2, RAY_AUTH_MODE="disabled")
     search = start(network.head, network.address, tmp_path, epochs=2)
     assert search.end() == 0, search.output + search.errors
     assert "note: the cluster asks for no token" in search.output
-    close(RunFolder(tmp_path / "runs/run"), search)
+    close(RunFolder(tmp_path / "runs/run"))
 
 
 def test_a_wrong_token_is_refused_with_what_to_do(network: Hosts, tmp_path: Path) -> None:
@@ -148,3 +141,10 @@ def test_a_wrong_token_is_refused_with_what_to_do(network: Hosts, tmp_path: Path
     assert search.end() == 2, search.output + search.errors
     assert "--address" in search.errors
     assert "token" in search.errors
+
+
+def test_c1_on_rays_own_cluster_for_tests(tmp_path: Path) -> None:
+    search = run_command(["-m", "tests.cluster.several_nodes", str(tmp_path)], tmp_path)
+    assert search.process.returncode == 0, search.errors
+    assert "room for 2" in search.output
+    assert "ended 12 charged 0" in search.output

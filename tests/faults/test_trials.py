@@ -60,7 +60,7 @@ def test_t4_out_of_memory_is_not_tried_again_and_the_sampler_is_told(broken: Bro
     trial = study.trial(0)
     assert (trial.outcome, trial.failures) == (Outcome.OUT_OF_MEMORY, ())
     assert "Tried to allocate" in trial.cause
-    told = study._record.get_trials()[0]
+    told = study.record.get_trials()[0]
     assert (told.state.name, told.constraints) == ("PRUNED", {"memory": 1.0})
 
 
@@ -72,7 +72,7 @@ def test_t5_what_is_not_finite_ends_the_trial_as_diverged_and_it_is_never_best(n
     ranked = ranking(study.trials, "val_acc", "max")
     assert 0 not in [best.trial.number for best in ranked]
     assert ranked[0].epoch.epoch == EPOCHS, "no rung was poisoned: another trial came to the end"
-    assert study._record.get_trials()[0].constraints == {"diverged": 1.0}
+    assert study.record.get_trials()[0].constraints == {"diverged": 1.0}
 
 
 def test_t6_a_trial_that_hangs_is_ended_with_its_stack_in_its_log_and_the_search_goes_on(broken: Broken, tmp_path: Path) -> None:

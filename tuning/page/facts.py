@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 from text_recognizer.errors import RunError
-from tuning.json_file import Model, read_model
-from tuning.record import open_record, own_trials, recall
+from tuning.json_file import Model, read_as_ours, read_model, read_whole
+from tuning.record import open_study, own_trials, read_run_space, recall
 from tuning.results import Best, Trial, ranking
 from tuning.run_facts import KILLED, is_held
 from tuning.run_folder import RunFolder, read_json
@@ -44,9 +46,19 @@ class Facts:
         return sorted(found, key=lambda best: best.trial.number != exported) if self.summary["status"] == "complete" else found
 
 
-def facts_of(folder: RunFolder) -> Facts:
-    """What is in a run's folder. Raises `RunError` where it is damaged."""
-    space, record = open_record(folder)
+def facts_of(folder: RunFolder, record: optuna.Study | None = None) -> Facts:
+    """What is in a run's folder. Raises `RunError` where it is damaged.
+
+    Args:
+        record: its study, where that is open already: to open it again may take a password.
+    """
+    with read_as_ours(folder.path):
+        return read_facts(folder, record)
+
+
+def read_facts(folder: RunFolder, record: optuna.Study | None) -> Facts:
+    """The same, where the folder's content is trusted to make sense."""
+    space, record = read_run_space(folder), record or open_study(folder)
     summary, damaged = read_json(folder.summary), list[str]()
     if summary.get("status") == "running" and not is_held(folder):
         summary["status"] = KILLED
@@ -57,11 +69,19 @@ def facts_of(folder: RunFolder) -> Facts:
         trials=own_trials(record, space.search.metric),
         sessions=recall(record, "sessions", []),
         path=folder.path,
-        best_config=folder.best_config.read_text(encoding="utf-8") if folder.best_config.exists() else "",
+        best_config=text_of(folder.best_config) if folder.best_config.exists() else "",
         validation=if_sound(folder.validation, Validation, damaged),
         final=if_sound(folder.final / "metrics.json", Final, damaged),
         damaged=damaged,
     )
+
+
+def text_of(path: Path) -> str:
+    """A file's text. Raises `RunError` where it is damaged."""
+    try:
+        return read_whole(path).decode()
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: `a file this project wrote` must hold, but got: {error}") from None
 
 
 def if_sound(path: Path, model: type[Model], damaged: list[str]) -> Model | None:

@@ -1,0 +1,50 @@
+"""An autoscaling cluster, by the autoscaler that Ray tests itself with: its nodes are real processes on the head's machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.test_nodes import close, start
+from tests.hosts import Hosts
+from tuning.run_folder import RunFolder
+
+NODE = {"resources": {"CPU": 1, "object_store_memory": 200_000_000}, "node_config": {}, "min_workers": 0, "max_workers": 2}
+EMPTY_LISTS = (
+    *("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands", "rsync_exclude"),
+    *("head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files", "rsync_filter"),
+)
+CONFIG = {
+    **{name: [] for name in EMPTY_LISTS},
+    "cluster_name": "grows",
+    "max_workers": 2,
+    "upscaling_speed": 1.0,
+    "idle_timeout_minutes": 5,
+    "docker": {},
+    "auth": {},
+    "file_mounts": {},
+    "file_mounts_sync_continuously": False,
+    "provider": {
+        "type": "fake_multinode",
+        "use_node_id_as_ip": True,
+        "disable_node_updaters": True,
+        "disable_launch_config_check": True,
+    },
+    "head_node_type": "head",
+    "available_node_types": {"worker": NODE, "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}},
+}
+
+
+@pytest.mark.slow
+def test_a_cluster_without_room_is_waited_for_and_grows_with_the_trials(network: Hosts, tmp_path: Path) -> None:
+    (tmp_path / "cluster.json").write_text(json.dumps(CONFIG))
+    settings = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
+    network.start_head(tmp_path, f"--autoscaling-config={tmp_path / 'cluster.json'}", cpus=0, **settings)
+    search = start(network.head, network.address, tmp_path, epochs=40)
+    search.wait_to_say("no node of the cluster has room for a trial (1 CPU) now: waiting for it to grow")
+    search.wait_to_say("the cluster has room for 2 trials at once now")
+    assert search.end() == 0, search.output + search.errors
+    assert "cluster   1 node, 0 CPUs, 0 GPUs, autoscaling" in search.output
+    close(RunFolder(tmp_path / "runs/run"))
