@@ -20,7 +20,7 @@ from tuning.record import create_record, open_study, read_run_space, recall, rem
 from tuning.run_folder import RunFolder, create_run, open_run, write_json, write_text
 from tuning.session import Session
 from tuning.space import SearchSpace
-from tuning.storage import Address, keep_address, sqlite_url
+from tuning.storage import Address, keep_address, reach, sqlite_url
 from tuning.study import Study
 from tuning.warm_start import read_earlier
 
@@ -59,13 +59,15 @@ def search(
         space = with_data(space, data_class, data_dir)
         earlier = read_earlier(warm_start, space) if warm_start else None
         data = build_data(space.experiment).trainval
+        address = Address.parse(storage) if storage else None
+        if address:
+            reach(address)
         os.umask(0o077)  # what a run writes is its owner's; downloaded data is as the user's umask has it
         folder = create_run(runs_dir, name, space_name)
         lock = folder.lock()
         try:
             write_text(folder.space, space.as_yaml())
             write_json(folder.environment, environment())
-            address = Address.parse(storage) if storage else None
             url = address.engine_url if address else sqlite_url(folder.study)
             if address:
                 keep_address(folder, address, folder.name)

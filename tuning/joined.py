@@ -14,7 +14,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,8 @@ class JoinedCluster(Cluster):
         self.client = client
         self.say = say
         self.grows = is_autoscaling()
+        here = None if client else ray.get_runtime_context().get_node_id()
+        self._raylet = next((raylet_of(node) for node in ray.nodes() if node["NodeID"] == here), None)
         self._lost = {node["NodeID"]: 0.0 for node in ray.nodes() if not node["Alive"]}
         self._counted = -math.inf  # when, by the monotonic clock
         self._room: int | None = None
@@ -89,16 +91,16 @@ class JoinedCluster(Cluster):
         return [Node(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0)) for node in self.machines]
 
     def dead(self) -> str | None:
-        if not answers(self.gate, GCS_PATIENCE_S):
-            return "the cluster's head"
-        return None
+        if self._raylet and not answers(self._raylet):
+            return "the Ray of this node"
+        return None if answers(self.gate, GCS_PATIENCE_S) else "the cluster's head"
 
     def lost_node(self, since: float) -> str | None:
         """The same; where nodes cannot be asked themselves, Ray's own verdict is waited for."""
         end = time.monotonic() + (NODE_VERDICT_S if self.client else 0)
         while True:
             for node in ray.nodes():
-                gone = not node["Alive"] or not (self.client or answers((node["NodeManagerAddress"], node["NodeManagerPort"])))
+                gone = not node["Alive"] or not (self.client or answers(raylet_of(node)))
                 if gone and node["NodeID"] not in self._lost:
                     self._lost[node["NodeID"]] = time.time()
                     self._counted = -math.inf
@@ -174,6 +176,11 @@ class JoinedCluster(Cluster):
                 if found
                 else None
             )
+
+
+def raylet_of(node: Mapping[str, Any]) -> AnyHost:
+    """Where a node's own process of Ray's listens."""
+    return node["NodeManagerAddress"], node["NodeManagerPort"]
 
 
 def sees(probe: str, name: str) -> str:

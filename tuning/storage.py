@@ -121,6 +121,12 @@ def noted_url(folder: RunFolder) -> str | None:
     return str(read_json(folder.storage)["url"]) if folder.storage.exists() else None
 
 
+def reach(address: Address) -> None:
+    """See that the database answers and lets us in, before anything is made. Raises `StorageError`."""
+    with storage_errors():
+        open_storage(address.engine_url)
+
+
 def open_storage(url: str, on_wait: Say | None = None) -> optuna.storages.RDBStorage:
     """Optuna's storage at `url`.
 

@@ -148,3 +148,17 @@ def test_c1_on_rays_own_cluster_for_tests(tmp_path: Path) -> None:
     assert search.process.returncode == 0, search.errors
     assert "room for 2" in search.output
     assert "ended 12 charged 0" in search.output
+
+
+@pytest.mark.slow
+def test_c2_a_driver_whose_own_ray_died_ends_and_says_so(network: Hosts, tmp_path: Path) -> None:
+    network.start_head(tmp_path)
+    driver = network.start_worker(tmp_path)
+    search = start(driver, network.address, tmp_path)
+    run = RunFolder(tmp_path / "runs/run")
+    at_work(network.head, run, search)
+    next(process for process in driver.first().children(recursive=True) if process.name() == "raylet").kill()
+    assert search.process.wait(timeout=60) == 6, search.output + search.errors
+    search.end()
+    assert "the Ray of this node died" in search.errors
+    assert not any(trial.failures for trial in study_of(run).trials), "no trial is charged with it"

@@ -89,6 +89,10 @@ def test_a_search_with_its_study_there_and_its_password_nowhere(
     assert PASSWORD.encode() not in everything_in(folder.path)
     assert PASSWORD not in search.output + search.errors
 
+    refused = run_command([SEARCH, *flags, "--name", "second", "--storage", server.url(":wrong")], tmp_path)
+    assert refused.process.returncode == 5
+    assert "password authentication failed" in refused.errors
+    assert not (tmp_path / "runs/second").exists()
     without = run_command([SEARCH, "--resume", "runs/run", "--trials", "3"], tmp_path)
     assert without.process.returncode == 5
     assert "Give it in --storage, or in PostgreSQL's own ways" in without.errors
