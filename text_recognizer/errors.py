@@ -17,6 +17,7 @@ from __future__ import annotations
 import atexit
 import difflib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -26,6 +27,8 @@ from typing import Any, NoReturn
 
 BUG = 70
 INTERRUPTED = 130
+SURROGATE = re.compile("[\ud800-\udfff]")
+TEXT_RULE = "text of whole characters"
 MAX_LISTED = 12  # names that a hint spells out
 
 
@@ -99,13 +102,22 @@ class DataError(RecogniserError):
 
 def shown(value: Any, limit: int = 80) -> str:
     """`value` as a message may show it: one line, escaped, no longer than `limit` characters."""
-    text = repr(value)
+    return clipped(repr(value), limit)
+
+
+def clipped(text: str, limit: int = 80) -> str:
+    """`text`, or as much of it as fits into `limit` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def printable(text: str) -> str:
     """`text` on one line, line breaks and what a terminal would obey or hide written as escapes."""
     return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def is_text(value: Any) -> bool:
+    """False for a text that no file can hold: YAML's "\\ud83d" is half of a character."""
+    return not isinstance(value, str) or not SURROGATE.search(value)
 
 
 def check(where: str, rule: str, value: Any, holds: bool, hint: str = "") -> None:
@@ -119,10 +131,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = closest(name, known)
     if close:
-        return f"Did you mean {close[0]!r}?"
+        return f"Did you mean {shown(close[0])}?"
     if len(known) > MAX_LISTED:
-        return f"The nearest of {len(known)} known ones: {', '.join(closest(name, known, MAX_LISTED, cutoff=0.0))}."
-    return f"Known: {', '.join(known)}." if known else ""
+        near = closest(name, known, MAX_LISTED, cutoff=0.0)
+        return f"The nearest of {len(known)} known ones: {', '.join(map(clipped, near))}."
+    return f"Known: {', '.join(map(clipped, known))}." if known else ""
 
 
 def closest(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:
@@ -136,7 +149,7 @@ def exit_code_of(main: Callable[[], int | None]) -> int:
     try:
         return main() or 0
     except RecogniserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(*map(printable, f"error: {error}".split("\n")), sep="\n", file=sys.stderr)  # a path in it may hold anything
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -165,7 +165,7 @@ def checked(settings: Mapping[str, Any]) -> Settings:
             continue
         try:
             result[name] = parser.parse_object({name: value}, defaults=False)[name]
-        except (ArgumentError, jsonargparse.ArgumentError):
+        except (ArgumentError, jsonargparse.ArgumentError, OverflowError):
             problems.append(Problem(name, f"{name} is {known[name]}", shown(value)))
     if problems:
         raise InputError(*problems)

@@ -62,11 +62,12 @@ def search(
         address = Address.parse(storage) if storage else None
         if address:
             reach(address)
+        text = space.as_yaml()  # refused here where it has become too long to be read again
         os.umask(0o077)  # what a run writes is its owner's; downloaded data is as the user's umask has it
         folder = create_run(runs_dir, name, space_name)
         lock = folder.lock()
         try:
-            write_text(folder.space, space.as_yaml())
+            write_text(folder.space, text)
             write_json(folder.environment, environment())
             url = address.engine_url if address else sqlite_url(folder.study)
             if address:

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +25,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from jinja2.exceptions import TemplateError
 from markupsafe import Markup
 
-from text_recognizer.errors import RunError, exit_code_of
+from text_recognizer.errors import RunError, exit_code_of, printable
 from tuning import analysis
 from tuning.advice import TOP_HINT, final_remarks
 from tuning.duration import shown_duration
+from tuning.flags import Parser, with_dashes
+from tuning.json_file import read_as_ours
 from tuning.page import plots
 from tuning.page.facts import Facts, facts_of
 from tuning.page.importance import Importance, importances
@@ -222,20 +225,27 @@ def sum_of(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
+    """The flags; `-` and `_` in them are the same."""
+    result = Parser("report.py", "Write a run's report.html again, from its folder alone.")
+    result.add_argument("run", type=Path, help="a run's folder, e.g. runs/latest")
+    result.add_argument("--json", action="store_true", help="print the report's numbers instead of writing it")
+    return result
+
+
+def main(argv: list[str] | None = None) -> None:
     """Rebuild the report of a run, or print its numbers."""
-    parser = argparse.ArgumentParser(prog="report.py", description="Write a run's report.html again, from its folder alone.")
-    parser.add_argument("run", type=Path, help="a run's folder, e.g. runs/latest")
-    parser.add_argument("--json", action="store_true", help="print the report's numbers instead of writing it")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args(with_dashes(sys.argv[1:] if argv is None else argv))
     folder = open_run(arguments.run)
     if arguments.json:
-        print(json.dumps(numbers(facts_of(folder)), indent=2, default=str))
+        with read_as_ours(folder.path):
+            print(json.dumps(numbers(facts_of(folder)), indent=2, default=str))
     else:
+        os.umask(0o077)  # what a run has is its owner's
         facts = facts_of(folder)
         for text in facts.damaged:
-            print(f"note: {text}", file=sys.stderr)
-        print(f"wrote {shown_path(write(folder, facts))}")
+            print(printable(f"note: {text}"), file=sys.stderr)
+        print(printable(f"wrote {shown_path(write(folder, facts))}"))
 
 
 if __name__ == "__main__":

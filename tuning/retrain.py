@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from text_recognizer.errors import InputError, NoResultError, Problem, RunError, exit_code_of, leave
-from tuning.flags import integer, with_dashes
+from tuning.flags import Parser, integer, number, with_dashes
 from tuning.options import Options
 from tuning.resources import request_problems
 from tuning.run_folder import RunFolder, open_run, read_json, shown_path
@@ -26,7 +26,7 @@ MAX_SEEDS = 100
 
 def parser() -> argparse.ArgumentParser:
     """The flags; `-` and `_` in them are the same."""
-    result = argparse.ArgumentParser(prog="retrain.py", description=__doc__, allow_abbrev=False)
+    result = Parser("retrain.py", __doc__)
     result.add_argument("run", type=Path, help="a run's folder, e.g. runs/latest")
     result.add_argument(
         "--seeds", type=integer, default=3, metavar="N", help="seeds per config, from the search's on (default 3)"
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--gpus-per-trial",
-        type=float,
+        type=number,
         metavar="F",
         help="share of a GPU for each training, from 0 to 1 (default: a whole one, if there is any)",
     )

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from text_recognizer.errors import InputError, Problem, exit_code_of, printable
 from tuning.comparison import Row, cell, rows, score, span, spread, verdict
-from tuning.flags import with_dashes
+from tuning.flags import Parser, folder_path, with_dashes
 from tuning.run_facts import DAMAGED, KILLED, RunFacts, all_runs, facts_of
 from tuning.run_folder import open_run, shown_path
 
@@ -39,9 +39,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The flags; `-` and `_` in them are the same."""
-    result = argparse.ArgumentParser(prog="runs.py", description=__doc__, allow_abbrev=False)
+    result = Parser("runs.py", __doc__)
     result.add_argument("run", type=Path, nargs="*", metavar="RUN", help="two run folders to compare (default: list all runs)")
-    result.add_argument("--runs-dir", type=Path, metavar="DIR", help="where runs are kept (default runs)")
+    result.add_argument("--runs-dir", type=folder_path, metavar="DIR", help="where runs are kept (default runs)")
     result.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
     return result
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
-from text_recognizer.errors import shown
+from text_recognizer.errors import TEXT_RULE, is_text, shown
 from text_recognizer.metrics import Metric, Mode, mode_of
 from tuning.duration import RULE, seconds_of
 
 MAX_INT = 2**53  # the study keeps numbers as doubles
+EXACT_RULE = f"a whole number from {-MAX_INT} to {MAX_INT}"
 Whole = Annotated[int, Field(ge=-MAX_INT, le=MAX_INT)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -28,7 +30,14 @@ def plain(value: Any) -> Any:
     """A single value as a setting can have it: null, true or false, a finite number, text."""
     single = value is None or isinstance(value, bool | int | float | str)
     require(single and not (isinstance(value, float) and not math.isfinite(value)), "a single, finite value", shown(value))
+    require(is_text(value), TEXT_RULE, shown(value))
+    require(is_exact(value), EXACT_RULE, shown(value))
     return value
+
+
+def is_exact(value: Any) -> bool:
+    """False for a whole number that is not the same as a double; one of 320 digits is not even near to one."""
+    return not isinstance(value, int) or abs(value) <= MAX_INT
 
 
 def require(holds: bool, rule: str, got: str, hint: str = "") -> None:
@@ -80,8 +89,8 @@ class Interval(Conditional):
         span = self.high - self.low
         require(math.isfinite(span), "high - low is a finite number", f"(low={self.low}, high={self.high})")
         if self.step is not None:
-            require(0 < self.step <= span, "0 < step <= high - low", f"step={self.step}")
-            steps = span / self.step
+            steps = span / self.step if self.step > 0 else 0.0
+            require(steps > 1 - 1e-8, "0 < step <= high - low", f"step={self.step}")  # 0.3 - 0.1 is a little less than 0.2
             require(steps <= MAX_INT, f"at most {MAX_INT} steps from low to high", f"step={self.step}")
             require(
                 abs(steps - round(steps)) < 1e-8,
@@ -95,7 +104,7 @@ class Interval(Conditional):
 
     def problem(self, value: Any) -> str | None:
         """The rule that `value` breaks, or None."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # NaN; math's needs a float for it
             return "a number"
         if not self.low <= value <= self.high:
             return f"{self.low} <= value <= {self.high}"
@@ -143,7 +152,15 @@ class CategoricalParameter(Conditional):
         return [self.choices[0], self.choices[-1]]
 
     def problem(self, value: Any) -> str | None:
-        return None if same_in(value, self.choices) else f"one of {shown(self.choices)}"
+        return None if kind_and(value) in self._known else self._rule
+
+    @cached_property
+    def _known(self) -> frozenset[Any]:
+        return frozenset(map(kind_and, self.choices))  # there may be thousands, and as many conditions on them
+
+    @cached_property
+    def _rule(self) -> str:
+        return f"one of {shown(self.choices)}"
 
 
 Parameter = IntParameter | FloatParameter | CategoricalParameter
@@ -159,10 +176,11 @@ class Asha(Strict):
 
 def duration(value: Any) -> Any:
     """A text that is a duration."""
+    require(isinstance(value, str), RULE, shown(value))
     try:
         seconds_of(value)
-    except (ValueError, AttributeError):
-        require(False, RULE, shown(value))
+    except ValueError as error:
+        require(False, str(error), shown(value))
     return value
 
 
@@ -221,6 +239,11 @@ class SearchSettings(Strict):
 def same_in(value: Any, values: list[Any]) -> bool:
     """Membership that tells True from 1 and 1 from 1.0."""
     return any(value == other and type(value) is type(other) for other in values)
+
+
+def kind_and(value: Any) -> tuple[Any, Any]:
+    """What a set must hold to do the same: to a set True, 1 and 1.0 are one."""
+    return type(value), value
 
 
 def repeated(values: list[Any]) -> list[Any]:

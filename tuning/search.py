@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from text_recognizer.errors import InputError, Problem, exit_code_of, leave, shown
 from text_recognizer.metrics import METRICS
 from tuning.duration import seconds_of
-from tuning.flags import integer, with_dashes
+from tuning.flags import Parser, folder_path, integer, number, with_dashes
 from tuning.options import Options
 from tuning.resources import request_problems
 from tuning.run_folder import name_problem, open_run
@@ -39,13 +39,13 @@ RESUMABLE = {
 
 def parser() -> argparse.ArgumentParser:
     """The flags; `-` and `_` in them are the same."""
-    result = argparse.ArgumentParser(prog="search.py", description=__doc__, allow_abbrev=False)
+    result = Parser("search.py", __doc__)
     what = result.add_mutually_exclusive_group(required=True)
     what.add_argument("--space", type=Path, metavar="FILE", help="what to search, e.g. search_spaces/mlp.yaml")
     what.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run, or with --trials extend it")
     result.add_argument(
         "--gpus-per-trial",
-        type=float,
+        type=number,
         metavar="F",
         help="share of a GPU for each trial, from 0 to 1 (default: a whole one, if there is any)",
     )
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--data-dir", metavar="DIR", help="where data sets are (default: $TEXT_RECOGNIZER_DATA_DIR, else data/)")
     result.add_argument("--name", metavar="NAME", help="name of the run (default: the space's name and the time)")
-    result.add_argument("--runs-dir", type=Path, metavar="DIR", help="where runs are kept (default runs)")
+    result.add_argument("--runs-dir", type=folder_path, metavar="DIR", help="where runs are kept (default runs)")
     result.add_argument("--retries", type=integer, metavar="N", help="how often a failed trial is tried again (default 1)")
     result.add_argument("--keep", type=integer, metavar="N", help="checkpoints of so many best trials stay (default 3)")
     result.add_argument("--time-budget", metavar="T", help="stop after e.g. 90s, 30m, 2h; overrides search.stop.time")
@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--storage", metavar="URL", help="keep the study in PostgreSQL: postgresql://USER@HOST/DATABASE")
     result.add_argument(
         "--checkpoint-dir",
-        type=Path,
+        type=folder_path,
         metavar="DIR",
         help="where trials write, on all nodes of a cluster (default: the run's folder)",
     )

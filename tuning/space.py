@@ -7,6 +7,7 @@ is the preflight's business.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,17 +15,29 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
-from text_recognizer.errors import InputError, Problem, closest, did_you_mean, shown
-from tuning.schema import PARAMETER, CategoricalParameter, Parameter, SearchSettings, known_keys
-from tuning.yaml_file import Path_, YamlFile
+from text_recognizer.errors import TEXT_RULE, InputError, Problem, clipped, closest, did_you_mean, is_text, shown
+from tuning.schema import (
+    EXACT_RULE,
+    PARAMETER,
+    CategoricalParameter,
+    FloatParameter,
+    Parameter,
+    SearchSettings,
+    is_exact,
+    known_keys,
+    same_in,
+)
+from tuning.yaml_file import MAX_BYTES, Path_, YamlFile, as_text
 
 Params = dict[str, Any]
 SECTIONS = ("experiment", "space", "search")
 NAME_RULE = "a name of letters, digits and _, a to z alone and no digit first"
 MAPPING = "a mapping of names to values"
+HINTED = 50  # problems of one file that get a hint: to look for the names that are meant takes long where there are thousands
+MOST_GROWTH = 20  # `[{},{}]` twenty levels deep is 13 times as long in our own hand
+ENOUGH = 1000  # problems, after which the points of `start_with` are not looked at any more
 # What the search decides for every trial, and where it is said.
 OWNED_BY_SEARCH = {
     "max_epochs": "Set it under search.",
@@ -60,10 +73,15 @@ class SearchSpace:
     @cached_property
     def in_order(self) -> dict[str, Parameter]:
         """The parameters, each behind those that its condition names."""
-        ordered: dict[str, Parameter] = {}
-        while len(ordered) < len(self.parameters):
-            ordered |= {name: p for name, p in self.parameters.items() if name not in ordered and set(p.when) <= set(ordered)}
-        return ordered
+        levels: dict[str, int] = {}  # 0 without a condition, else 1 more than the highest that it names
+        to_do = list(self.parameters)
+        while to_do:
+            above = self.parameters[to_do[-1]].when
+            if missing := [other for other in above if other not in levels]:
+                to_do += missing
+            else:
+                levels[to_do.pop()] = 1 + max((levels[other] for other in above), default=-1)
+        return dict(sorted(self.parameters.items(), key=lambda item: levels[item[0]]))
 
     def choose(self, pick: Callable[[str, Parameter], Any]) -> Params:
         """One point of the space: `pick` gives each parameter that applies its value."""
@@ -78,16 +96,17 @@ class SearchSpace:
         for end in (0, -1):
             yield self.choose(lambda _, parameter, end=end: parameter.ends()[end])  # type: ignore[misc]
         for name, parameter in self.parameters.items():
-            wanted = self._conditions(name)
+            wanted = {other: values[0] for other, values in self.needs(name).items()}
             for value in parameter.choices if isinstance(parameter, CategoricalParameter) else parameter.ends():
                 fixed = wanted | {name: value}
                 yield self.choose(lambda other, p, fixed=fixed: fixed[other] if other in fixed else p.ends()[0])  # type: ignore[misc]
 
-    def _conditions(self, name: str) -> Params:
-        """Values of other parameters under which `name` exists."""
-        found: Params = {}
-        for other, values in self.parameters[name].when.items():
-            found |= {other: values[0]} | self._conditions(other)
+    def needs(self, name: str) -> dict[str, list[Any]]:
+        """The values of other parameters under which `name` exists; no values where it never does."""
+        found: dict[str, list[Any]] = {}
+        for above in reaches(name, self.parameters):
+            for other, values in self.parameters[above].when.items():
+                found[other] = [value for value in found[other] if same_in(value, values)] if other in found else values
         return found
 
     def as_plain(self) -> dict[str, Any]:
@@ -98,8 +117,13 @@ class SearchSpace:
         return {"experiment": dict(self.experiment), "space": parameters, "search": search}
 
     def as_yaml(self) -> str:
-        """`as_plain` as the text of a file."""
-        return yaml.safe_dump(self.as_plain(), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+        """`as_plain` as the text of a file. Raises `InputError` where it is longer than one that is read may be."""
+        text = as_text(self.as_plain())
+        size = len(text.encode())
+        if size > MAX_BYTES:
+            rule = f"at most {MAX_BYTES:,} bytes with all defaults written out"
+            raise InputError(Problem(self.where(), rule, f"{size:,} bytes"))
+        return text
 
 
 def read_space(path: Path, overrides: Mapping[tuple[str, ...], tuple[str, Any]] | None = None) -> SearchSpace:
@@ -126,23 +150,18 @@ def read_space(path: Path, overrides: Mapping[tuple[str, ...], tuple[str, Any]] 
     experiment = read_experiment(sections["experiment"], where, problems)
     parameters = read_parameters(sections["space"], experiment, where, problems)
     search = validated(SearchSettings.model_validate, sections["search"], ("search",), where, problems)
+    circles = edges_of_circles(parameters)
     for name, parameter in parameters.items():
-        problems += condition_problems(name, parameter, parameters, sections, where)
+        hints = len(problems) < HINTED
+        problems += condition_problems(name, parameter, parameters, sections, circles, where, hints=hints)
     if problems or search is None:
         raise InputError(*problems)
     space = SearchSpace(experiment, parameters, search, where)
-    problems += [
-        problem
-        for i, point in enumerate(search.start_with)
-        for problem in point_problems(space, point, ("search", "start_with", i))
-    ]
-    problems += [
-        Problem(where("search", "start_with", i), "each point stands once", f"{shown(point)} again", "Remove one.")
-        for i, point in enumerate(search.start_with)
-        if point in search.start_with[:i]
-    ]
+    problems += [*impossible(space), *start_problems(space)]
     if problems:
         raise InputError(*problems)
+    if file.size > MAX_BYTES // MOST_GROWTH:
+        space.as_yaml()  # refuses what the run's own copy could not hold
     return space
 
 
@@ -182,10 +201,33 @@ def read_experiment(raw: dict[str, Any], where: Callable[..., str], problems: li
                 Problem(where("experiment", name), "a setting that the search leaves open", shown(name), OWNED_BY_SEARCH[name])
             )
         elif not is_name(name):
-            problems.append(Problem(where("experiment", name), NAME_RULE, ascii(name)))
-        elif isinstance(value, float) and not math.isfinite(value):
-            problems.append(Problem(where("experiment", name), "a finite number", shown(value)))
+            problems.append(Problem(where("experiment", name), NAME_RULE, clipped(ascii(name))))
+        for inner in leaves(value):
+            if isinstance(inner, float) and not math.isfinite(inner):
+                problems.append(Problem(where("experiment", name), "a finite number", shown(inner)))
+            elif not is_exact(inner):
+                problems.append(Problem(where("experiment", name), EXACT_RULE, shown(inner)))
+            elif not is_text(inner) and not (name == "data_dir" and is_path(inner)):
+                problems.append(Problem(where("experiment", name), TEXT_RULE, shown(inner)))
     return raw
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """The single values inside of a setting."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from leaves(inner)
+    else:
+        yield value
+
+
+def is_path(text: str) -> bool:
+    """Whether the file system could have it: a path may hold bytes that are no text."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_name(text: str) -> bool:
@@ -201,7 +243,7 @@ def read_parameters(
     for name, value in raw.items():
         keys: Path_ = ("space", name)
         if not is_name(name):
-            problems.append(Problem(where(*keys), NAME_RULE, ascii(name)))
+            problems.append(Problem(where(*keys), NAME_RULE, clipped(ascii(name))))
         elif name in OWNED_BY_SEARCH or name in NOT_SEARCHED:
             problems.append(
                 Problem(
@@ -225,61 +267,106 @@ def condition_problems(
     parameter: Parameter,
     parameters: dict[str, Parameter],
     sections: dict[str, dict[str, Any]],
+    circles: set[tuple[str, str]],
     where: Callable[..., str],
+    *,
+    hints: bool,
 ) -> list[Problem]:
-    """What is wrong with a parameter's `when`, apart from what is wrong with the parameters that it names."""
-    problems = []
+    """What is wrong with a parameter's `when`, apart from what is wrong with the parameters that it names.
+
+    Args:
+        circles: name and other of each condition that is a part of a circle.
+        hints: whether to look for the name that is meant in place of an unknown one.
+    """
+    problems: list[Problem] = []
     for other, values in parameter.when.items():
         place = where("space", name, "when", other)
         if other not in parameters and other in sections["space"]:
             continue  # it is refused itself
         if other not in parameters:
             fixed = "It is fixed under experiment." if other in sections["experiment"] else ""
-            hint = fixed or did_you_mean(other, parameters.keys() - {name})
+            look = hints and len(problems) < HINTED
+            hint = fixed or (did_you_mean(other, parameters.keys() - {name}) if look else "")
             problems.append(Problem(place, "a searched parameter", shown(other), hint))
-        elif name in reaches(other, parameters):
-            problems.append(Problem(place, "conditions form no circle", f"{name} depends on itself"))
+        elif (name, other) in circles:
+            problems.append(Problem(place, "conditions form no circle", f"{clipped(name)} depends on itself"))
+        elif isinstance(parameters[other], FloatParameter):
+            got, hint = f"{clipped(other)}, a float", "A float is hardly ever exactly some value."
+            problems.append(Problem(place, "a parameter of whole numbers or choices", got, hint))
         else:
             broken = [(value, rule) for value in values if (rule := parameters[other].problem(value))]
-            problems += [Problem(place, f"{other} can be {rule}", shown(value)) for value, rule in broken]
+            problems += [Problem(place, f"{clipped(other)} can be {rule}", shown(value)) for value, rule in broken]
     return problems
 
 
-def reaches(name: str, parameters: dict[str, Parameter]) -> set[str]:
-    """`name` and every parameter that its condition leads to."""
-    found: set[str] = set()
+def reaches(name: str, parameters: dict[str, Parameter]) -> list[str]:
+    """`name` and every parameter that its condition leads to, always in the same order."""
+    found: dict[str, None] = {}
     to_do = [name]
     while to_do:
         other = to_do.pop()
         if other in parameters and other not in found:
-            found.add(other)
+            found[other] = None
             to_do += parameters[other].when
-    return found
+    return list(found)
 
 
-def point_problems(space: SearchSpace, point: Params, keys: Path_) -> list[Problem]:
-    """What keeps `point` from being one of the space's."""
+def edges_of_circles(parameters: dict[str, Parameter]) -> set[tuple[str, str]]:
+    """(name, other) of each condition of `name` on `other` that leads back to `name`."""
+    return {(name, other) for other in parameters for name in reaches(other, parameters) if other in parameters[name].when}
+
+
+def impossible(space: SearchSpace) -> Iterator[Problem]:
+    """The parameters that no point of the space can have."""
+    for name, parameter in space.parameters.items():
+        for other in (other for other, values in space.needs(name).items() if not values):
+            hint = f"No value of {clipped(other)} fits it and the conditions of the parameters that it names."
+            yield Problem(space.where("space", name, "when"), "a condition that can be met", shown(parameter.when), hint)
+
+
+def start_problems(space: SearchSpace) -> list[Problem]:
+    """What is wrong with the points that are tried first."""
+    problems: list[Problem] = []
+    points = space.search.start_with
+    for i, point in enumerate(points):
+        keys: Path_ = ("search", "start_with", i)
+        if len(problems) > ENOUGH:
+            left = f"{len(points) - i} more, after all these problems"
+            problems.append(Problem(space.where(*keys), "every point is looked at", left))
+            break
+        problems += point_problems(space, point, keys, hints=len(problems) < HINTED)
+    seen: set[frozenset[tuple[str, Any]]] = set()
+    for i, point in enumerate(points):
+        if (items := frozenset(point.items())) in seen:
+            place = space.where("search", "start_with", i)
+            problems.append(Problem(place, "each point stands once", f"{shown(point)} again", "Remove one."))
+        seen.add(items)
+    return problems
+
+
+def point_problems(space: SearchSpace, point: Params, keys: Path_, *, hints: bool = False) -> list[Problem]:
+    """What keeps `point` from being one of the space's; with `hints` also the names that may be meant."""
     expected = space.choose(lambda name, parameter: point.get(name))
-    problems = []
+    problems: list[Problem] = []
     for name in (name for name in expected if name not in point):
-        problems.append(
-            Problem(space.where(*keys), "a value for every parameter that applies", f"none for {name}", f"Add {name}.")
-        )
+        missing = clipped(name)
+        rule = "a value for every parameter that applies"
+        problems.append(Problem(space.where(*keys), rule, f"none for {missing}", f"Add {missing}."))
     for name, value in point.items():
         if name not in space.parameters:
-            hint = did_you_mean(name, space.parameters)
+            hint = did_you_mean(name, space.parameters) if hints and len(problems) < HINTED else ""
             problems.append(Problem(space.where(*keys, name), "a searched parameter", shown(name), hint))
         elif name not in expected:
             problems.append(
                 Problem(
                     space.where(*keys, name),
-                    f"{name} applies only when {space.parameters[name].when}",
+                    f"{clipped(name)} applies only when {shown(space.parameters[name].when)}",
                     shown(value),
                     "Leave it out.",
                 )
             )
-        elif rule := space.parameters[name].problem(value):
-            problems.append(Problem(space.where(*keys, name), rule, shown(value)))
+        elif broken := space.parameters[name].problem(value):
+            problems.append(Problem(space.where(*keys, name), broken, shown(value)))
     return problems
 
 
@@ -290,6 +377,7 @@ RULES = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
+    "string_unicode": TEXT_RULE,
     "list_type": "a list",
     "dict_type": MAPPING,
     "model_type": MAPPING,

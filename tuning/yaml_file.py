@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from text_recognizer.errors import InputError, Problem, shown
+from text_recognizer.errors import TEXT_RULE, InputError, Problem, clipped, is_text, shown
 
 MAX_BYTES = 100_000  # far more than any search; the densest file of this size takes a second to read
 MAX_DEPTH = 20
@@ -53,18 +53,19 @@ class YamlFile:
     def where(self, *keys: str | int) -> str:
         """`file:line key.key` of a value, or of the nearest thing around it that the file has."""
         line = next((self.lines[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in self.lines), 1)
-        return f"{self.path}:{line} {'.'.join(map(str, keys))}".rstrip()
+        return f"{self.path}:{line} {'.'.join(clipped(str(key)) for key in keys)}".rstrip()
 
     def _read(self) -> str:
         try:
             found = self.path.stat()
             if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # to read a pipe is to wait, perhaps for ever
                 self._refuse(None, "a regular file", "a pipe, a socket or a device", SUCH_AS)
-            if found.st_size > MAX_BYTES and stat.S_ISREG(found.st_mode):
-                self._refuse(None, f"a file of at most {MAX_BYTES:,} bytes", f"{found.st_size:,} bytes")
+            self.size = found.st_size
+            if self.size > MAX_BYTES and stat.S_ISREG(found.st_mode):
+                self._refuse(None, f"a file of at most {MAX_BYTES:,} bytes", f"{self.size:,} bytes")
             text = self.path.read_bytes().decode("utf-8")
         except UnicodeDecodeError as error:
-            self._refuse(None, "text in UTF-8", str(error))
+            self._refuse(error.object[: error.start].count(b"\n") + 1, "text in UTF-8", str(error))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             self._refuse(None, "a readable file", reason[:1].lower() + reason[1:], SUCH_AS)
@@ -73,13 +74,18 @@ class YamlFile:
     def _compose(self, text: str) -> yaml.Node:
         """The node tree. What could blow up while it is built is refused where it begins."""
         try:
-            node: yaml.Node | None = Composer(text, self._refuse).get_single_node()
+            composer = Composer(text, self._refuse)
+        except yaml.reader.ReaderError as error:
+            line = len((text[: error.position] + ".").splitlines())
+            self._refuse(line, "valid YAML", f"the character {text[error.position]!r}", "Write it as an escape in double quotes.")
+        try:
+            node: yaml.Node | None = composer.get_single_node()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             got = " ".join(part for part in (error.context, error.problem) if part)
-            self._refuse(mark.line + 1 if mark else None, "valid YAML", got)
-        except yaml.YAMLError as error:
-            self._refuse(None, "valid YAML", " ".join(str(error).split()))
+            self._refuse(mark.line + 1 if mark else None, "valid YAML", clipped(got, 200))
+        except (ValueError, OverflowError):  # PyYAML's own: of the character "\U00110000", or of a version with 5,000 digits
+            self._refuse(composer.line + 1, "valid YAML", "a number that no character or no version has")
         if node is None:
             self._refuse(None, "a search space", "an empty file")
         return node
@@ -103,6 +109,9 @@ class YamlFile:
                 self.problems.append(Problem(f"{self.path}:{line}", "keys are words", "a list or a mapping"))
                 continue
             key = str(key_node.value)
+            if not is_text(key):
+                self.problems.append(Problem(f"{self.path}:{line}", TEXT_RULE, f"the key {shown(key)}"))
+                continue
             if key in result:
                 self.problems.append(Problem(f"{self.path}:{line}", "each key stands once", f"{shown(key)} again", "Remove one."))
             self.lines[(*keys, key)] = line
@@ -131,6 +140,21 @@ class Composer(yaml.BaseLoader):
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
+
+
+class Writer(yaml.SafeDumper):
+    """Quotes what `scalar` would take for something else than text, and the line breaks that PyYAML writes and does not read."""
+
+    def text(self, value: str) -> yaml.ScalarNode:
+        plain = scalar(value) == value and value.isprintable()
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style=None if plain else '"')
+
+    yaml_representers = yaml.SafeDumper.yaml_representers | {str: text}  # type: ignore[assignment]  # typed for the base alone
+
+
+def as_text(content: Any) -> str:
+    """Plain values as the text of a file that `YamlFile` reads as the same values."""
+    return yaml.dump(content, Dumper=Writer, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 
 def scalar(text: str) -> Any:

@@ -1,4 +1,7 @@
-"""The rules of the house that a linter does not know. `make check` holds the rest: imports go down only, strict types."""
+"""The rules of the house that a linter does not know. `make check` holds the rest: imports go down only, strict types.
+
+That nothing which is read is run: `tests/security/test_code.py`.
+"""
 
 from __future__ import annotations
 
@@ -46,16 +49,6 @@ def test_prints_are_for_commands() -> None:
 
 def called(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
-
-
-def test_checkpoints_are_loaded_weights_only_and_nothing_is_unpickled() -> None:
-    for path in MODULES:
-        text = path.read_text(encoding="utf-8")
-        for forbidden in ("pickle.load", "cloudpickle", "Tuner.restore", "ExperimentAnalysis"):
-            assert forbidden not in text, f"{forbidden} in {path.name}"
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
-                assert "weights_only=True" in ast.unparse(node)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,3 +158,34 @@ def test_a_bad_file_is_refused_with_its_rule(name: str, space_file: Write) -> No
 def test_all_problems_are_said_at_once(space_file: Write) -> None:
     text = "space:\n  a: {type: int, low: 9, high: 8}\n  b: {type: flaot, low: 1, high: 2}\nsearch: {trials: 0}\nserch: 1\n"
     assert len(refusal(space_file(text)).splitlines()) == 4
+
+
+def test_corners_reach_a_parameter_whose_conditions_share_another(space_file: Write) -> None:
+    text = """space:
+  c: {type: int, low: 1, high: 2, when: {b: x, a: [1, 3]}}
+  b: {type: categorical, choices: [x, y], when: {a: [2, 3]}}
+  a: {type: categorical, choices: [1, 2, 3]}
+"""
+    space = read_space(space_file(text))
+    assert list(space.in_order) == ["a", "b", "c"]
+    assert space.needs("c") == {"b": ["x"], "a": [3]}
+    assert {corner["c"] for corner in space.corners() if "c" in corner} == {1, 2}
+
+
+def test_a_grid_of_two_values_may_miss_its_step_by_a_rounding(space_file: Write) -> None:
+    space = read_space(space_file(parameter("type: float, low: 0.1, high: 0.3, step: 0.2")))
+    assert space.parameters["fc1"].ends() == [0.1, 0.3]
+
+
+@pytest.mark.parametrize("text", ["1e-4", "089", "nUll", "-.5e+3", "a\x85b", "a\u2028b", "\ufeffa", " a", "a\nb"])
+def test_a_text_stays_a_text_in_the_run_s_own_copy(text: str, space_file: Write, tmp_path: Path) -> None:
+    space = read_space(space_file(f"experiment: {{a: {json.dumps(text)}}}\n{GOOD.replace('experiment: {model_class: MLP}', '')}"))
+    again = tmp_path / "again.yaml"
+    again.write_text(space.as_yaml(), encoding="utf-8")
+    assert space.experiment == read_space(again).experiment == {"a": text}
+
+
+def test_a_space_that_its_own_copy_could_not_hold_is_refused(space_file: Write) -> None:
+    long = ",".join(["{}"] * 20_000)
+    text = f"experiment: {{a: [[[[[[[[[[{long}]]]]]]]]]]}}\n{GOOD.replace('experiment: {model_class: MLP}', '')}"
+    assert "at most 100,000 bytes with all defaults written out" in refusal(space_file(text))
