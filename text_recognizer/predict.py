@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +13,13 @@ from torch import Tensor, nn
 
 from text_recognizer.data.base_data_module import DataConfig
 from text_recognizer.data.util import normalise
-from text_recognizer.errors import CheckpointError, InputError, check, exit_code_of, leave
+from text_recognizer.errors import CheckpointError, InputError, check, exit_code_of, leave, printable
 from text_recognizer.tables import build_model
 from text_recognizer.util import read_image
+
+# Bytes. The largest network of our search spaces has 3.7 million weights, with the optimizer's state 45 MB; this has room for 350
+# million, which is more than 28x28 pixels ask for, and can still be read where a model can be trained.
+MAX_CHECKPOINT = 4 << 30
 
 
 class Prediction(NamedTuple):
@@ -40,8 +46,11 @@ class Recognizer:
         checkpoint = read_checkpoint(Path(path))
         try:
             data = DataConfig.from_plain(checkpoint["data_config"])
+            weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
+            with torch.device("meta"):  # takes no memory: a file may name any width
+                check_shapes(build_model(checkpoint["hyper_parameters"], data), weights)
             model = build_model(checkpoint["hyper_parameters"], data)
-            model.load_state_dict({name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()})
+            model.load_state_dict(weights)
         except (InputError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
                 f"{path}: `a checkpoint of this project` must hold, but got {type(error).__name__}: {error}"
@@ -76,16 +85,51 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint, tensors on the CPU, unpickling nothing but tensors and plain values.
 
     Raises:
-        CheckpointError: there is no such file, or it is none.
+        CheckpointError: there is no such file, it is none, or it is too large.
     """
     try:
+        check_size(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:  # on a damaged file the unpickler may raise anything
         reason = "no such file" if isinstance(error, FileNotFoundError) else "a file that is not tensors and plain values"
         raise CheckpointError(f"{path}: `a readable checkpoint` must hold, but got {reason}.") from None
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path}: `a checkpoint of this project` must hold, but got a {type(checkpoint).__name__}")
     return checkpoint
+
+
+def check_size(path: Path) -> None:
+    """Refuse a file that would take too much memory: by its own size, or by what it unpacks to.
+
+    torch writes what a checkpoint holds as it is; but it also reads entries that are packed, or lie on one another, of which a
+    small file can have any amount.
+
+    Raises:
+        CheckpointError: it is too large.
+        OSError, zipfile.BadZipFile: it cannot be read, or is no checkpoint.
+    """
+    size = path.stat().st_size
+    if size > MAX_CHECKPOINT:
+        raise CheckpointError(f"{path}: `at most {MAX_CHECKPOINT:,} bytes` must hold, but got {size:,}. It is not read.")
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > size:
+        rule = f"entries that take no more than the file's {size:,} bytes"
+        raise CheckpointError(f"{path}: `{rule}` must hold, but got {unpacked:,}. torch wrote no such file; it is not read.")
+
+
+def check_shapes(sketch: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """See that weights are those of a network that is only sketched, and are there in full: a view can repeat one number.
+
+    Raises:
+        RuntimeError, AttributeError: they are not.
+    """
+    sketch.load_state_dict(weights, assign=True)
+    for name, value in weights.items():
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise RuntimeError(f"{name} is larger than what the file has of it")
 
 
 def main() -> None:
@@ -98,7 +142,7 @@ def main() -> None:
     channels, height, width = recognizer.data.input_dims
     pictures = torch.stack([read_image(path, (height, width), grey=channels == 1) for path in arguments.images])
     for path, prediction in zip(arguments.images, recognizer.predict(pictures), strict=True):
-        print(f"{path}: {prediction.label} ({prediction.probability:.1%})")
+        print(printable(f"{path}: {prediction.label} ({prediction.probability:.1%})"))  # the label is the file's
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and most of this file needs 
 
 READ_TIMEOUT_S = 30
 CHUNK = 1 << 20
+MAX_DOWNLOAD = 1 << 30  # bytes, forty times the largest archive; a mirror must not fill the disk
 
 
 @contextmanager
@@ -45,6 +48,17 @@ def checksum(path: Path, algorithm: Literal["sha256", "md5"] = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
+@contextmanager
+def opened(request: str | urllib.request.Request, timeout_s: float) -> Iterator[HTTPResponse]:
+    """The answer to a request. Raises `OSError`, also where a redirect led from https to something less."""
+    with urllib.request.urlopen(request, timeout=timeout_s) as response:
+        asked = request if isinstance(request, str) else request.full_url
+        schemes = [urlsplit(url).scheme for url in (asked, response.url)]
+        if schemes[0] == "https" != schemes[1]:
+            raise OSError(f"{asked} leads to {response.url}, which is not https")
+        yield response
+
+
 def download(url: str, path: Path, md5: str, *, progress: Callable[[int, int], None] | None = None) -> None:
     """Fetch `url`; it stands under `path` only once it is whole and its md5 is right.
 
@@ -56,9 +70,9 @@ def download(url: str, path: Path, md5: str, *, progress: Callable[[int, int], N
         OSError: the network or the disk failed.
     """
     digest = hashlib.md5(usedforsecurity=False)
-    with urllib.request.urlopen(url, timeout=READ_TIMEOUT_S) as response, atomic_write(path) as file:
+    with opened(url, READ_TIMEOUT_S) as response, atomic_write(path) as file:
         total, done = int(response.headers.get("Content-Length") or 0), 0
-        while chunk := response.read(CHUNK):
+        while done <= MAX_DOWNLOAD and (chunk := response.read(CHUNK)):
             file.write(chunk)
             digest.update(chunk)
             done += len(chunk)

@@ -28,7 +28,7 @@ from text_recognizer.data.base_data_module import BaseDataModule
 from text_recognizer.errors import CheckpointError, InputError, Problem, check, did_you_mean, shown
 from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.metrics import Metric, mode_of
-from text_recognizer.predict import read_checkpoint
+from text_recognizer.predict import check_size, read_checkpoint
 from text_recognizer.registry import claim, hyperparameters
 from text_recognizer.seeds import seed_of
 from text_recognizer.tables import DATASETS, MODELS, build_model, chosen
@@ -36,7 +36,10 @@ from text_recognizer.tables import DATASETS, MODELS, build_model, chosen
 Settings = dict[str, Any]
 Metrics = dict[str, float]
 
-TRAINER_SKIPS = {"callbacks", "logger"}  # objects, not values: `train` sets them
+TRAINER_SKIPS = {"callbacks", "logger", "plugins"}  # objects, not values
+# The Trainer takes objects for these, too. To the parser they are words: of an object it would import the class from wherever a
+# file says, and a file from elsewhere would choose what runs.
+WORDS_ALONE = ("accelerator", "strategy", "profiler")
 BEST_CHECKPOINT = "best"
 # Settings of the Trainer under which it need not see an epoch's steps one by one. Any other may ask for them.
 WITHOUT_STEPS = {
@@ -118,7 +121,9 @@ def add_settings(parser: jsonargparse.ArgumentParser, model_class: str, data_cla
     for cls in (MODELS[model_class], DATASETS[data_class], BaseLitModel):
         # What an experiment itself passes (dimensions, seed, …) comes first in a signature and is no hyperparameter.
         parser.add_class_arguments(cls, skip=set(inspect.signature(cls).parameters) - set(hyperparameters(cls)))
-    parser.add_class_arguments(pl.Trainer, skip=TRAINER_SKIPS)
+    parser.add_class_arguments(pl.Trainer, skip={*TRAINER_SKIPS, *WORDS_ALONE})
+    for name in WORDS_ALONE:
+        parser.add_argument(f"--{name}", type=str | None, default=hyperparameters(pl.Trainer)[name], help="a name of Lightning's")
 
 
 def known_settings(model_class: str, data_class: str) -> dict[str, str]:
@@ -126,7 +131,7 @@ def known_settings(model_class: str, data_class: str) -> dict[str, str]:
     known = type_names(RunSettings, RUN_DEFAULTS)
     for cls in (MODELS[model_class], DATASETS[data_class], BaseLitModel):
         known |= type_names(cls, hyperparameters(cls))
-    return known | type_names(pl.Trainer, TRAINER_NAMES)
+    return known | type_names(pl.Trainer, TRAINER_NAMES) | dict.fromkeys(WORDS_ALONE, "str | None")
 
 
 def type_names(cls: type, names: Iterable[str]) -> dict[str, str]:
@@ -267,6 +272,8 @@ def train(
     Raises:
         InputError: the settings cannot be built.
     """
+    if continue_from:
+        check_size(continue_from)
     lit_model = build_lit_model(settings)
     trainer = make_trainer(settings, callbacks, logger, **flags)
     if prepare:

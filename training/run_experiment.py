@@ -65,7 +65,7 @@ def parse(arguments: list[str]) -> tuple[jsonargparse.ArgumentParser, jsonargpar
         return parser, parser.parse_args(with_true(arguments, switches))
     except UnicodeError as error:
         raise InputError(Problem("config", "a text file in UTF-8", str(error))) from None
-    except (argparse.ArgumentError, jsonargparse.ArgumentError) as error:
+    except (argparse.ArgumentError, jsonargparse.ArgumentError, OverflowError) as error:
         check_one_by_one(arguments)
         raise InputError(" ".join(str(error).split())) from None
 

@@ -118,6 +118,9 @@ def keep_the_token_private() -> None:
     except FileExistsError:
         with suppress(OSError):  # another's file, on purpose
             path.chmod(0o600)
+    except OSError:  # no hard links here; where nothing can be written, Ray says so
+        with suppress(OSError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as plain:
+            plain.write(secrets.token_hex(32))
 
 
 def private_folder() -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from tuning import preflight
 from tuning.console import SearchConsole
 from tuning.environment import environment
 from tuning.fingerprint import differences, fingerprint
+from tuning.json_file import read_as_ours
 from tuning.options import Options
-from tuning.place import begin_shared, find_shared, flags_again, place
+from tuning.place import begin_shared, find_shared, flags_again, mark_of, nowhere, place
 from tuning.record import create_record, open_study, read_run_space, recall, remember
 from tuning.run_folder import RunFolder, create_run, open_run, write_json, write_text
 from tuning.session import Session
@@ -67,17 +70,23 @@ def search(
         folder = create_run(runs_dir, name, space_name)
         lock = folder.lock()
         try:
+            try:
+                folder = begin_shared(folder, shared) if shared else folder
+                url = address.engine_url if address else sqlite_url(folder.study)
+                record = create_record(url, space, folder.name, earlier.trials if earlier else (), console.note)
+            except (InputError, RunError):  # its name is taken elsewhere: nothing may look like a run of that name here
+                for made in filter(None, (folder.path, folder.shared)):
+                    shutil.rmtree(made, ignore_errors=True)
+                raise
             write_text(folder.space, text)
             write_json(folder.environment, environment())
-            url = address.engine_url if address else sqlite_url(folder.study)
             if address:
                 keep_address(folder, address, folder.name)
-            record = create_record(url, space, folder.name, earlier.trials if earlier else (), console.note)
             remember(record, "fingerprint", fingerprint_of(space, data))
             remember(record, "options", asdict(options))
             remember(record, "space_name", space_name)
-            if shared:
-                folder = begin_shared(folder, shared, record)
+            if folder.shared:
+                remember(record, "mark", mark_of(folder.shared))
             if earlier:
                 console.say(str(earlier))
             study = Study(record, space, trials=space.search.trials, retries=options.retries)
@@ -104,31 +113,33 @@ def resume(path: Path, *, trials: int | None = None, storage: str | None = None,
     folder = open_run(path)
     lock = folder.lock()
     try:
-        space = read_run_space(folder)
-        console = SearchConsole(space, space.search.trials)
-        record = open_study(folder, storage, console.note)
-        options = replace(Options(**recall(record, "options")), **changes)
-        wanted = trials or int(recall(record, "trials", space.search.trials))
-        console.wanted, console.quiet = wanted, options.quiet
-        if options.checkpoint_dir:
-            folder = find_shared(folder, Path(options.checkpoint_dir), record)
-        stop = space.search.stop.model_copy(update={"time": options.time_budget} if options.time_budget else {})
-        study = Study(record, space, trials=wanted, retries=options.retries, stop=stop)
-        if trials and study.stop_reason and trials > len(study.trials):
-            rule = "more trials for a search that no limit has ended"
-            more = "Give it more with --time-budget, or begin" if "time budget" in study.stop_reason else "Begin"
-            hint = f"{more} a new one with --warm-start."
-            raise InputError(Problem("--trials", rule, f"{trials}, and {study.stop_reason}", hint))
-        data = unchanged_data(space, recall(record, "fingerprint"), folder)
-        if len(study.trials) > wanted:
-            rule = f"trials >= {len(study.trials)}, the trials it has already"
-            raise InputError(Problem("--trials", rule, str(wanted)))
-        joining = options if study.has_work() else replace(options, address=None)
-        with place(joining, wanted, console, folder.for_workers) as here:
-            if study.has_work():  # a resume with nothing to do leaves nothing behind
+        with read_as_ours(folder.path):
+            space = read_run_space(folder)
+            console = SearchConsole(space, space.search.trials)
+            record = open_study(folder, storage, console.note)
+            options = replace(Options(**recall(record, "options")), **changes)
+            wanted = trials or int(recall(record, "trials", space.search.trials))
+            console.wanted, console.quiet = wanted, options.quiet
+            if options.checkpoint_dir:
+                folder = find_shared(folder, Path(options.checkpoint_dir), record)
+            stop = space.search.stop.model_copy(update={"time": options.time_budget} if options.time_budget else {})
+            study = Study(record, space, trials=wanted, retries=options.retries, stop=stop)
+            if trials and study.stop_reason and trials > len(study.trials):
+                rule = "more trials for a search that no limit has ended"
+                more = "Give it more with --time-budget, or begin" if "time budget" in study.stop_reason else "Begin"
+                hint = f"{more} a new one with --warm-start."
+                raise InputError(Problem("--trials", rule, f"{trials}, and {study.stop_reason}", hint))
+            data = unchanged_data(space, recall(record, "fingerprint"), folder)
+            if len(study.trials) > wanted:
+                rule = f"trials >= {len(study.trials)}, the trials it has already"
+                raise InputError(Problem("--trials", rule, str(wanted)))
+        work = study.has_work()
+        where = place(options, wanted, console, folder.for_workers, resuming=True) if work else nullcontext(nowhere(folder))
+        with where as here:
+            if work:  # a resume with nothing to do leaves nothing behind
                 remember(record, "trials", wanted)
                 remember(record, "options", asdict(options))
-            space_name = recall(record, "space_name")
+            space_name = str(recall(record, "space_name"))
             again = flags_again(options, storage)
             return Session(options, space_name, space, folder, study, console, here.slots, here.start, again).go(data)
     finally:

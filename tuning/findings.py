@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from text_recognizer.data.util import BaseDataset
-from text_recognizer.errors import CheckpointError, RunError
+from text_recognizer.errors import CheckpointError, RunError, printable
 from text_recognizer.util import checksum
 from training.experiment import Settings
 from tuning import checkpoints, report
@@ -117,8 +117,10 @@ class Findings:
         """The best config, the summary and the report of a search that has ended, its best trial exported."""
         settings = trial_settings(self.space, self.slots) | best.trial.params
         found = f"trial {best.trial.number}, {self.study.metric} {best.value:.4f} at epoch {best.epoch.epoch}"
-        header = f"# The best of {self.folder.name}: {found}.\n"
-        header += f"# Train it again: python training/run_experiment.py --config {shown_path(self.folder.best_config)}\n"
+        again = f"python training/run_experiment.py --config {shown_path(self.folder.best_config)}"
+        header = "".join(
+            printable(line) + "\n" for line in (f"# The best of {self.folder.name}: {found}.", f"# Train it again: {again}")
+        )
         write_text(self.folder.best_config, header + yaml.safe_dump(best_settings(settings, best), sort_keys=False))
         self.write_summary("complete", reason)
         report.write(self.folder, facts_of(self.folder, self.study.record))

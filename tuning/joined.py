@@ -5,6 +5,7 @@ The project's code goes to the workers with the job, so that nodes need the pack
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import math
@@ -13,6 +14,7 @@ import re
 import secrets
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ import grpc
 import ray
 from ray._private import worker
 from ray._private.services import canonicalize_bootstrap_address_or_die
+from ray._private.state import state
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.experimental.internal_kv import _internal_kv_get
 from ray.train._internal import storage as tune_storage
@@ -39,6 +42,7 @@ PACKAGES = ("text_recognizer", "training", "tuning")
 CLIENT = "ray://"
 ANSWER_S = 3  # for a connection; a machine that is gone does not even refuse
 GCS_PATIENCE_S = 20  # a head with a store of its own may come back; without one nothing does
+GOING_DOWN_S = 3  # from the death of a node's worker to that of its Ray, where both are told to end
 NODE_VERDICT_S = 40  # after which Ray itself has seen that a node is dead
 COUNT_EVERY_S = 2
 PROBE_S = 120  # a first worker on a busy node
@@ -52,7 +56,7 @@ def answers(place: AnyHost, patience: float = 0) -> bool:
     while True:
         try:
             socket.create_connection(place, ANSWER_S).close()
-        except OSError:
+        except (OSError, UnicodeError):  # a name that cannot be one
             if time.monotonic() >= end:
                 return False
             time.sleep(0.5)
@@ -74,10 +78,10 @@ class JoinedCluster(Cluster):
         self.gate = gate
         self.client = client
         self.say = say
-        self.grows = is_autoscaling()
+        self.grows = is_autoscaling(client=client)
         here = None if client else ray.get_runtime_context().get_node_id()
         self._raylet = next((raylet_of(node) for node in ray.nodes() if node["NodeID"] == here), None)
-        self._lost = {node["NodeID"]: 0.0 for node in ray.nodes() if not node["Alive"]}
+        self._lost = {node["NodeID"]: ("", 0.0) for node in ray.nodes() if not node["Alive"]}  # address, and when it was missed
         self._counted = -math.inf  # when, by the monotonic clock
         self._room: int | None = None
 
@@ -96,24 +100,36 @@ class JoinedCluster(Cluster):
         return None if answers(self.gate, GCS_PATIENCE_S) else "the cluster's head"
 
     def lost_node(self, since: float) -> str | None:
-        """The same; where nodes cannot be asked themselves, Ray's own verdict is waited for."""
-        end = time.monotonic() + (NODE_VERDICT_S if self.client else 0)
+        """The same. A node on its way down still answers for a moment, and from outside Ray's own verdict is waited for."""
+        end = time.monotonic() + (NODE_VERDICT_S if self.client else GOING_DOWN_S)
         while True:
-            for node in ray.nodes():
-                gone = not node["Alive"] or not (self.client or answers(raylet_of(node)))
-                if gone and node["NodeID"] not in self._lost:
-                    self._lost[node["NodeID"]] = time.time()
-                    self._counted = -math.inf
-                    self.say(f"node {node['NodeManagerAddress']} died: its trials go on elsewhere, charged with nothing")
-                if self._lost.get(node["NodeID"], 0.0) > since:
-                    return str(node["NodeManagerAddress"])
+            self._look(ask=True)
+            if lost := [name for name, (_, moment) in self._lost.items() if moment > since]:
+                return self._lost[lost[0]][0]
             if time.monotonic() >= end:
                 return None
-            time.sleep(1)
+            time.sleep(0.5)
+
+    def _look(self, *, ask: bool) -> None:
+        """Know which nodes are gone, and since when.
+
+        Args:
+            ask: each of them, too: Ray takes a quarter of a minute to see that one is dead.
+        """
+        for node in ray.nodes():
+            name = node["NodeID"]
+            silent = not self.client and (ask or name in self._lost) and node["Alive"] and not answers(raylet_of(node))
+            if node["Alive"] and not silent:
+                self._lost.pop(name, None)
+            elif name not in self._lost:
+                self._lost[name] = (node["NodeManagerAddress"], time.time())
+                self._counted = -math.inf
+                self.say(f"node {node['NodeManagerAddress']} is gone: its trials go on elsewhere, charged with nothing")
 
     def room(self, slots: Slots) -> int:
         """As many trials as the nodes of now hold; where nodes are added for trials that wait, as many again wait for them."""
         if time.monotonic() - self._counted >= COUNT_EVERY_S:
+            self._look(ask=False)
             self._counted = time.monotonic()
             found = room(self.nodes(), slots)
             self._tell(found, slots)
@@ -132,12 +148,12 @@ class JoinedCluster(Cluster):
         else:
             self.say(f"the cluster has room for {found} trials at once now")
 
-    def check_shared(self, folder: Path, flag: str, slots: Slots) -> None:
+    def check_shared(self, folder: Path, where: str, hint: str, slots: Slots) -> None:
         """See that every node that trials may run on reads and writes the same folder as this process.
 
         Args:
             folder: is made where it is missing.
-            flag: where the user names it.
+            where, hint: for the message: what names it, and what to do.
 
         Raises:
             InputError: with each node that does not.
@@ -147,7 +163,7 @@ class JoinedCluster(Cluster):
         try:
             probe.mkdir(parents=True)
             (probe / "driver").write_text(probe.name, encoding="utf-8")
-            problems = [problem for problem in self._asked_of_all(probe, flag, slots) if problem]
+            problems = [problem for problem in self._asked_of_all(probe, where, hint, slots) if problem]
         except OSError as error:
             raise StorageError(f"{folder}: `a folder that can be written` must hold, but got: {error.strerror}.") from None
         finally:
@@ -155,7 +171,7 @@ class JoinedCluster(Cluster):
         if problems:
             raise InputError(*problems)
 
-    def _asked_of_all(self, probe: Path, flag: str, slots: Slots) -> Iterator[Problem | None]:
+    def _asked_of_all(self, probe: Path, where: str, hint: str, slots: Slots) -> Iterator[Problem | None]:
         asked = {}
         for node in self.machines:
             offer = Node(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))
@@ -170,9 +186,8 @@ class JoinedCluster(Cluster):
                 )
             except ray.exceptions.RayError as error:
                 found = f"no answer: {str(error).splitlines()[0]}"
-            hint = "Name a folder of a shared file system with --checkpoint-dir; it is the same path on all nodes."
             yield (
-                Problem(flag, "a folder that every node sees", f"{probe.parent}, and node {address}: {found}", hint)
+                Problem(where, "a folder that every node sees", f"{probe.parent}, and node {address}: {found}", hint)
                 if found
                 else None
             )
@@ -199,9 +214,11 @@ def written_by(path: Path, text: str) -> bool:
     end = time.monotonic() + ANSWER_S
     while time.monotonic() < end:
         try:
-            return path.read_text(encoding="utf-8") == text
+            if path.read_text(encoding="utf-8") == text:
+                return True
         except OSError:
-            time.sleep(0.2)
+            pass
+        time.sleep(0.2)
     return False
 
 
@@ -215,10 +232,11 @@ def joined_cluster(address: str, say: Say) -> Iterator[JoinedCluster]:
     Raises:
         InputError: none answers there, or it will not have us.
     """
-    client = address.startswith(CLIENT)
-    place = found_place(address)
+    named = looked_up(address)
+    client = named.startswith(CLIENT)
+    place = place_of(named, address)
     if not answers(place):
-        raise refused(address, f"nothing answers at {place[0]}:{place[1]}")
+        raise refused(address, f"nothing answers at {joined_up(place)}")
     keep_the_token_private()
     if turns_away(place, client=client):
         ours = AuthenticationTokenLoader.instance().get_token_for_http_header()
@@ -234,7 +252,7 @@ def joined_cluster(address: str, say: Say) -> Iterator[JoinedCluster]:
     code = [str(PROJECT / package) for package in PACKAGES]
     try:
         context = ray.init(
-            address=f"{CLIENT}{place[0]}:{place[1]}" if client else f"{place[0]}:{place[1]}",
+            address=f"{CLIENT}{joined_up(place)}" if client else joined_up(place),
             runtime_env={"py_modules": code, "env_vars": WORKER_SETTINGS, "excludes": ["__pycache__"]},
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -247,18 +265,28 @@ def joined_cluster(address: str, say: Say) -> Iterator[JoinedCluster]:
         ray.shutdown()
 
 
-def found_place(address: str) -> AnyHost:
-    """Host and port of an address, `auto` looked up as Ray does. Raises `InputError`."""
-    named = address.removeprefix(CLIENT)
-    if address == "auto":
-        try:
-            named = os.environ.get("RAY_ADDRESS", "").removeprefix(CLIENT) or canonicalize_bootstrap_address_or_die("auto")
-        except ConnectionError:
-            raise refused(address, "no Ray that was started on this machine") from None
-    host, _, port = named.rpartition(":")
-    if not re.fullmatch(r"\d{1,5}", port):
-        raise refused(address, f"an address without a port: {named}")
+def looked_up(address: str) -> str:
+    """The address itself; for `auto` what `RAY_ADDRESS` says, else the Ray of this machine. Raises `InputError`."""
+    if address != "auto":
+        return address
+    try:
+        return os.environ.get("RAY_ADDRESS") or canonicalize_bootstrap_address_or_die("auto")
+    except ConnectionError:
+        raise refused(address, "no Ray that was started on this machine") from None
+
+
+def place_of(named: str, address: str) -> AnyHost:
+    """Host and port of an address. Raises `InputError`, which names the `address` that was given."""
+    host, _, port = named.removeprefix(CLIENT).rpartition(":")
+    if not re.fullmatch(r"\d{1,5}", port) or not host or "/" in host:
+        raise refused(address, f"RAY_ADDRESS={named}, which is no HOST:PORT" if address == "auto" else "no HOST:PORT")
     return host.strip("[]"), int(port)
+
+
+def joined_up(place: AnyHost) -> str:
+    """`HOST:PORT`, as Ray and gRPC take it."""
+    host, port = place
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def refused(address: str, why: str) -> InputError:
@@ -270,7 +298,7 @@ def refused(address: str, why: str) -> InputError:
 def turns_away(place: AnyHost, *, client: bool, token: Sequence[tuple[str, str]] = ()) -> bool:
     """Whether a question with this token, or none, is refused. Where nothing can be learned (TLS) Ray is left to find out."""
     method = "/ray.rpc.RayletDriver/ClusterInfo" if client else "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
-    with grpc.insecure_channel(f"{place[0]}:{place[1]}") as channel:
+    with grpc.insecure_channel(joined_up(place)) as channel:
         ask = channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)
         try:
             ask(b"", timeout=ANSWER_S, metadata=token)
@@ -281,14 +309,19 @@ def turns_away(place: AnyHost, *, client: bool, token: Sequence[tuple[str, str]]
     return False
 
 
-def is_autoscaling() -> bool:
-    """Whether nodes are added where trials wait: its autoscaler then knows nodes by types, and else by their ids alone."""
+def is_autoscaling(*, client: bool) -> bool:
+    """Whether nodes are added where trials wait. There is no public question.
+
+    Ray's first autoscaler knows nodes by types where it adds any, and else by their ids alone; the second one leaves its
+    configuration with the GCS, which a client cannot ask.
+    """
     status = json.loads(_internal_kv_get("__autoscaling_status") or "{}")
     types = (status.get("autoscaler_report") or {}).get("active_nodes") or {}
-    return any(not name.startswith("node_") for name in types)
+    return any(not name.startswith("node_") for name in types) or (not client and state.get_cluster_config() is not None)
 
 
 def let_tune_be_driven_from_here() -> None:
     """Tune keeps its driver's files in the folder of the local Ray, of which there is none beside a client."""
-    folder = f"{os.environ.get('TMPDIR', '/tmp')}/ray-client-{os.getpid()}"
+    folder = tempfile.mkdtemp(prefix="ray-client-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     tune_storage._get_ray_train_session_dir = lambda: folder  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -17,9 +18,9 @@ from tuning.cluster import Cluster, own_cluster
 from tuning.console import SearchConsole
 from tuning.joined import joined_cluster
 from tuning.options import Options
-from tuning.record import recall, remember
+from tuning.record import recall
 from tuning.resources import Slots
-from tuning.run_folder import RunFolder, write_text
+from tuning.run_folder import RunFolder, read_json, write_text
 from tuning.storage import Address
 
 MARK = "run"  # the file in a folder for workers that says whose it is
@@ -34,7 +35,7 @@ class Place:
 
 
 @contextmanager
-def place(options: Options, trials: int, console: SearchConsole, shared: Path) -> Iterator[Place]:
+def place(options: Options, trials: int, console: SearchConsole, shared: Path, *, resuming: bool = False) -> Iterator[Place]:
     """This machine, on which nothing is started yet, or the cluster at `--address`, which is joined within the block.
 
     Args:
@@ -54,13 +55,27 @@ def place(options: Options, trials: int, console: SearchConsole, shared: Path) -
         slots = options.slots(nodes, trials, grows=cluster.grows)
         has = f"{sum(node.cpus for node in nodes):g} CPUs, {sum(node.gpus for node in nodes):g} GPUs"
         console.tell(f"cluster   {len(nodes)} node{'s' * (len(nodes) != 1)}, {has}{', autoscaling' * cluster.grows}")
-        cluster.check_shared(shared.resolve(), "--checkpoint-dir" if options.checkpoint_dir else "--runs-dir", slots)
+        where = "--checkpoint-dir" if options.checkpoint_dir else "--runs-dir"
+        hint = "Name a folder of a shared file system with --checkpoint-dir; it is the same path on all nodes."
+        if resuming:
+            where, hint = "--address", "Mount it there under the same path, or leave --address out."
+        cluster.check_shared(shared.resolve(), where, hint, slots)
         yield Place(slots, lambda: nullcontext(cluster))
 
 
-def begin_shared(folder: RunFolder, shared: Path, record: optuna.Study) -> RunFolder:
+def nowhere(folder: RunFolder) -> Place:
+    """Of a search that has no trial to run: the slots that it had, whatever machine this is."""
+    try:
+        had = read_json(folder.summary)["resources"]
+        slots = Slots(int(had["slots"]), int(had["cpus_per_trial"]), float(had["gpus_per_trial"]))
+    except (RunError, KeyError, TypeError, ValueError):
+        slots = Slots(1, 1, 0.0)
+    return Place(slots, own_cluster)
+
+
+def begin_shared(folder: RunFolder, shared: Path) -> RunFolder:
     """The run with a folder of its name in `shared` for what its workers write. Raises `InputError`, `StorageError`."""
-    path, mark = shared / folder.name, secrets.token_hex(16)
+    path = shared / folder.name
     try:
         shared.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
@@ -69,8 +84,7 @@ def begin_shared(folder: RunFolder, shared: Path, record: optuna.Study) -> RunFo
         raise InputError(Problem("--checkpoint-dir", rule, str(path), "Choose another --name.")) from None
     except OSError as error:
         raise StorageError(f"{path}: `a folder that can be made` must hold, but got: {error.strerror}.") from None
-    write_text(path / MARK, mark)
-    remember(record, "mark", mark)
+    write_text(path / MARK, secrets.token_hex(16))
     return replace(folder, shared=path)
 
 
@@ -81,17 +95,22 @@ def find_shared(folder: RunFolder, shared: Path, record: optuna.Study) -> RunFol
         RunError: another folder is there, or none: its file system is not mounted, say, or the record is a stranger's.
     """
     path = shared / record.study_name
-    try:
-        found = (path / MARK).read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        found = ""
-    if found != recall(record, "mark"):
+    found = mark_of(path)
+    if not found or found != recall(record, "mark"):
         raise RunError(f"{path}: `the folder of this run's checkpoints` must hold, but it is not. Is its file system mounted?")
     return replace(folder, shared=path)
+
+
+def mark_of(path: Path) -> str:
+    """What says whose the folder is; nothing where it is nobody's."""
+    try:
+        return (path / MARK).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def flags_again(options: Options, storage: str | None) -> str:
     """What the command of a resume needs beside the run."""
     joined = f" --address {options.address}" if options.address else ""
     address = Address.parse(storage) if storage else None
-    return joined + (f" --storage {address}   (with its password)" if address and address.has_secret else "")
+    return joined + (f" --storage {shlex.quote(str(address))}   (with its password)" if address and address.has_secret else "")

@@ -138,20 +138,15 @@ def trial_of(frozen: FrozenTrial, metric: str) -> Trial:
         epochs = [epoch_of(step, attributes[f"epoch:{step}"]) for step in sorted(values)]
         outcome = Outcome(attributes["outcome"]) if frozen.state.is_finished() else None
         differing = [e for e in epochs if str(e.metrics[metric]) != str(values[e.epoch])]  # as text: NaN is NaN
+        cause, failures = str(attributes.get("cause", "")), tuple(map(str, attributes.get("failures", ())))
+        trial = Trial(frozen.number, dict(frozen.params), tuple(epochs), outcome, cause, failures)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise RunError(f"the study is damaged: trial {frozen.number} has no sound {error}.") from None
     if differing:
         epoch = differing[0]
         rule = f"trial {frozen.number}, epoch {epoch.epoch}: {metric} == {epoch.metrics[metric]}"
         raise RunError(f"the study is damaged: `{rule}` must hold, but got {values[epoch.epoch]}.")
-    return Trial(
-        frozen.number,
-        dict(frozen.params),
-        tuple(epochs),
-        outcome,
-        attributes.get("cause", ""),
-        tuple(attributes.get("failures", ())),
-    )
+    return trial
 
 
 def epoch_to_plain(epoch: Epoch) -> dict[str, Any]:

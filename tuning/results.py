@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any
 
+from text_recognizer.errors import printable, shown
 from text_recognizer.metrics import Mode, is_better
 
 SCHEMA_VERSION = 1
@@ -29,11 +31,16 @@ class Outcome(StrEnum):
 
 RANKED = (Outcome.COMPLETE, Outcome.STOPPED_EARLY)  # only these can be best
 RUNNING = "running"
+FORMULA = ("=", "+", "-", "@")
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One recorded epoch of a trial. `checkpoint` (within the run's `trials/`) and `sha256` name the file written before it."""
+    """One recorded epoch of a trial. `checkpoint` (within the run's `trials/`) and `sha256` name the file written before it.
+
+    Raises:
+        ValueError: what was read is none: in a stranger's study a checkpoint may be anywhere, and is deleted at the trial's end.
+    """
 
     epoch: int  # counted from 1
     metrics: dict[str, float]
@@ -42,10 +49,22 @@ class Epoch:
     time: float = 0.0  # when it was recorded, seconds since 1970
     gpu_seconds: float = 0.0  # how long it took, times the trial's share of a GPU
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.epoch, int) or self.epoch < 1:
+            raise ValueError(f"epoch: {shown(self.epoch)}")
+        if not isinstance(self.time, int | float) or not isinstance(self.gpu_seconds, int | float):
+            raise ValueError(f"time in epoch {self.epoch}")
+        if self.checkpoint is not None and not stays_within(self.checkpoint):
+            raise ValueError(f"checkpoint in epoch {self.epoch}: {shown(self.checkpoint)} is no path within its folder")
+
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial as the study has it. `outcome` is None while it runs or waits to be continued."""
+    """One trial as the study has it. `outcome` is None while it runs or waits to be continued.
+
+    Raises:
+        ValueError: its number is none: a database holds what it was given, and a folder is called after it.
+    """
 
     number: int
     params: dict[str, Any]
@@ -54,6 +73,10 @@ class Trial:
     cause: str = ""
     failures: tuple[str, ...] = ()  # causes of the attempts that were retried
     _best: dict[tuple[str, str], Epoch | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.number, int) or self.number < 0:
+            raise ValueError(f"number: {shown(self.number)}")
 
     def with_epoch(self, epoch: Epoch) -> Trial:
         """The trial with one epoch more."""
@@ -96,6 +119,11 @@ class Best:
             "params": self.trial.params,
             "metrics": {name: value if math.isfinite(value) else None for name, value in self.epoch.metrics.items()},
         }
+
+
+def stays_within(path: Any) -> bool:
+    """Whether a path, put behind a folder, names something in it; links are another matter."""
+    return isinstance(path, str) and path.isprintable() and not {"/", ".."} & {*PurePath(path).parts} and path not in ("", ".")
 
 
 def standing(trial: Trial, metric: str, mode: Mode) -> Best | None:
@@ -183,5 +211,11 @@ def short(value: Any) -> str:
 def csv_line(cells: Sequence[Any]) -> str:
     """One line of a CSV file."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
+    csv.writer(text, lineterminator="\n").writerow([as_text(cell) if isinstance(cell, str) else cell for cell in cells])
     return text.getvalue()
+
+
+def as_text(cell: str) -> str:
+    """A text as a cell: with an apostrophe where a spreadsheet would take it for a formula, without what a terminal obeys."""
+    lines = "\n".join(map(printable, cell.split("\n")))
+    return f"'{lines}" if lines.startswith(FORMULA) else lines

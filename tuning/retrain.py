@@ -11,11 +11,10 @@ import json
 import os
 import signal
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from text_recognizer.errors import InputError, NoResultError, Problem, RunError, exit_code_of, leave
+from text_recognizer.errors import InputError, NoResultError, Problem, RunError, exit_code_of, leave, printable
 from tuning.flags import Parser, integer, number, with_dashes
 from tuning.options import Options
 from tuning.resources import request_problems
@@ -60,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 
         options = Options(flags.gpus_per_trial, flags.cpus_per_trial, require_gpu=flags.require_gpu)
         request = Request(flags.seeds, flags.top, flags.data_dir, options)
-        Retraining(folder, summary, request, partial(print, flush=True)).go()
+        Retraining(folder, summary, request, say).go()
     except SystemExit as end:
         if end.code == signal.SIGTERM:  # so says Ray's handler while it starts, and ours later
             return 128 + signal.SIGTERM
@@ -68,6 +67,11 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         os.close(lock)
     return 0
+
+
+def say(text: str) -> None:
+    """One line at once. A run's name may be anybody's."""
+    print(printable(text), flush=True)
 
 
 def checked_run(flags: argparse.Namespace) -> RunFolder:

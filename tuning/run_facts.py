@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import io
 import math
 import os
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from pydantic import Field
 
 from text_recognizer.errors import InputError, Problem, RecogniserError, RunError
 from text_recognizer.metrics import Mode
-from tuning.json_file import Lenient, read_model
+from tuning.json_file import Lenient, check_plain, read_model, read_whole
 from tuning.results import RUNNING, Outcome
 from tuning.run_folder import RunFolder
 from tuning.space import SearchSpace, read_space
@@ -127,6 +128,7 @@ def facts_of(folder: RunFolder, name: str = "") -> RunFacts:
     Raises:
         RunError: a file of it is missing or damaged.
     """
+    check_plain(folder.path)
     summary, status = read_summary(folder)
     try:
         space = read_space(folder.space)
@@ -162,9 +164,9 @@ def read_summary(folder: RunFolder) -> tuple[Summary | None, str]:
 def epochs_saved(folder: RunFolder, max_epochs: int) -> int | None:
     """Epochs that ASHA did not train (`results.epochs_saved`), by `trials.csv`; None where that is not there or not sound."""
     try:
-        with folder.trials_csv.open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["status"] == Outcome.STOPPED_EARLY and not row["cause"]]
-            return sum(max_epochs - int(row["epochs"]) for row in rows)
+        table = csv.DictReader(io.StringIO(read_whole(folder.trials_csv).decode(), newline=""))
+        rows = [row for row in table if row["status"] == Outcome.STOPPED_EARLY and not row["cause"]]
+        return sum(max_epochs - int(row["epochs"]) for row in rows)
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return None
 

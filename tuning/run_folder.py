@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from text_recognizer.errors import InputError, Problem, RunError, StorageError, shown
+from tuning.json_file import check_plain, read_whole
 
 MAX_STEM = 80  # of a space file's name, in the name of its run
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -178,6 +179,7 @@ def open_run(path: Path) -> RunFolder:
         folder = RunFolder(path.resolve())
         if not folder.space.is_file():
             raise InputError(Problem(str(path), rule, "none" if path.exists() else "no such folder"))
+        check_plain(folder.path)
     except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, a NUL, a link to itself
         raise InputError(Problem(str(path), rule, str(getattr(error, "strerror", None) or error))) from None
     return folder
@@ -221,7 +223,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file of the run. Raises `RunError` where it is missing or damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_whole(path))
     except FileNotFoundError:
         raise RunError(f"{path} is missing: the run is damaged, or was never written to its end.") from None
     except (OSError, ValueError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ class StudySearcher(Searcher):
         self.logs = logs
         self.cluster = cluster
         self._live: dict[str, tuple[int, float]] = {}  # Tune's trial id -> the study's number, and when it was handed out
-        self._nodes_lost: Counter[int] = Counter()  # the study's number -> how many died under it
+        self._nodes_lost: dict[int, tuple[int, int]] = {}  # the study's number -> how many died in a row, at which epoch
 
     def suggest(self, trial_id: str) -> Any:
         if len(self._live) >= self.cluster.room(self.slots):
@@ -53,15 +52,22 @@ class StudySearcher(Searcher):
         if not error or self.cluster.dead():
             return
         if node := self.cluster.lost_node(begun):
-            self._nodes_lost[number] += 1
-            if self._nodes_lost[number] <= NODES_PER_TRIAL:
-                self.study.hand_back(number)
-            else:
-                self.study.close(number, Outcome.FAILED, f"{self._nodes_lost[number]} nodes died under it, the last {node}")
+            self._lose(number, node)
             return
         hang = hang_of(stall_log(self.logs, number))
         outcome = Outcome.STALLED if hang else Outcome.FAILED
         self.study.close(number, outcome, hang or "the trial's process died")
+
+    def _lose(self, number: int, node: str) -> None:
+        """Hand the trial out again, unless node after node dies without an epoch of it in between."""
+        epochs = len(self.study.trial(number).epochs)
+        lost, at = self._nodes_lost.get(number, (0, epochs))
+        lost = lost + 1 if epochs == at else 1
+        self._nodes_lost[number] = (lost, epochs)
+        if lost <= NODES_PER_TRIAL:
+            self.study.hand_back(number)
+        else:
+            self.study.close(number, Outcome.FAILED, f"{lost} nodes died under it, the last {node}")
 
     # Tune keeps copies of its searcher; ours are empty, because the study has it all and Tune's copies are never read.
     def __getstate__(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from tuning.storage import noted_url
 from tuning.study import Study
 from tuning.trainable import Job, run_trial
 
+LAST_WORDS_S = 10
 FINISHED_TRIALS = "all trials are done"
 
 
@@ -200,10 +201,15 @@ class Session:
     def end_without_ray(self, name: str) -> None:
         """End the process at once: with Ray's own processes gone, neither its calls nor its end can be waited for."""
         reason = f"{name} died"
-        self.findings.write_summary("interrupted", reason)
         sys.stderr.write(f"\nerror: {reason}; nothing that was recorded is lost.\nresume: {self.how_to_resume()}\n")
         sys.stderr.flush()
-        os._exit(ClusterError.exit_code)
+        end = threading.Timer(LAST_WORDS_S, os._exit, [ClusterError.exit_code])  # the disk may have died with the head
+        end.daemon = True
+        end.start()
+        try:
+            self.findings.write_summary("interrupted", reason)
+        finally:
+            os._exit(ClusterError.exit_code)
 
     def how_to_go_on(self) -> str:
         """What to do where a limit ended the search."""

@@ -17,6 +17,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
+from text_recognizer.errors import RunError, shown
 from text_recognizer.metrics import Mode
 from tuning.analysis import seconds_worked
 from tuning.budget import reached
@@ -72,6 +73,8 @@ class Study:
         own = [trial for trial in frozen if is_own(trial)]
         check_direction(record, self.mode)
         self._trials = {trial.number: trial_of(trial, self.metric) for trial in own}
+        if strange := {name for trial in self.trials for name in trial.params} - set(space.parameters):
+            raise RunError(f"the study is damaged: `parameters of the space` must hold, but got {shown(sorted(strange))}.")
         self._asked = sum(trial.state != TrialState.WAITING for trial in frozen)  # the number that the next trial has
         self.ranked = ranking(self._trials.values(), self.metric, self.mode)  # those that can be best, best first
         self._to_do = deque(number for number, trial in self._trials.items() if trial.outcome is None)

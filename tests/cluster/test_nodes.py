@@ -81,7 +81,7 @@ def test_c1_trials_of_a_lost_node_go_on_elsewhere_and_are_charged_with_nothing(
     loss(lost)
     assert search.end() == 0, search.output + search.errors
     assert "cluster   3 nodes, 3 CPUs, 0 GPUs" in search.output
-    assert f"node {lost.address} died: its trials go on elsewhere, charged with nothing" in search.output
+    assert f"node {lost.address} is gone: its trials go on elsewhere, charged with nothing" in search.output
     study = close(run)
     assert not any(trial.failures for trial in study.trials)
     where = trained_on(run)

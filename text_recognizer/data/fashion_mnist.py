@@ -7,14 +7,16 @@ import sys
 import torchvision
 
 from text_recognizer.data.base_data_module import DataConfig, load_and_print
-from text_recognizer.data.mnist import MNIST
+from text_recognizer.data.mnist import MNIST, Source
 from text_recognizer.errors import exit_code_of
+
+MIRROR = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"  # its authors'
 
 
 class FashionMNIST(MNIST):
     """60,000 training (5,000 of them for validation) and 10,000 test pictures of ten kinds of clothes, 28x28."""
 
-    source = torchvision.datasets.FashionMNIST
+    source = Source.of(torchvision.datasets.FashionMNIST, MIRROR)  # torchvision's own is plain http
     config = DataConfig((1, 28, 28), tuple(torchvision.datasets.FashionMNIST.classes), mean=0.2860, std=0.3530)
 
 

@@ -10,9 +10,11 @@ import time
 import urllib.request
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +26,23 @@ from torch import Tensor
 from text_recognizer.data.base_data_module import BaseDataModule, DataConfig, load_and_print
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import DataError, exit_code_of
-from text_recognizer.util import checksum, download
+from text_recognizer.util import checksum, download, opened
 
 PROBE_TIMEOUT_S = 4.0  # finding out that there is no network must not cost the user more than five seconds
 IDX_UINT8 = 0x08  # the type byte of an idx file
+
+
+@dataclass
+class Source:
+    """Where archives are downloaded from, and what each is called, with its md5."""
+
+    mirrors: Sequence[str]
+    resources: Sequence[tuple[str, str]]
+
+    @classmethod
+    def of(cls, dataset: Any, *mirrors: str) -> Source:
+        """torchvision's names and sums, with our mirrors, or those of its own that are https: some of them are not."""
+        return cls(mirrors or [url for url in dataset.mirrors if url.startswith("https://")], dataset.resources)
 
 
 class MNIST(BaseDataModule):
@@ -36,7 +51,7 @@ class MNIST(BaseDataModule):
     The archives are `<data_dir>/MNIST/raw/*.gz`; that folder may be read-only. They are downloaded where they are missing.
     """
 
-    source = torchvision.datasets.MNIST  # archive names, mirrors and md5 sums are torchvision's
+    source = Source.of(torchvision.datasets.MNIST)
     config = DataConfig((1, 28, 28), tuple("0123456789"), mean=0.1307, std=0.3081)
     trainval_size = 60_000
     val_size = 5_000
@@ -142,7 +157,7 @@ def first_answering(mirrors: Sequence[str], name: str, timeout_s: float = PROBE_
 
     def probe(mirror: str) -> None:
         try:
-            with urllib.request.urlopen(urllib.request.Request(mirror + name, method="HEAD"), timeout=timeout_s):
+            with opened(urllib.request.Request(mirror + name, method="HEAD"), timeout_s):
                 answers.put(mirror)
         except (OSError, HTTPException):
             answers.put(None)

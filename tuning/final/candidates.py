@@ -17,6 +17,7 @@ from text_recognizer.registry import hyperparameters
 from text_recognizer.tables import DATASETS, MODELS
 from text_recognizer.util import checksum
 from training.experiment import RUN_DEFAULTS, Settings, checked
+from tuning.json_file import read_whole
 from tuning.results import Best
 from tuning.run_folder import RunFolder, shown_path
 
@@ -53,7 +54,7 @@ def read_best_config(folder: RunFolder, summary: Mapping[str, Any]) -> Settings:
             f"A changed config is trained by python training/run_experiment.py --config {shown_path(path)}"
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_whole(path))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RunError(f"{path}: `a file this project wrote` must hold, but got: {error}") from None
     if not isinstance(content, dict):

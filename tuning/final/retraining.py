@@ -28,6 +28,7 @@ from tuning.final.results import Final, candidate, candidate_lines, result_lines
 from tuning.final.task import Trained, Training, train_once
 from tuning.final.tasks import Tasks
 from tuning.fingerprint import data_sum, differences
+from tuning.json_file import read_as_ours
 from tuning.options import Options
 from tuning.record import check_direction, open_record, own_trials, recall, remember
 from tuning.results import ranking
@@ -61,17 +62,18 @@ class Retraining:
         self.folder = folder
         self.request = request
         self.say = say
-        self.space, self.record = open_record(folder)
-        self.metric, self.mode = self.space.search.metric, self.space.search.direction
-        check_direction(self.record, self.mode)
-        self.trials = own_trials(self.record, self.metric)
-        ranked = exported_first(ranking(self.trials, self.metric, self.mode), summary["best"])
-        winner = read_best_config(folder, summary)
-        if request.data_dir:
-            winner["data_dir"] = str(Path(request.data_dir).resolve())
-        self.configs = configs(winner, list(self.space.parameters), ranked[: request.top])
-        self.seeds = seeds_from(winner.get("seed", 0), request.seeds)
-        self.reads = max(recall(self.record, TEST_READS, 0), reads_before(folder))
+        with read_as_ours(folder.path):
+            self.space, self.record = open_record(folder)
+            self.metric, self.mode = self.space.search.metric, self.space.search.direction
+            check_direction(self.record, self.mode)
+            self.trials = own_trials(self.record, self.metric)
+            ranked = exported_first(ranking(self.trials, self.metric, self.mode), summary["best"])
+            winner = read_best_config(folder, summary)
+            if request.data_dir:
+                winner["data_dir"] = str(Path(request.data_dir).resolve())
+            self.configs = configs(winner, list(self.space.parameters), ranked[: request.top])
+            self.seeds = seeds_from(winner.get("seed", 0), request.seeds)
+            self.reads = max(recall(self.record, TEST_READS, 0), reads_before(folder))
 
     def go(self) -> None:
         """Train, choose, test, and put `final/` in place in one step.
@@ -110,7 +112,8 @@ class Retraining:
         settings = self.configs[0].settings
         data = build_data(settings)
         data.prepare_data()
-        recorded = recall(self.record, "fingerprint")["data"]
+        with read_as_ours(self.folder.path):
+            recorded = dict(recall(self.record, "fingerprint")["data"])
         if lines := list(differences(recorded, {settings["data_class"]: data_sum(data.trainval)})):
             text = "\n".join(lines)
             raise RunError(f"{data.data_dir}: `the data that was searched on` must hold, but:\n{text}")

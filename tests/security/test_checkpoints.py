@@ -1,0 +1,151 @@
+"""A checkpoint from a stranger: whatever it is, it is refused before it takes the machine's memory, and runs nothing.
+
+`tests/unit/test_predict.py` has files that are none, `tests/unit/test_run_folder.py` the checksum before an export.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from text_recognizer import predict
+from text_recognizer.data.digits import Digits
+from text_recognizer.errors import CheckpointError
+from text_recognizer.predict import MAX_CHECKPOINT, Recognizer, read_checkpoint
+from text_recognizer.tables import build_model
+from training.experiment import build_data, checked, train
+from tuning.checkpoints import save_weights
+from tuning.reporting import newest_valid
+
+SETTINGS = {"model_class": "MLP", "fc1": 16, "fc2": 8}
+BOMB = 20_000_000  # bytes of zeros, which a zip file holds in 20,000
+HUGE = 10**12  # no machine has so many numbers
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    """A sound checkpoint's, with something in it changed."""
+    weights = {f"model.{name}": value for name, value in build_model(SETTINGS, Digits.config).state_dict().items()}
+    sound = {"state_dict": weights, "hyper_parameters": SETTINGS, "data_config": Digits.config.as_plain(), "epoch": 0}
+    return sound | changes
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "strange.ckpt"
+
+
+def packed(path: Path) -> None:
+    """A checkpoint whose largest entry is zeros, packed."""
+    torch.save(content(more=torch.zeros(BOMB // 4)), path)
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+
+
+def heaped(path: Path) -> None:
+    """A checkpoint with a thousand entries that all lie on one."""
+    torch.save(content(more=torch.zeros(BOMB // 1000)), path)
+    with zipfile.ZipFile(path, "a") as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+        for number in range(1000):
+            again = zipfile.ZipInfo(f"strange/data/again-{number}")
+            for part in ("header_offset", "file_size", "compress_size", "CRC"):
+                setattr(again, part, getattr(largest, part))
+            archive.filelist.append(again)
+            archive.NameToInfo[again.filename] = again
+        archive.writestr("strange/end", "")
+
+
+def test_a_file_that_no_memory_holds_is_not_read(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(MAX_CHECKPOINT + 1)  # takes no room on the disk
+    with pytest.raises(CheckpointError, match=r"strange\.ckpt: `at most 4,294,967,296 bytes` must hold, but got 4,294,967,297\."):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("bomb", [packed, heaped])
+def test_a_small_file_that_unpacks_to_much_is_not_unpacked(bomb: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb(path)
+    assert path.stat().st_size < BOMB / 50
+    if bomb is packed:
+        assert torch.load(path, weights_only=True)["more"].numel() == BOMB / 4, "torch itself would"
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was read"))
+    for read in (read_checkpoint, Recognizer.load, lambda path: save_weights(path, path.with_name("best.ckpt"))):
+        with pytest.raises(CheckpointError, match=r"no more than the file's [0-9,]+ bytes` must hold, but got [0-9,]{10,}\."):
+            read(path)  # type: ignore[operator]
+    assert not path.with_name("best.ckpt").exists()
+
+
+def test_a_trial_does_not_go_on_from_such_a_file(path: Path) -> None:
+    packed(path)
+    settings = checked(SETTINGS | {"data_class": "Digits", "max_epochs": 2, "gpus": 0})
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    with pytest.raises(CheckpointError, match="no more than the file's"):
+        train(settings, build_data(settings), continue_from=path, **quiet)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+@pytest.mark.parametrize("kind", ["of an older torch", "a program"])
+def test_what_torch_also_reads_is_no_checkpoint(kind: str, path: Path) -> None:
+    if kind == "a program":
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)  # type: ignore[no-untyped-call]
+    else:
+        torch.save(content(), path, _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match="a readable checkpoint"):
+        read_checkpoint(path)
+
+
+def test_widths_that_only_stand_in_the_file_take_no_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+
+    def build(*arguments: Any) -> torch.nn.Module:
+        model = build_model(*arguments)
+        built.append(next(model.parameters()).device.type)
+        return model
+
+    monkeypatch.setattr(predict, "build_model", build)
+    torch.save(content(hyper_parameters=SETTINGS | {"fc1": HUGE}), path)
+    with pytest.raises(CheckpointError, match="size mismatch"):
+        Recognizer.load(path)
+    torch.save(content(data_config=Digits.config.as_plain() | {"input_dims": [1, 10**6, 10**6]}), path)
+    with pytest.raises(CheckpointError, match="size mismatch"):
+        Recognizer.load(path)
+    assert set(built) == {"meta"}
+    torch.save(content(), path)
+    assert Recognizer.load(path).predict(torch.zeros(1, 28, 28, dtype=torch.uint8))
+    assert built[-1] == "cpu"
+
+
+def test_weights_that_repeat_one_number_are_refused(path: Path) -> None:
+    """A view of any size is a few bytes in the file."""
+    shapes = {"1.weight": (HUGE, 784), "1.bias": (HUGE,), "4.weight": (8, HUGE)}
+    repeated = {f"model.layers.{name}": torch.zeros(1).expand(shape) for name, shape in shapes.items()}
+    torch.save(content(state_dict=content()["state_dict"] | repeated, hyper_parameters=SETTINGS | {"fc1": HUGE}), path)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(CheckpointError, match="larger than what the file has of it"):
+        Recognizer.load(path)
+
+
+def test_what_was_changed_since_it_was_recorded_is_not_gone_on_from(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        (tmp_path / f"epoch-{epoch}.ckpt").write_bytes(b"weights %d" % epoch)
+    sums = {epoch: hashlib.sha256(b"weights %d" % epoch).hexdigest() for epoch in (1, 2)}
+    history = [{"checkpoint": f"epoch-{epoch}.ckpt", "sha256": sum_} for epoch, sum_ in sums.items()]
+    assert newest_valid(tmp_path, history) == tmp_path / "epoch-2.ckpt"
+    (tmp_path / "epoch-2.ckpt").write_bytes(b"weights 3")
+    assert newest_valid(tmp_path, history) == tmp_path / "epoch-1.ckpt"
+    assert newest_valid(tmp_path, history[1:]) is None
+
+
+def test_the_cap_has_room_for_every_network_of_ours() -> None:
+    """Ten times the weights of the widest network of our spaces, with the optimizer's two numbers for each."""
+    with torch.device("meta"):
+        widest = build_model({"model_class": "MLP", "fc1": 4096, "fc2": 4096}, Digits.config)
+    assert 10 * 3 * 4 * sum(weight.numel() for weight in widest.parameters()) < MAX_CHECKPOINT
