@@ -18,6 +18,7 @@ import atexit
 import difflib
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -158,6 +159,8 @@ def exit_code_of(main: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
         return 0
     except SystemExit as end:
+        if end.code == signal.SIGTERM:  # so Ray's handler ends a process, and ours
+            return 128 + signal.SIGTERM
         if not isinstance(end.__context__, KeyboardInterrupt):
             raise
         print("interrupted", file=sys.stderr)  # Lightning turns Ctrl-C into an exit with 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -60,10 +59,6 @@ def main(argv: list[str] | None = None) -> int:
         options = Options(flags.gpus_per_trial, flags.cpus_per_trial, require_gpu=flags.require_gpu)
         request = Request(flags.seeds, flags.top, flags.data_dir, options)
         Retraining(folder, summary, request, say).go()
-    except SystemExit as end:
-        if end.code == signal.SIGTERM:  # so says Ray's handler while it starts, and ours later
-            return 128 + signal.SIGTERM
-        raise
     finally:
         os.close(lock)
     return 0

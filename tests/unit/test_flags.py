@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,10 @@ def test_an_error_is_said_without_what_a_terminal_would_obey(capsys: pytest.Capt
 
     assert exit_code_of(fail) == 4
     assert capsys.readouterr().err == "error: runs/\\x1b[31m: damaged\nsecond line\n"
+
+
+def test_sigterm_is_143_whoever_turned_it_into_an_exit() -> None:
+    def ended() -> None:
+        raise SystemExit(int(signal.SIGTERM))
+
+    assert exit_code_of(ended) == 143
