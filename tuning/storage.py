@@ -21,7 +21,11 @@ from tuning.run_folder import RunFolder, read_json, write_json
 DRIVER = "postgresql+psycopg"
 RULE = "postgresql://USER@HOST:PORT/DATABASE"
 SECRETS = ("password", "sslpassword")  # what libpq also takes from a URL's query
-PASSWORDS = (re.compile(r"((?:://|^)[^:/@\s]*:)\S*(?=@)"), re.compile(r"(password=)[^&\s]*", re.IGNORECASE))  # in a URL
+PASSWORDS = (  # in a URL, in what was meant for one, and among its parameters
+    re.compile(r"(://[^:/@\s]*:)\S*(?=@)"),
+    re.compile(r"^(?!\S*://)([^:/@\s]*:)\S*(?=@)"),
+    re.compile(r"(password=)[^&\s]*", re.IGNORECASE),
+)
 ASK_EVERY_S = 1.0
 PATIENCE_S = 600  # longer than a server takes to restart or to fail over
 CONNECT_S = 10

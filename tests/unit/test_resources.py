@@ -52,3 +52,18 @@ def test_impossible_shares_are_refused_before_anything_starts(gpus: float) -> No
 def test_possible_requests_have_no_problem_and_all_bad_ones_are_named() -> None:
     assert request_problems(None, None, None) == request_problems(0, 1, 1) == request_problems(1, 4, 9) == []
     assert len(request_problems(2, 0, 0)) == 3
+
+
+def test_a_trial_fits_on_one_node() -> None:
+    assert plan([Node(3, 0), Node(3, 0)], cpus=2).count == 2
+    assert plan([Node(0, 0), Node(2, 0)]).count == 2, "the head has no room"
+    assert plan([Node(16, 0), Node(4, 2)], gpus=0.5).count == 4, "a node without a GPU holds none"
+    with pytest.raises(InputError, match="cpus-per-trial <= 2, the CPUs of the largest node with a GPU` must hold, but got 4"):
+        plan([Node(16, 0), Node(2, 1)], gpus=1, cpus=4)
+
+
+def test_a_cluster_that_grows_is_asked_for_what_is_not_there_yet() -> None:
+    slots = plan([Node(0, 0)], gpus=0.5, concurrent=8, grows=True)
+    assert (slots.count, slots.gpus, slots.most) == (0, 0.5, 8)
+    assert str(slots) == "as many at once as the cluster grows to hold (1 CPU each, 0.5 GPU)"
+    assert plan([Node(4, 0)], concurrent=8, grows=True).count == 4
