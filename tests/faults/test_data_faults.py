@@ -149,7 +149,8 @@ def test_without_a_network_named_data_is_an_error_that_says_what_to_do(
 
 @pytest.mark.usefixtures("no_network")
 def test_without_a_network_unnamed_data_is_digits_and_that_is_said(command_folder: Path, tmp_path: Path) -> None:
-    data_class, note = driver.prepare(read_space(command_folder / "space.yaml"), str(tmp_path / "data"))
+    space = read_space(command_folder / "space.yaml")
+    data_class, note = driver.prepare(space, driver.check_names(space), str(tmp_path / "data"))
     assert data_class == "Digits"
     assert note.startswith(f"MNIST is not in {tmp_path / 'data'} and could not be downloaded: no mirror answered")
     assert "Searching on Digits instead" in note
