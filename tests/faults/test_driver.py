@@ -164,7 +164,7 @@ def short_then_endless(settings: dict[str, Any]) -> list[Epoch]:
     return [Epoch(epoch, {"train_loss": 1.0, "train_acc": 0.5, "val_loss": 1.0, "val_acc": value}, time=1.0)]
 
 
-@pytest.mark.parametrize("moment", ["starting Ray", "trial 0, seed 0"])
+@pytest.mark.parametrize("moment", [pytest.param("starting Ray", marks=pytest.mark.slow), "trial 0, seed 0"])
 def test_d3_ctrl_c_during_the_final_script_is_an_ordinary_interrupt(moment: str, tmp_path: Path, empty_database: Path) -> None:
     folder = finished_run(tmp_path, empty_database, short_then_endless, TWO)
     before = {path.name: path.stat().st_mtime_ns for path in folder.path.iterdir()}

@@ -46,7 +46,8 @@ def trial_processes(driver: Command) -> list[psutil.Process]:
         return []
 
 
-@pytest.mark.parametrize(("kills", "trials"), [(4, 24), pytest.param(20, 80, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "trials"), [(4, 24), (20, 80)])
 def test_a_search_killed_at_random_ends_like_one_that_was_not(kills: int, trials: int, tmp_path: Path) -> None:
     chance = random.Random(SEED)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
