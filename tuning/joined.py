@@ -132,6 +132,7 @@ class JoinedCluster(Cluster):
             self._look(ask=False)
             self._counted = time.monotonic()
             found = room(self.nodes(), slots)
+            found = found if slots.most is None else min(found, slots.most)
             self._tell(found, slots)
             self._room = found
         count = self._room or 0

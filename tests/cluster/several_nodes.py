@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 from tests.formula import check, run, space_in
@@ -39,8 +40,10 @@ def main(folder: Path) -> None:
             nodes.remove_node(workers[0], allow_graceful=False)
 
     study.listeners.append(lose_a_node)
+    begun = time.time()
     with joined_cluster(nodes.address, print) as joined:
         run(study, folder, "", Slots(3, 1, 0, most=TRIALS), engine.Interrupt(), joined)
+        assert joined.lost_node(begun), "whether or not a trial was on it"
         print("room for", joined.room(Slots(3, 1, 0)))
     check(study, folder)
     print("ended", len(study.trials), "charged", sum(len(trial.failures) for trial in study.trials))
