@@ -88,7 +88,8 @@ class Host:
     def kill(self) -> None:
         """The machine is gone: all of its processes at once."""
         if self.ray:
-            self.first().kill()
+            if self.ray.process.poll() is None:  # Ray ends by itself where a part of it died
+                self.first().kill()
             self.ray.end()
             self.ray = None
 
