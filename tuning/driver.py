@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -70,14 +71,11 @@ def search(
         folder = create_run(runs_dir, name, space_name)
         lock = folder.lock()
         try:
-            try:
+            with unmade_if_refused(folder.path):
                 folder = begin_shared(folder, shared) if shared else folder
+            with unmade_if_refused(folder.path, folder.shared):
                 url = address.engine_url if address else sqlite_url(folder.study)
                 record = create_record(url, space, folder.name, earlier.trials if earlier else (), console.note)
-            except (InputError, RunError):  # its name is taken elsewhere: nothing may look like a run of that name here
-                for made in filter(None, (folder.path, folder.shared)):
-                    shutil.rmtree(made, ignore_errors=True)
-                raise
             write_text(folder.space, text)
             write_json(folder.environment, environment())
             if address:
@@ -94,6 +92,17 @@ def search(
             return Session(options, space_name, space, folder, study, console, here.slots, here.start, again).go(data)
         finally:
             os.close(lock)
+
+
+@contextmanager
+def unmade_if_refused(*folders: Path | None) -> Iterator[None]:
+    """Where the run's name is taken elsewhere, nothing may look like a run of that name here."""
+    try:
+        yield
+    except (InputError, RunError):
+        for folder in filter(None, folders):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def resume(path: Path, *, trials: int | None = None, storage: str | None = None, **changes: Any) -> int:

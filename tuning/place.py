@@ -16,7 +16,6 @@ from text_recognizer.errors import InputError, Problem, RunError, StorageError
 from tuning import preflight
 from tuning.cluster import Cluster, own_cluster
 from tuning.console import SearchConsole
-from tuning.joined import joined_cluster
 from tuning.options import Options
 from tuning.record import recall
 from tuning.resources import Slots
@@ -49,6 +48,8 @@ def place(options: Options, trials: int, console: SearchConsole, shared: Path, *
         slots = options.slots([node], trials)
         yield Place(slots, partial(own_cluster, dashboard=options.dashboard, num_cpus=int(node.cpus), num_gpus=int(node.gpus)))
         return
+    from tuning.joined import joined_cluster  # what asks a cluster is of no use on one machine, and takes time to import
+
     console.tell(f"joining Ray at {options.address} …")
     with joined_cluster(options.address, console.note) as cluster:
         nodes = cluster.nodes()
