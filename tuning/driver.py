@@ -21,7 +21,7 @@ from tuning.json_file import read_as_ours
 from tuning.options import Options
 from tuning.place import begin_shared, find_shared, flags_again, mark_of, nowhere, place
 from tuning.record import create_record, open_study, read_run_space, recall, remember
-from tuning.run_folder import RunFolder, create_run, open_run, write_json, write_text
+from tuning.run_folder import RunFolder, create_run, open_run, point_latest, write_json, write_text
 from tuning.session import Session
 from tuning.space import SearchSpace
 from tuning.storage import Address, keep_address, reach, sqlite_url
@@ -76,6 +76,7 @@ def search(
             with unmade_if_refused(folder.path, folder.shared):
                 url = address.engine_url if address else sqlite_url(folder.study)
                 record = create_record(url, space, folder.name, earlier.trials if earlier else (), console.note)
+            point_latest(runs_dir, folder.name)
             write_text(folder.space, text)
             write_json(folder.environment, environment())
             if address:

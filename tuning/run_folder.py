@@ -139,7 +139,7 @@ def name_problem(name: str) -> Problem | None:
 
 
 def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
-    """A new, empty run folder that only its owner can read; `latest` beside it points to it.
+    """A new, empty run folder that only its owner can read.
 
     Raises:
         InputError: the name is not one, or is taken.
@@ -164,7 +164,6 @@ def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
         raise StorageError(
             f"{path}: `a folder that can be made` must hold, but got: {reason}. Name another with --runs-dir."
         ) from None
-    point_latest(runs_dir, name)
     return RunFolder(path.resolve())
 
 

@@ -16,7 +16,7 @@ from text_recognizer.util import checksum
 from tuning.checkpoints import Retention, export_best
 from tuning.record import create_record
 from tuning.results import Best, Epoch, Outcome, Trial
-from tuning.run_folder import NAME, create_run, open_run, read_json, write_json
+from tuning.run_folder import NAME, create_run, open_run, point_latest, read_json, write_json
 from tuning.space import SearchSpace
 from tuning.study import Study
 
@@ -34,6 +34,7 @@ input()
 def test_a_run_is_its_owners_and_latest_points_to_the_newest(tmp_path: Path) -> None:
     create_run(tmp_path, "first", "mlp")
     second = create_run(tmp_path, None, "mlp")
+    point_latest(tmp_path, second.name)
     assert second.name.startswith("mlp-2")
     assert stat.S_IMODE(second.path.stat().st_mode) == 0o700
     assert (tmp_path / "latest").resolve() == second.path
@@ -138,3 +139,15 @@ def test_a_checkpoint_that_is_not_what_was_recorded_is_not_exported(damage: str,
     with pytest.raises(CheckpointError, match="sha256"):
         export_best(tmp_path, Best(Trial(0, {}, (epoch,), Outcome.COMPLETE), epoch, 0.5), tmp_path / "best.ckpt")
     assert not (tmp_path / "best.ckpt").exists()
+
+
+def test_a_run_whose_checkpoint_folder_is_taken_leaves_nothing_behind(tmp_path: Path) -> None:
+    from tuning.driver import unmade_if_refused
+    from tuning.place import begin_shared
+
+    (tmp_path / "shared/taken").mkdir(parents=True)
+    folder = create_run(tmp_path / "runs", "taken", "mlp")
+    with pytest.raises(InputError, match="a folder that has none of the run's name"), unmade_if_refused(folder.path):
+        begin_shared(folder, tmp_path / "shared")
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert (tmp_path / "shared/taken").is_dir(), "another run's"
