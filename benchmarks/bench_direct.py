@@ -30,11 +30,11 @@ from benchmarks.formula import result_of
 from benchmarks.meter import LIMITS, Followed, Meter, Window, Windowed, buckets, figures, followed, grown, table, tables
 from text_recognizer.errors import exit_code_of
 from tuning.curves import Curves
+from tuning.database import sqlite_url
 from tuning.record import load_record
 from tuning.results import Epoch
 from tuning.scheduler import RecordingScheduler
 from tuning.searcher import StudySearcher
-from tuning.storage import sqlite_url
 from tuning.study import Study
 
 GROWN = 60  # functions of a profile

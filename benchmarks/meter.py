@@ -19,13 +19,13 @@ from typing import Any
 from tuning.checkpoints import Retention
 from tuning.console import SearchConsole
 from tuning.curves import Curves
+from tuning.database import sqlite_url
 from tuning.findings import Findings
 from tuning.record import create_record
 from tuning.resources import Slots
 from tuning.results import Epoch, Outcome, Trial
 from tuning.run_folder import RunFolder, create_run
 from tuning.space import read_space
-from tuning.storage import sqlite_url
 from tuning.study import Study
 
 KEEP = 3

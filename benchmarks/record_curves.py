@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from text_recognizer.errors import exit_code_of
+from tuning.database import sqlite_url
 from tuning.record import load_record
 from tuning.results import Outcome, Trial
 from tuning.run_folder import open_run
 from tuning.space import read_space
-from tuning.storage import sqlite_url
 from tuning.study import Study
 
 TABLE = Path(__file__).with_name("mnist_mlp_curves.csv")

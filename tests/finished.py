@@ -9,6 +9,7 @@ from typing import Any
 
 from text_recognizer.data.digits import Digits
 from tuning import driver
+from tuning.database import sqlite_url
 from tuning.environment import environment
 from tuning.findings import Findings
 from tuning.record import create_record, remember
@@ -16,7 +17,6 @@ from tuning.resources import Slots
 from tuning.results import Epoch, Outcome
 from tuning.run_folder import RunFolder, create_run, write_json, write_text
 from tuning.space import read_space
-from tuning.storage import sqlite_url
 from tuning.study import Study
 
 SPACE = """

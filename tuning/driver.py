@@ -15,6 +15,7 @@ from text_recognizer.errors import InputError, Problem, RunError
 from training.experiment import RUN_DEFAULTS, build_data
 from tuning import preflight
 from tuning.console import SearchConsole
+from tuning.database import Address, sqlite_url
 from tuning.environment import environment
 from tuning.fingerprint import differences, fingerprint
 from tuning.json_file import read_as_ours
@@ -24,7 +25,7 @@ from tuning.record import create_record, open_study, read_run_space, recall, rem
 from tuning.run_folder import RunFolder, create_run, open_run, point_latest, write_json, write_text
 from tuning.session import Session
 from tuning.space import SearchSpace
-from tuning.storage import Address, keep_address, reach, sqlite_url
+from tuning.storage import keep_address, reach
 from tuning.study import Study
 from tuning.warm_start import read_earlier
 

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tuning.storage import without_passwords
+from tuning.database import without_passwords
 
 PACKAGES = ("recogniser-search", "torch", "torchvision", "pytorch-lightning", "ray", "optuna", "numpy", "scikit-learn")
 PROJECT = Path(__file__).resolve().parents[1]

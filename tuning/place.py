@@ -16,11 +16,11 @@ from text_recognizer.errors import InputError, Problem, RunError, StorageError
 from tuning import preflight
 from tuning.cluster import Cluster, own_cluster
 from tuning.console import SearchConsole
+from tuning.database import Address
 from tuning.options import Options
 from tuning.record import recall
 from tuning.resources import Slots
 from tuning.run_folder import RunFolder, read_json, write_text
-from tuning.storage import Address
 
 MARK = "run"  # the file in a folder for workers that says whose it is
 

@@ -180,7 +180,7 @@ def cluster_problems(flags: argparse.Namespace) -> list[Problem]:
             rule = "a flag that goes with a Ray of our own"
             problems.append(Problem(f"--{flag.replace('_', '-')}", rule, "it beside --address", "Leave one of them out."))
     if flags.storage is not None:
-        from tuning.storage import storage_problem  # SQLAlchemy takes a while
+        from tuning.database import storage_problem  # SQLAlchemy takes a while
 
         problems += [problem] if (problem := storage_problem(flags.storage)) else []
     for flag, folder in (("--runs-dir", flags.runs_dir or Path("runs")), ("--checkpoint-dir", flags.checkpoint_dir)):

@@ -16,10 +16,10 @@ from tuning.joined import joined_cluster
 # isort: split
 from ray.cluster_utils import Cluster
 
+from tuning.database import sqlite_url
 from tuning.record import create_record
 from tuning.resources import Slots
 from tuning.results import Trial
-from tuning.storage import sqlite_url
 from tuning.study import Study
 
 TRIALS = 12

@@ -14,10 +14,10 @@ from tests.formula import check
 from tests.hosts import Host, Hosts
 from tests.processes import ROOT, Command
 from tests.processes import run as run_command
+from tuning.database import sqlite_url
 from tuning.record import load_record
 from tuning.run_folder import RunFolder
 from tuning.space import read_space
-from tuning.storage import sqlite_url
 from tuning.study import Study
 
 TRIALS = 4

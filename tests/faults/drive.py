@@ -11,9 +11,9 @@ from pathlib import Path
 from tests.formula import run, space_in
 from tuning import engine
 from tuning.cluster import own_cluster
+from tuning.database import sqlite_url
 from tuning.record import create_record, load_record
 from tuning.resources import Slots
-from tuning.storage import sqlite_url
 from tuning.study import Study
 
 RETRIES = 1000  # a soak kills one trial often

@@ -18,11 +18,11 @@ from tests.formula import check, measured
 from tests.processes import ROOT, Command, left, run
 from text_recognizer.data.digits import Digits
 from tuning.checkpoints import evaluate
+from tuning.database import sqlite_url
 from tuning.record import load_record
 from tuning.results import Epoch
 from tuning.run_folder import RunFolder
 from tuning.space import read_space
-from tuning.storage import sqlite_url
 from tuning.study import Study
 
 TRIALS = 6

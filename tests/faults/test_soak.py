@@ -11,9 +11,9 @@ import pytest
 
 from tests.formula import check, measured, space_in
 from tests.processes import Command
+from tuning.database import sqlite_url
 from tuning.record import load_record
 from tuning.results import ranking
-from tuning.storage import sqlite_url
 from tuning.study import Study
 
 SEED = 7

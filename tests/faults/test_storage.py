@@ -22,13 +22,13 @@ from text_recognizer.errors import StorageError, exit_code_of
 from text_recognizer.util import atomic_write, checksum
 from training.experiment import build_data, train
 from tuning import driver, engine, search
+from tuning.database import sqlite_url
 from tuning.record import create_record, load_record
 from tuning.reporting import classified, first_line, newest_valid
 from tuning.resources import Slots
 from tuning.results import Epoch, Outcome
 from tuning.run_folder import create_run, write_json, write_text
 from tuning.space import SearchSpace
-from tuning.storage import sqlite_url
 from tuning.study import Study
 from tuning.trainable import Job, Reporter
 

@@ -201,7 +201,7 @@ def test_a_run_does_not_say_which_cluster_is_joined(
     folder: RunFolder, commands: Callable[[RunFolder], Commands], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who runs a cluster runs code in the process that joins it."""
-    monkeypatch.setattr("tuning.place.joined_cluster", lambda *_, **__: pytest.fail("it was joined"))
+    monkeypatch.setattr("tuning.joined.joined_cluster", lambda *_, **__: pytest.fail("it was joined"))
     with_options(folder, address="127.0.0.1:6379")
     ran = commands(folder)
     ran.run("extend")

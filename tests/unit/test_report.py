@@ -18,13 +18,13 @@ import pytest
 from tests import shapes
 from text_recognizer.errors import RunError
 from tuning import report
+from tuning.database import sqlite_url
 from tuning.environment import environment
 from tuning.page.facts import Facts, facts_of
 from tuning.record import create_record
 from tuning.results import Epoch, Outcome, counts
 from tuning.run_folder import RunFolder, create_run, write_json, write_text
 from tuning.space import read_space
-from tuning.storage import sqlite_url
 from tuning.study import Study
 
 QUICK = [name for name in shapes.SHAPES if name != "500 trials"]

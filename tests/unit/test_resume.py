@@ -15,13 +15,13 @@ from tests import shapes
 from text_recognizer.data.digits import Digits
 from text_recognizer.errors import CheckpointError, InputError, NoResultError, RunError
 from tuning import driver, retrain, search
+from tuning.database import sqlite_url
 from tuning.fingerprint import differences
 from tuning.options import Options
 from tuning.record import create_record, open_record, recall, remember
 from tuning.results import Epoch, Outcome
 from tuning.run_folder import RunFolder, create_run, read_json, write_json, write_text
 from tuning.space import read_space
-from tuning.storage import sqlite_url
 from tuning.study import Study
 
 SPACE = "experiment: {data_class: Digits}\nspace:\n  fc1: {type: int, low: 8, high: 64}\nsearch: {trials: 2, max_epochs: 3}\n"

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from text_recognizer.errors import InputError, RunError
+from tuning.database import Address, sqlite_url, storage_problem, without_passwords
 from tuning.run_folder import RunFolder
-from tuning.storage import Address, keep_address, kept_address, sqlite_url, storage_problem, without_passwords
+from tuning.storage import keep_address, kept_address
 
 SECRET = "s3cr:et/@x"
 QUOTED = "s3cr%3Aet%2F%40x"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from text_recognizer.errors import InputError, RunError
+from tuning.database import sqlite_url
 from tuning.record import create_record, load_record
 from tuning.results import Epoch, Outcome
 from tuning.run_folder import RunFolder, create_run, write_text
 from tuning.space import SearchSpace, read_space
-from tuning.storage import sqlite_url
 from tuning.study import Study
 from tuning.warm_start import read_earlier
 
