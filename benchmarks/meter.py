@@ -25,7 +25,7 @@ from tuning.record import create_record
 from tuning.resources import Slots
 from tuning.results import Epoch, Outcome, Trial
 from tuning.run_folder import RunFolder, create_run
-from tuning.space import read_space
+from tuning.space_file import read_space
 from tuning.study import Study
 
 KEEP = 3

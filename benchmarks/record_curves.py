@@ -20,7 +20,7 @@ from tuning.database import sqlite_url
 from tuning.record import load_record
 from tuning.results import Outcome, Trial
 from tuning.run_folder import open_run
-from tuning.space import read_space
+from tuning.space_file import read_space
 from tuning.study import Study
 
 TABLE = Path(__file__).with_name("mnist_mlp_curves.csv")

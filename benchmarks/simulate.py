@@ -37,7 +37,8 @@ from tuning.results import ranking
 from tuning.scheduler import RecordingScheduler, make_asha
 from tuning.schema import IntParameter
 from tuning.searcher import StudySearcher
-from tuning.space import SearchSpace, read_space
+from tuning.space import SearchSpace
+from tuning.space_file import read_space
 from tuning.study import Study
 
 HERE = Path(__file__).parent

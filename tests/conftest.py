@@ -12,7 +12,8 @@ import pytest
 
 from tests.mirror import MirrorServer, archives
 from tuning.cluster import own_cluster  # before anything imports ray, which reads its settings then
-from tuning.space import SearchSpace, read_space
+from tuning.space import SearchSpace
+from tuning.space_file import read_space
 from tuning.storage import open_storage
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,7 +16,7 @@ from tuning.record import create_record, remember
 from tuning.resources import Slots
 from tuning.results import Epoch, Outcome
 from tuning.run_folder import RunFolder, create_run, write_json, write_text
-from tuning.space import read_space
+from tuning.space_file import read_space
 from tuning.study import Study
 
 SPACE = """

@@ -21,7 +21,8 @@ from tuning.record import create_record, load_record
 from tuning.reporting import Report, newest_valid, stall_log, to_its_end
 from tuning.resources import Slots
 from tuning.results import Outcome, Trial
-from tuning.space import SearchSpace, read_space
+from tuning.space import SearchSpace
+from tuning.space_file import read_space
 from tuning.study import Study
 
 EPOCHS = 9

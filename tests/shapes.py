@@ -14,7 +14,8 @@ from PIL import Image
 
 from tuning.page.facts import Facts
 from tuning.results import Epoch, Outcome, Trial, counts, epochs_trained, ranking
-from tuning.space import SearchSpace, read_space
+from tuning.space import SearchSpace
+from tuning.space_file import read_space
 from tuning.winner import Final, Validation, WorstImage
 
 NASTY = "<script>alert(1)</script>"

@@ -14,7 +14,7 @@ from text_recognizer.tables import DATASETS, MODELS
 from training.experiment import known_settings
 from tuning.run_folder import write_text
 from tuning.schema import PARAMETER, SearchSettings
-from tuning.space import NOT_SEARCHED, OWNED_BY_SEARCH
+from tuning.space_file import NOT_SEARCHED, OWNED_BY_SEARCH
 
 TARGET = Path(__file__).resolve().parents[1] / "search_spaces" / "schema.json"
 SINGLE = {"int": "integer", "float": "number", "str": "string", "bool": "boolean", "None": "null"}

@@ -14,7 +14,8 @@ from text_recognizer.errors import InputError, RunError
 from text_recognizer.metrics import Mode
 from tuning.results import Epoch, Outcome, Trial
 from tuning.run_folder import RunFolder
-from tuning.space import SearchSpace, read_space
+from tuning.space import SearchSpace
+from tuning.space_file import read_space
 from tuning.storage import Say, kept_address, open_storage, storage_errors
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

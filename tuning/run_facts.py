@@ -20,7 +20,8 @@ from text_recognizer.metrics import Mode
 from tuning.json_file import Lenient, check_plain, read_model, read_whole
 from tuning.results import RUNNING, Outcome
 from tuning.run_folder import RunFolder
-from tuning.space import SearchSpace, read_space
+from tuning.space import SearchSpace
+from tuning.space_file import read_space
 
 KILLED = "killed"  # the summary says `running`, and nobody holds the run
 DAMAGED = "damaged"

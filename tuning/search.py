@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def checked_space(flags: argparse.Namespace, problems: list[Problem]) -> SearchSpace:
     """The space, with what the flags override. Raises `InputError` with all that is wrong with file and flags."""
-    from tuning.space import read_space  # not for --help: pydantic takes a while
+    from tuning.space_file import read_space  # not for --help: pydantic takes a while
 
     try:
         space = read_space(flags.space, overrides(flags))

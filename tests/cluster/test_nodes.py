@@ -17,7 +17,7 @@ from tests.processes import run as run_command
 from tuning.database import sqlite_url
 from tuning.record import load_record
 from tuning.run_folder import RunFolder
-from tuning.space import read_space
+from tuning.space_file import read_space
 from tuning.study import Study
 
 TRIALS = 4

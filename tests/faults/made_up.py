@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from text_recognizer.metrics import METRICS, mode_of
-from tuning.space import NOT_SEARCHED, OWNED_BY_SEARCH
+from tuning.space_file import NOT_SEARCHED, OWNED_BY_SEARCH
 from tuning.yaml_file import WORDS, scalar
 
 MAX_INT = 2**53

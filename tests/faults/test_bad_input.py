@@ -19,7 +19,7 @@ import pytest
 
 from text_recognizer.errors import exit_code_of
 from tuning import search
-from tuning.space import read_space
+from tuning.space_file import read_space
 from tuning.yaml_file import MAX_BYTES
 
 ROOT = Path(__file__).resolve().parents[2]

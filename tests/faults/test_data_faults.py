@@ -17,7 +17,7 @@ import pytest
 from tests.mirror import LIMIT_S, MirrorServer, archives, digest, small_mnist
 from text_recognizer.errors import exit_code_of
 from tuning import driver, search
-from tuning.space import read_space
+from tuning.space_file import read_space
 
 ROOT = Path(__file__).resolve().parents[2]
 EIGHT = 8

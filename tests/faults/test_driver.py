@@ -22,7 +22,7 @@ from tuning.database import sqlite_url
 from tuning.record import load_record
 from tuning.results import Epoch
 from tuning.run_folder import RunFolder
-from tuning.space import read_space
+from tuning.space_file import read_space
 from tuning.study import Study
 
 TRIALS = 6

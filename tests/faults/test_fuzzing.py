@@ -24,7 +24,8 @@ from text_recognizer.metrics import mode_of
 from tuning import forecast
 from tuning.resources import Slots
 from tuning.schema import CategoricalParameter, Parameter, SearchSettings
-from tuning.space import SearchSpace, read_space
+from tuning.space import SearchSpace
+from tuning.space_file import read_space
 from tuning.yaml_file import YamlFile
 
 ROOT = Path(__file__).resolve().parents[2]

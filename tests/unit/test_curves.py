@@ -22,7 +22,8 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment
 from tuning.curves import FILES, Curves
 from tuning.record import create_record, load_record
 from tuning.results import Epoch, Outcome, Trial
-from tuning.space import SearchSpace, read_space
+from tuning.space import SearchSpace
+from tuning.space_file import read_space
 from tuning.study import Study
 
 NAN, INF = math.nan, math.inf

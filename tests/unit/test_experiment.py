@@ -19,7 +19,7 @@ from text_recognizer.tables import MODELS
 from training import experiment, run_experiment
 from training.experiment import build_data, checked, device_flags, run, train
 from tuning.preflight import check_space
-from tuning.space import read_space
+from tuning.space_file import read_space
 
 SMALL = {"data_class": "Digits", "fc1": 24, "fc2": 12, "gpus": 0}
 SILENT: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}

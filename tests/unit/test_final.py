@@ -31,7 +31,7 @@ from tuning.record import open_record, remember
 from tuning.resources import Slots
 from tuning.results import Epoch, Outcome, Trial, ranking
 from tuning.run_folder import RunFolder, read_json, write_json
-from tuning.space import read_space
+from tuning.space_file import read_space
 
 ROOT = Path(__file__).resolve().parents[2]
 LAB_1 = {"model_class": "MLP", "data_class": "Digits"}

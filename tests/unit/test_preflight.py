@@ -9,7 +9,7 @@ import pytest
 
 from text_recognizer.errors import DataError, InputError
 from tuning.preflight import check_space, choose_data
-from tuning.space import read_space
+from tuning.space_file import read_space
 
 Write = Callable[[str], Path]
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "search_spaces").glob("*.yaml"))

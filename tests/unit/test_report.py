@@ -24,7 +24,7 @@ from tuning.page.facts import Facts, facts_of
 from tuning.record import create_record
 from tuning.results import Epoch, Outcome, counts
 from tuning.run_folder import RunFolder, create_run, write_json, write_text
-from tuning.space import read_space
+from tuning.space_file import read_space
 from tuning.study import Study
 
 QUICK = [name for name in shapes.SHAPES if name != "500 trials"]

@@ -21,7 +21,7 @@ from tuning.options import Options
 from tuning.record import create_record, open_record, recall, remember
 from tuning.results import Epoch, Outcome
 from tuning.run_folder import RunFolder, create_run, read_json, write_json, write_text
-from tuning.space import read_space
+from tuning.space_file import read_space
 from tuning.study import Study
 
 SPACE = "experiment: {data_class: Digits}\nspace:\n  fc1: {type: int, low: 8, high: 64}\nsearch: {trials: 2, max_epochs: 3}\n"

@@ -13,7 +13,8 @@ from ray.tune.schedulers import TrialScheduler
 from tuning.record import create_record, load_record
 from tuning.results import Outcome
 from tuning.scheduler import RecordingScheduler
-from tuning.space import SearchSpace, read_space
+from tuning.space import SearchSpace
+from tuning.space_file import read_space
 from tuning.study import Study
 
 SPACE = "space:\n  a: {type: float, low: 0, high: 1}\nsearch: {trials: 9, max_epochs: 9, asha: {reduction_factor: 3}}\n"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from text_recognizer.errors import InputError
-from tuning.space import SearchSpace, read_space
+from tuning.space import SearchSpace
+from tuning.space_file import read_space
 
 Write = Callable[[str], Path]
 

@@ -12,7 +12,8 @@ import pytest
 from text_recognizer.errors import RunError, StorageError
 from tuning.record import create_record, load_record
 from tuning.results import Epoch, Outcome, Trial
-from tuning.space import SearchSpace, read_space
+from tuning.space import SearchSpace
+from tuning.space_file import read_space
 from tuning.study import Study
 
 

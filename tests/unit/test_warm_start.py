@@ -12,7 +12,8 @@ from tuning.database import sqlite_url
 from tuning.record import create_record, load_record
 from tuning.results import Epoch, Outcome
 from tuning.run_folder import RunFolder, create_run, write_text
-from tuning.space import SearchSpace, read_space
+from tuning.space import SearchSpace
+from tuning.space_file import read_space
 from tuning.study import Study
 from tuning.warm_start import read_earlier
 
