@@ -23,8 +23,11 @@ from tuning.cluster import WORKER_SETTINGS, Cluster, http_address, keep_the_toke
 # isort: split
 import ray
 from ray._private import worker
-from ray._private.state import state
-from ray._raylet import Config  # type: ignore[attr-defined]
+from ray._raylet import (  # type: ignore[attr-defined]
+    GCS_AUTOSCALER_STATE_NAMESPACE,
+    GCS_AUTOSCALER_V2_ENABLED_KEY,
+    Config,
+)
 from ray.experimental.internal_kv import _internal_kv_get
 from ray.train._internal import storage as tune_storage
 
@@ -53,7 +56,7 @@ class JoinedCluster(Cluster):
         super().__init__(dashboard)
         self.gate = gate
         self.say = say
-        self.grows = is_autoscaling(client=gate.client)
+        self.grows = is_autoscaling()
         here = None if gate.client else ray.get_runtime_context().get_node_id()
         self._raylet = next((raylet_of(node) for node in ray.nodes() if node["NodeID"] == here), None)
         self._lost = {node["NodeID"]: ("", 0.0) for node in ray.nodes() if not node["Alive"]}  # address, and when it was missed
@@ -177,15 +180,17 @@ def joined_cluster(address: str, say: Say) -> Iterator[JoinedCluster]:
         ray.shutdown()
 
 
-def is_autoscaling(*, client: bool) -> bool:
+def is_autoscaling() -> bool:
     """Whether nodes are added where trials wait. There is no public question.
 
-    Ray's first autoscaler knows nodes by types where it adds any, and else by their ids alone; the second one leaves its
-    configuration with the GCS, which a client cannot ask.
+    Ray's first autoscaler runs on every cluster, and knows nodes by types where it adds any, else by their ids alone. The second
+    one, which `ray up` and KubeRay start, leaves a mark with the GCS (`ray.autoscaler.v2.utils.is_autoscaler_v2`).
     """
+    if _internal_kv_get(GCS_AUTOSCALER_V2_ENABLED_KEY, namespace=GCS_AUTOSCALER_STATE_NAMESPACE) == b"1":
+        return True
     status = json.loads(_internal_kv_get("__autoscaling_status") or "{}")
     types = (status.get("autoscaler_report") or {}).get("active_nodes") or {}
-    return any(not name.startswith("node_") for name in types) or (not client and state.get_cluster_config() is not None)
+    return any(not name.startswith("node_") for name in types)
 
 
 def let_tune_be_driven_from_here() -> None:

@@ -1,4 +1,4 @@
-"""An autoscaling cluster, by the autoscaler that Ray tests itself with: its nodes are real processes on the head's machine."""
+"""Autoscaling clusters, with the provider of nodes that Ray tests itself with: they are real processes on the head's machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 from tests.cluster.test_nodes import close, start
 from tests.hosts import Hosts
@@ -27,20 +28,28 @@ CONFIG = {
     "file_mounts": {},
     "file_mounts_sync_continuously": False,
     "provider": {
-        "type": "fake_multinode",
+        "type": "external",
+        "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
         "use_node_id_as_ip": True,
         "disable_node_updaters": True,
         "disable_launch_config_check": True,
     },
-    "head_node_type": "head",
-    "available_node_types": {"worker": NODE, "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}},
+    "head_node_type": "ray.head.default",
+    "available_node_types": {"worker": NODE, "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}},
 }
 
 
+FIRST: dict[str, str] = {}
+SECOND = {"RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID}  # as `ray up` and KubeRay set them
+
+
 @pytest.mark.slow
-def test_a_cluster_without_room_is_waited_for_and_grows_with_the_trials(network: Hosts, tmp_path: Path) -> None:
+@pytest.mark.parametrize("autoscaler", [FIRST, SECOND], ids=["Ray's first autoscaler", "Ray's second"])
+def test_a_cluster_without_room_is_waited_for_and_grows_with_the_trials(
+    network: Hosts, tmp_path: Path, autoscaler: dict[str, str]
+) -> None:
     (tmp_path / "cluster.json").write_text(json.dumps(CONFIG))
-    settings = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
+    settings = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1", **autoscaler}
     network.start_head(tmp_path, f"--autoscaling-config={tmp_path / 'cluster.json'}", cpus=0, **settings)
     search = start(network.head, network.address, tmp_path, epochs=40)
     search.wait_to_say("no node of the cluster has room for a trial (1 CPU) now: waiting for it to grow")
