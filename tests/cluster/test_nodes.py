@@ -12,7 +12,7 @@ import pytest
 from tests.faults.acknowledging import folder_of
 from tests.formula import check
 from tests.hosts import Host, Hosts
-from tests.processes import ROOT, Command
+from tests.processes import Command
 from tests.processes import run as run_command
 from tuning.database import sqlite_url
 from tuning.record import load_record
@@ -30,9 +30,10 @@ search: {trials: 4, max_epochs: EPOCHS, scheduler: none}
 SEARCH = ["-m", "tests.faults.acknowledging"]
 
 
-def start(host: Host, address: str, folder: Path, *flags: str, epochs: int = 100) -> Command:
+def start(host: Host, address: str, folder: Path, *flags: str, epochs: int = 60, **environment: str) -> Command:
     (folder / "small.yaml").write_text(SPACE.replace("EPOCHS", str(epochs)))
-    return host.command([*SEARCH, "--space", "small.yaml", "--name", "run", "--address", address, *flags], folder)
+    arguments = [*SEARCH, "--space", "small.yaml", "--name", "run", "--address", address, *flags]
+    return host.command(arguments, folder, **environment)
 
 
 def study_of(run: RunFolder) -> Study:
@@ -111,14 +112,20 @@ def test_c2_a_search_whose_head_died_goes_on_on_a_new_cluster(network: Hosts, tm
     close(run)
 
 
-def test_a_folder_that_a_node_does_not_see_is_refused_before_anything_is_made(network: Hosts, tmp_path: Path) -> None:
+def test_a_folder_that_a_node_does_not_see_and_a_wrong_token_are_refused_before_anything_is_made(
+    network: Hosts, tmp_path: Path
+) -> None:
     network.start_head(tmp_path, cpus=0)
     (tmp_path / "mine").mkdir()
     without = network.start_worker(tmp_path, tmp_path / "mine")
     search = start(network.head, network.address, tmp_path, "--checkpoint-dir", "mine")
+    stranger = start(network.head, network.address, tmp_path, RAY_AUTH_TOKEN="wrong")
     assert search.end() == 2, search.output + search.errors
     assert "--checkpoint-dir: `a folder that every node sees` must hold" in search.errors
     assert f"node {without.address}: No such file" in search.errors
+    assert stranger.end() == 2, stranger.output + stranger.errors
+    assert "--address: `a Ray cluster that lets this process join`" in stranger.errors
+    assert "another token. Copy the head's ~/.ray/auth_token" in stranger.errors
     assert not (tmp_path / "runs").exists()
     assert list((tmp_path / "mine").iterdir()) == []
 
@@ -130,17 +137,6 @@ def test_a_cluster_without_a_token_is_joined_and_it_is_said_loudly(network: Host
     assert search.end() == 0, search.output + search.errors
     assert "note: the cluster asks for no token" in search.output
     close(RunFolder(tmp_path / "runs/run"))
-
-
-def test_a_wrong_token_is_refused_with_what_to_do(network: Hosts, tmp_path: Path) -> None:
-    network.start_head(tmp_path)
-    search = network.head.command(
-        [str(ROOT / "tuning/search.py"), "--space", "small.yaml", "--address", network.address], tmp_path, RAY_AUTH_TOKEN="wrong"
-    )
-    (tmp_path / "small.yaml").write_text(SPACE.replace("EPOCHS", "2"))
-    assert search.end() == 2, search.output + search.errors
-    assert "--address" in search.errors
-    assert "token" in search.errors
 
 
 def test_c1_on_rays_own_cluster_for_tests(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +47,17 @@ def study_of(run_folder: RunFolder) -> Study:
     return Study(load_record(sqlite_url(run_folder.study), run_folder.name), read_space(run_folder.space), trials=TRIALS)
 
 
+Measured = list[tuple[Any, ...]]
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
-    """The same search, never interrupted."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[Measured]]:
+    """The same search, never interrupted, beside the first one that is: each has one slot."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(run_undisturbed, tmp_path_factory.mktemp("undisturbed"))
+
+
+def run_undisturbed(folder: Path) -> Measured:
     search = start(folder, "whole")
     search.wait_to_say("complete", "stopped early")
     family = search.family()
@@ -82,17 +91,17 @@ def in_full_swing(folder: Path, name: str = "cut") -> tuple[Command, RunFolder]:
     return search, RunFolder(folder / "runs" / name)
 
 
-def resumes_as_if_undisturbed(folder: RunFolder, undisturbed: list[tuple[Any, ...]]) -> None:
+def resumes_as_if_undisturbed(folder: RunFolder, undisturbed: Future[Measured]) -> None:
     assert 1 <= sum(trial.outcome is not None for trial in study_of(folder).trials) < TRIALS, "it was cut in its middle"
     check(study_of(folder), folder_of(folder.path), ended=False)
     resumed = run([*SEARCH, "--resume", f"runs/{folder.name}"], folder.path.parents[1])
     assert resumed.process.returncode == 0, resumed.errors
     close(folder)
-    assert measured(study_of(folder).trials) == undisturbed
+    assert measured(study_of(folder).trials) == undisturbed.result()
 
 
 def test_d1_d4_a_killed_driver_frees_its_lock_and_the_search_goes_on_as_if_undisturbed(
-    tmp_path: Path, undisturbed: list[tuple[Any, ...]]
+    tmp_path: Path, undisturbed: Future[Measured]
 ) -> None:
     search, folder = in_full_swing(tmp_path)
     os.kill(search.process.pid, signal.SIGSTOP)  # or it may have ended before the second has started
@@ -107,16 +116,12 @@ def test_d1_d4_a_killed_driver_frees_its_lock_and_the_search_goes_on_as_if_undis
     resumes_as_if_undisturbed(folder, undisturbed)
 
 
+@pytest.mark.slow  # Ctrl-C in a terminal, and a resume, are in tests/browser/test_search.py
 @pytest.mark.parametrize(
-    ("signals", "code"),
-    [
-        ([signal.SIGINT], 130),
-        pytest.param([signal.SIGTERM], 143, marks=pytest.mark.slow),
-        pytest.param([signal.SIGINT, signal.SIGINT], 130, marks=pytest.mark.slow),
-    ],
+    ("signals", "code"), [([signal.SIGINT], 130), ([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGINT], 130)]
 )
 def test_d2_an_interrupted_search_says_how_to_resume(
-    signals: list[signal.Signals], code: int, tmp_path: Path, undisturbed: list[tuple[Any, ...]]
+    signals: list[signal.Signals], code: int, tmp_path: Path, undisturbed: Future[Measured]
 ) -> None:
     search, folder = in_full_swing(tmp_path)
     family = search.family()
@@ -135,7 +140,7 @@ def test_d2_an_interrupted_search_says_how_to_resume(
 @pytest.mark.slow
 @pytest.mark.parametrize("daemon", ["raylet", "gcs_server"])
 def test_c2_the_driver_ends_soon_when_ray_dies_and_a_resume_completes_the_search(
-    daemon: str, tmp_path: Path, undisturbed: list[tuple[Any, ...]]
+    daemon: str, tmp_path: Path, undisturbed: Future[Measured]
 ) -> None:
     search, folder = in_full_swing(tmp_path)
     family = search.family()

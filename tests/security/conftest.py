@@ -71,6 +71,11 @@ class Watched:
     calls: dict[int, set[grpc.StatusCode]]  # what each port answers to Ray's own calls without a token
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the search to be over comes last: the rest has its time."""
+    items.sort(key=lambda item: "watched" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def looking(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[Watched] | None]:
     """The search begins before the first test of this folder, if any needs it, and is looked at beside those that do not.
