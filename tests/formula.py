@@ -110,6 +110,7 @@ def run(
     study: Study, folder: Path, fault: str, slots: Slots, interrupt: engine.Interrupt, cluster: Cluster | None = None
 ) -> None:
     """Work on a study until it has no more trials, on a Ray of this process or on the one given."""
+    (folder / "logs").mkdir(exist_ok=True)
     engine.run_study(
         study,
         formula,

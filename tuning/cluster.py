@@ -50,10 +50,15 @@ class Cluster:
 
     Args:
         dashboard: its address, if there is one.
+        has_token: whether it lets in only those with a token.
+
+    `on_room` is told how many trials fit at once, whenever that has changed.
     """
 
-    def __init__(self, dashboard: str | None = None) -> None:
+    def __init__(self, dashboard: str | None = None, *, has_token: bool = True) -> None:
         self.dashboard = dashboard
+        self.has_token = has_token
+        self.on_room: Callable[[int], None] = lambda count: None
 
     def dead(self) -> str | None:
         """What of Ray itself has died, or None. When it has, what Ray says of a trial is not to be believed."""
@@ -66,6 +71,10 @@ class Cluster:
     def room(self, slots: Slots) -> int:
         """How many trials may be handed out now."""
         return slots.count
+
+    def is_bare(self, slots: Slots) -> bool:
+        """Whether not a single trial can run now, though one may be waiting for a node."""
+        return False
 
     @contextmanager
     def watched(self, on_death: Callable[[str], None]) -> Iterator[None]:

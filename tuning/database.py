@@ -12,12 +12,13 @@ from sqlalchemy.exc import ArgumentError
 from text_recognizer.errors import Problem, shown
 
 DRIVER = "postgresql+psycopg"
+PORT = 5432  # where none is named
 RULE = "postgresql://USER@HOST:PORT/DATABASE"
 SECRETS = ("password", "sslpassword")  # what libpq also takes from a URL's query
-PASSWORDS = (  # in a URL, in what was meant for one, and among its parameters
-    re.compile(r"(://[^:/@\s]*:)\S*(?=@)"),
-    re.compile(r"^(?!\S*://)([^:/@\s]*:)\S*(?=@)"),
-    re.compile(r"(password=)[^&\s]*", re.IGNORECASE),
+PASSWORDS = (  # in a URL, in what was meant for one, and among its parameters; at least what SQLAlchemy takes for one
+    re.compile(r"(://[^:/]*:).*(?=@)", re.DOTALL),
+    re.compile(r"^(?!.*://)([^:/]*:).*(?=@)", re.DOTALL),
+    re.compile(r"(password=)[^&]*", re.IGNORECASE),
 )
 
 
@@ -43,6 +44,11 @@ class Address:
         """What may be written down: without secrets, and with a name of the driver that all tools know."""
         bare = URL.create("postgresql", self.url.username, None, self.url.host, self.url.port, self.url.database, self.url.query)
         return bare.difference_update_query(SECRETS).render_as_string()
+
+    @property
+    def server(self) -> tuple[str | None, int, str | None]:
+        """Host, port and database: what makes two addresses the same one."""
+        return self.url.host, self.url.port or PORT, self.url.database
 
     @property
     def has_secret(self) -> bool:

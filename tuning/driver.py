@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from text_recognizer.data.util import BaseDataset
-from text_recognizer.errors import InputError, Problem, RunError
+from text_recognizer.errors import InputError, Problem, RunError, StorageError
 from training.experiment import RUN_DEFAULTS, build_data
 from tuning import preflight
 from tuning.console import SearchConsole
@@ -98,10 +98,10 @@ def search(
 
 @contextmanager
 def unmade_if_refused(*folders: Path | None) -> Iterator[None]:
-    """Where the run's name is taken elsewhere, nothing may look like a run of that name here."""
+    """Where the run's name is taken elsewhere, or there is no place for it, nothing may look like a run of that name here."""
     try:
         yield
-    except (InputError, RunError):
+    except (InputError, RunError, StorageError):
         for folder in filter(None, folders):
             shutil.rmtree(folder, ignore_errors=True)
         raise

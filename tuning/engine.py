@@ -26,17 +26,11 @@ from tuning.searcher import StudySearcher
 from tuning.study import Study
 
 
-class Interrupt(Stopper):
+class Interrupt:
     """Turns the first SIGINT or SIGTERM into an orderly end of `tune.run`, and the second into an immediate one."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return self.signal is not None
 
     @contextmanager
     def listening(self, on_first: Callable[[], None]) -> Iterator[None]:
@@ -54,6 +48,29 @@ class Interrupt(Stopper):
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
+
+
+class Ending(Stopper):
+    """Ends `tune.run` where that would not end by itself.
+
+    That is after a signal, and where the search is over while its last trials wait for a node that may never come.
+    """
+
+    def __init__(self, interrupt: Interrupt, study: Study, slots: Slots, cluster: Cluster) -> None:
+        self.interrupt = interrupt
+        self.study = study
+        self.slots = slots
+        self.cluster = cluster
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.interrupt.signal is not None or (self.cluster.is_bare(self.slots) and self.study.is_over())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its stopper into a file that is never read: nothing of the study goes there."""
+        return {}
 
 
 @contextmanager
@@ -94,12 +111,13 @@ def run_study(
     body = tune.with_resources(tune.with_parameters(trainable, **shared), {"cpu": slots.cpus, "gpu": slots.gpus})
     tune.register_trainable(name, named(body, name))
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a dead worker is said in our words, without its traceback
+    ending = Ending(interrupt, study, slots, cluster)
     attempt = 0
-    while not interrupt.stop_all():
+    while not interrupt.signal:
         with own_errors():
             tune.run(  # and no `Tuner`, which over Ray Client would run on the cluster, without the study
                 name,
-                search_alg=StudySearcher(study, slots, logs, cluster),
+                search_alg=StudySearcher(study, slots, logs, cluster, ending.stop_all),
                 scheduler=RecordingScheduler(study),
                 num_samples=-1,
                 reuse_actors=True,
@@ -107,7 +125,7 @@ def run_study(
                 trial_dirname_creator=lambda trial: str(trial.config["number"]),
                 name=f"tune-{attempt}",
                 storage_path=str(folder),
-                stop=interrupt,
+                stop=ending,
                 verbose=0,
                 raise_on_failed_trial=False,
                 _remote=False,
@@ -115,10 +133,10 @@ def run_study(
         attempt += 1
         if study.suspended:
             return
-        if study.stop_reason and not interrupt.stop_all():
+        if study.stop_reason and not interrupt.signal:
             study.close_all()
         lost = [trial.number for trial in study.trials if trial.outcome is None]
-        if interrupt.stop_all() or not lost:
+        if interrupt.signal or not lost:
             return
         for number in lost:  # Tune ended without saying how these did: a retry, or a failure
             study.close(number, Outcome.FAILED, "Ray Tune lost the trial")

@@ -75,7 +75,9 @@ class Gate:
     def _turns_away(self, token: Sequence[tuple[str, str]] = ()) -> bool:
         """Whether a question with this token, or none, is refused. Where nothing can be learned (TLS) Ray is left to find out."""
         method = "/ray.rpc.RayletDriver/ClusterInfo" if self.client else "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
-        refusals = [grpc.StatusCode.UNAUTHENTICATED, *([] if token else [grpc.StatusCode.UNAVAILABLE])]
+        refusals = [grpc.StatusCode.UNAUTHENTICATED]
+        if not token:  # one that is slow to answer has not let us in
+            refusals += [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED]
         with grpc.insecure_channel(str(self)) as channel:
             ask = channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)
             try:

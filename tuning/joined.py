@@ -52,8 +52,8 @@ class JoinedCluster(Cluster):
         say: prints a line.
     """
 
-    def __init__(self, gate: Gate, dashboard: str | None, say: Say) -> None:
-        super().__init__(dashboard)
+    def __init__(self, gate: Gate, dashboard: str | None, say: Say, *, has_token: bool) -> None:
+        super().__init__(dashboard, has_token=has_token)
         self.gate = gate
         self.say = say
         self.grows = is_autoscaling()
@@ -106,21 +106,31 @@ class JoinedCluster(Cluster):
 
     def room(self, slots: Slots) -> int:
         """As many trials as the nodes of now hold; where nodes are added for trials that wait, as many again wait for them."""
-        if time.monotonic() - self._counted >= COUNT_EVERY_S:
-            self._look(ask=False)
-            self._counted = time.monotonic()
-            found = room(self.nodes(), slots)
-            found = found if slots.most is None else min(found, slots.most)
-            self._tell(found, slots)
-            self._room = found
-        count = self._room or 0
+        count = self._count(slots)
         if self.grows:
             count += max(1, count)
         return count if slots.most is None else min(count, slots.most)
 
+    def is_bare(self, slots: Slots) -> bool:
+        return self._count(slots) == 0
+
+    def _count(self, slots: Slots) -> int:
+        """How many trials the nodes hold, looked up again from time to time; a change is said."""
+        if self._room is not None and time.monotonic() - self._counted < COUNT_EVERY_S:
+            return self._room
+        self._look(ask=False)
+        self._counted = time.monotonic()
+        found = room(self.nodes(), slots)
+        found = found if slots.most is None else min(found, slots.most)
+        told = (slots.count or None) if self._room is None else self._room  # the plan said the first, but not that it is none
+        if found != told:
+            self._tell(found, slots)
+        if found != self._room:
+            self.on_room(found)
+        self._room = found
+        return found
+
     def _tell(self, found: int, slots: Slots) -> None:
-        if found == self._room or (self._room is None and found == slots.count and found):
-            return
         if found == 0:
             grow = "for it to grow" if self.grows else "for a node to join"
             self.say(f"no node of the cluster has room for a trial ({slots.each}) now: waiting {grow}")
@@ -157,7 +167,8 @@ def joined_cluster(address: str, say: Say) -> Iterator[JoinedCluster]:
     if not gate.answers():
         raise refused(address, f"nothing answers at {gate}")
     keep_the_token_private()
-    if not gate.asks_for_a_token():
+    has_token = gate.asks_for_a_token()
+    if not has_token:
         say("the cluster asks for no token: whoever reaches it over the network can run code there, and read what trials read")
         os.environ["RAY_AUTH_MODE"] = "disabled"  # its workers have none to show to this process
         Config.initialize("")
@@ -175,7 +186,7 @@ def joined_cluster(address: str, say: Say) -> Iterator[JoinedCluster]:
     except Exception as error:  # versions, tokens, runtime environments: each has a type of its own, and none says "input"
         raise refused(address, (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")) from None
     try:
-        yield JoinedCluster(gate, http_address(context.dashboard_url), say)
+        yield JoinedCluster(gate, http_address(context.dashboard_url), say, has_token=has_token)
     finally:
         ray.shutdown()
 

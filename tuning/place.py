@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
 from collections.abc import Callable, Iterator
@@ -17,10 +18,11 @@ from tuning import preflight
 from tuning.cluster import Cluster, own_cluster
 from tuning.console import SearchConsole
 from tuning.database import Address
+from tuning.json_file import check_plain, read_whole
 from tuning.options import Options
 from tuning.record import recall
 from tuning.resources import Slots
-from tuning.run_folder import RunFolder, read_json, write_text
+from tuning.run_folder import RunFolder, name_problem, read_json, write_text
 
 MARK = "run"  # the file in a folder for workers that says whose it is
 
@@ -79,10 +81,10 @@ def begin_shared(folder: RunFolder, shared: Path) -> RunFolder:
     path = shared / folder.name
     try:
         shared.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(path):
+            rule = "a folder that has none of the run's name"
+            raise InputError(Problem("--checkpoint-dir", rule, str(path), "Choose another --name."))
         path.mkdir(mode=0o700)
-    except FileExistsError:
-        rule = "a folder that has none of the run's name"
-        raise InputError(Problem("--checkpoint-dir", rule, str(path), "Choose another --name.")) from None
     except OSError as error:
         raise StorageError(f"{path}: `a folder that can be made` must hold, but got: {error.strerror}.") from None
     write_text(path / MARK, secrets.token_hex(16))
@@ -96,16 +98,22 @@ def find_shared(folder: RunFolder, shared: Path, record: optuna.Study) -> RunFol
         RunError: another folder is there, or none: its file system is not mounted, say, or the record is a stranger's.
     """
     path = shared / record.study_name
+    if not shared.is_absolute() or name_problem(record.study_name) or path.is_symlink():
+        raise RunError(f"{path}: `a run's folder in an absolute one` must hold, but it is not. The run is damaged.")
     found = mark_of(path)
     if not found or found != recall(record, "mark"):
         raise RunError(f"{path}: `the folder of this run's checkpoints` must hold, but it is not. Is its file system mounted?")
+    try:
+        check_plain(path)
+    except OSError as error:
+        raise RunError(f"{path}: `a folder that can be read` must hold, but got: {error.strerror}.") from None
     return replace(folder, shared=path)
 
 
 def mark_of(path: Path) -> str:
     """What says whose the folder is; nothing where it is nobody's."""
     try:
-        return (path / MARK).read_text(encoding="utf-8")
+        return read_whole(path / MARK).decode()
     except (OSError, ValueError):
         return ""
 

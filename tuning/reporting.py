@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import faulthandler
 import re
+import socket
 import sys
 import sysconfig
 import traceback
@@ -31,25 +32,46 @@ class NotSharedError(Exception):
     """A node does not see the folder that the run's workers share."""
 
 
-def to_its_end(work: Callable[[Report], None], *, stall_limit: float | None = None, log: Path | None = None) -> None:
+def to_its_end(
+    work: Callable[[Report], None],
+    *,
+    folders: Sequence[Path] = (),
+    stall_limit: float | None = None,
+    log: Path | None = None,
+) -> None:
     """Do a trial's work and report how it ended, so that only a dead process is an error to Ray.
 
     Args:
         work: is given the function that reports an epoch.
+        folders: that the run has for its workers; one that cannot be used is no trial's fault, and suspends the search.
         stall_limit: seconds without a report after which the process ends itself; None waits for ever.
         log: where the stacks of a hang are written.
     """
     watch = Watch(stall_limit, log)
     try:
+        for folder in folders:
+            if not folder.is_dir():  # of a node that joined later; the others were asked before
+                raise NotSharedError(f"{socket.gethostname()} does not see {folder}: every node has to")
         with watch:
             work(watch.report)
         end = {"outcome": str(Outcome.COMPLETE), "cause": ""}
     except Exception as error:
         traceback.print_exc()  # for the worker's log, which the dashboard shows
         end = {"outcome": str(classified(error)), "cause": first_line(error)}
-        if isinstance(error, NotSharedError) or (isinstance(error, OSError) and error.errno in DISK):
+        if is_of_the_disk(error, folders):
             end = {"disk": first_line(error)}
     tune.report(end)
+
+
+def is_of_the_disk(error: Exception, folders: Sequence[Path]) -> bool:
+    """Whether a disk failed, and no trial: it is full, or one of these folders is missing, unreadable or cut off."""
+    if not isinstance(error, OSError):
+        return isinstance(error, NotSharedError)
+    return error.errno in DISK or any(
+        isinstance(name, str) and Path(name).is_relative_to(folder)
+        for name in (error.filename, error.filename2)
+        for folder in folders
+    )
 
 
 class Watch:
@@ -65,7 +87,6 @@ class Watch:
 
     def __enter__(self) -> Watch:
         if self.limit and self.log:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
             self.file = self.log.open("w", encoding="utf-8")
         self._start()
         return self

@@ -82,7 +82,9 @@ def plan(
     any_gpu = any(node.gpus >= 1 for node in nodes)
     if grows:
         share = gpus if gpus is not None else float(any_gpu or require_gpu)
-        slots = Slots(0, cpus or 1, share, most=concurrent)
+        waits = share and not any_gpu and not require_gpu
+        note = "no node has a GPU yet, and the trials wait for one; --gpus-per-trial 0 searches on the CPUs" if waits else ""
+        slots = Slots(0, cpus or 1, share, note, most=concurrent)
         count = room(nodes, slots)
         return replace(slots, count=min(count, concurrent or count))
     if require_gpu and not any_gpu:
@@ -95,6 +97,9 @@ def plan(
     count = room(nodes, slots)
     if count == 0:
         most = max((node.cpus for node in nodes if node.gpus >= 1 or not share), default=0)
+        if not most:
+            rule, hint = "a node with a CPU for trials", "Start one first: ray start --address=HOST:PORT"
+            raise InputError(Problem("--address", rule, "none that is up", hint))
         which = "node with a GPU" if share and len(nodes) > 1 else "node"
         raise InputError(Problem("--cpus-per-trial", f"cpus-per-trial <= {most:g}, the CPUs of the largest {which}", str(each)))
     return replace(slots, count=min(count, concurrent or count))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,24 @@ class StudySearcher(Searcher):
         slots: what each trial gets.
         logs: where trials that hang leave their stacks.
         cluster: says how many run at once; a trial that ended because Ray or its node died is not charged with it.
+        ending: whether the search is to end now, whatever there is to hand out.
     """
 
-    def __init__(self, study: Study, slots: Slots, logs: Path, cluster: Cluster) -> None:
+    def __init__(
+        self, study: Study, slots: Slots, logs: Path, cluster: Cluster, ending: Callable[[], bool] = lambda: False
+    ) -> None:
         super().__init__()
         self.study = study
         self.slots = slots
         self.logs = logs
         self.cluster = cluster
+        self.ending = ending
         self._live: dict[str, tuple[int, float]] = {}  # Tune's trial id -> the study's number, and when it was handed out
         self._nodes_lost: dict[int, tuple[int, int]] = {}  # the study's number -> how many died in a row, at which epoch
 
     def suggest(self, trial_id: str) -> Any:
+        if not self._live and (self.ending() or self.study.is_over()):  # before a room is waited for that may never come
+            return str(Searcher.FINISHED)
         if len(self._live) >= self.cluster.room(self.slots):
             return None
         trial = self.study.next_trial()
@@ -51,12 +58,12 @@ class StudySearcher(Searcher):
         number, begun = self._live.pop(trial_id)
         if not error or self.cluster.dead():
             return
-        if node := self.cluster.lost_node(begun):
+        if hang := hang_of(stall_log(self.logs, number)):  # it ended itself, whatever nodes died meanwhile
+            self.study.close(number, Outcome.STALLED, hang)
+        elif node := self.cluster.lost_node(begun):
             self._lose(number, node)
-            return
-        hang = hang_of(stall_log(self.logs, number))
-        outcome = Outcome.STALLED if hang else Outcome.FAILED
-        self.study.close(number, outcome, hang or "the trial's process died")
+        else:
+            self.study.close(number, Outcome.FAILED, "the trial's process died")
 
     def _lose(self, number: int, node: str) -> None:
         """Hand the trial out again, unless node after node dies without an epoch of it in between."""

@@ -10,6 +10,7 @@ import termios
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import replace
 
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import ClusterError, NoResultError, StorageError
@@ -106,11 +107,13 @@ class Session:
         if not self.options.address:
             self.console.tell(f"{self.folder.name}: starting Ray …")
         ray = until.enter_context(self.start())
-        self.folder.checkpoints.mkdir(mode=0o700, exist_ok=True)  # a worker that sees none is on a node without this folder
+        for folder in (self.folder.checkpoints, self.folder.logs):  # a worker that sees none is on a node without this folder
+            folder.mkdir(mode=0o700, exist_ok=True)
+        ray.on_room = self.has_room
         with self.interrupt.listening(self.interrupted):  # Ray takes SIGTERM for itself when it starts
             curves = Curves(self.folder.tensorboard, self.study.metric, self.study.mode, self.console.note)
             curves.catch_up(self.study.trials)
-            self.announce(ray.dashboard)
+            self.announce(ray)
             retention = checkpoints.Retention(self.study, self.folder.checkpoints, self.options.keep)
             self.study.listeners += [
                 retention.on_change,
@@ -140,6 +143,11 @@ class Session:
                     shared={"job": job, "images": data.images.numpy(), "labels": data.labels.numpy()},
                 )
 
+    def has_room(self, count: int) -> None:
+        """So many trials fit at once from now on."""
+        self.slots = self.findings.slots = replace(self.slots, count=count)
+        self.console.slots = count
+
     def interrupted(self) -> None:
         """Said at the first signal."""
         self.console.note("stopping, nothing is lost; once more to stop at once")
@@ -163,8 +171,8 @@ class Session:
                     log.unlink()
             self.folder.logs.rmdir()
 
-    def announce(self, dashboard: str | None) -> None:
-        """The head of EXAMPLES' table: what is searched, how, and where to look."""
+    def announce(self, ray: Cluster) -> None:
+        """The head of the table: what is searched, how, and where to look."""
         search, slots = self.space.search, self.slots
         for note in notes(search, self.study.wanted, slots):
             self.console.note(note)
@@ -174,8 +182,9 @@ class Session:
             f"{self.space_name}: {self.study.wanted} trials on {data}, {slots}, up to {search.max_epochs} epochs, {how}"
         )
         run = typed_path(self.folder.path)
-        if dashboard:
-            self.console.tell(f"dashboard {dashboard}   (asks for a token: {script('ray')} get-auth-token)")
+        if ray.dashboard:
+            token = f"   (asks for a token: {script('ray')} get-auth-token)" if ray.has_token else ""
+            self.console.tell(f"dashboard {ray.dashboard}{token}")
         self.console.tell(f"report    {run}/report.html   (from the first finished trial on; it refreshes itself)")
         self.console.tell(f"curves    {script('tensorboard')} --logdir {run}/tensorboard")
         study = noted_url(self.folder) or (f"sqlite:///{run}/study.db")

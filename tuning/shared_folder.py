@@ -6,6 +6,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import ray
@@ -30,6 +31,7 @@ def check_shared(folder: Path, nodes: Mapping[str, str], where: str, hint: str) 
         StorageError: this process cannot write there.
     """
     probe = folder / f".shared-{secrets.token_hex(8)}"
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         probe.mkdir(parents=True)
         (probe / "driver").write_text(probe.name, encoding="utf-8")
@@ -43,6 +45,9 @@ def check_shared(folder: Path, nodes: Mapping[str, str], where: str, hint: str) 
     finally:
         shutil.rmtree(probe, ignore_errors=True)
     if problems:
+        with suppress(OSError):  # something else is in it by now
+            for path in missing:
+                path.rmdir()
         raise InputError(*problems)
 
 
@@ -56,30 +61,33 @@ def asked_of_all(probe: Path, nodes: Mapping[str, str]) -> Iterator[tuple[str, s
             found = ray.get(answer, timeout=PROBE_S)
         except ray.exceptions.RayError as error:
             found = f"no answer: {str(error).splitlines()[0]}"
-        if not found and not written_by(probe / name, probe.name):
-            found = "what it wrote is not here"
+        if not found and (why := unread(probe / name, probe.name)):
+            found = f"what it wrote is not here: {why}"
         yield nodes[name], found
 
 
 def sees(probe: str, name: str) -> str:
     """In a worker: what keeps it from reading what the driver wrote and from writing beside it; nothing where all is well."""
+    folder = Path(probe)
+    if why := unread(folder / "driver", folder.name):
+        return why
     try:
-        if (Path(probe) / "driver").read_text(encoding="utf-8") != Path(probe).name:
-            return "another file is there"
-        (Path(probe) / name).write_text(Path(probe).name, encoding="utf-8")
+        (folder / name).write_text(folder.name, encoding="utf-8")
     except OSError as error:
         return str(error.strerror)
     return ""
 
 
-def written_by(path: Path, text: str) -> bool:
-    """Whether `text` is to be read there, now or soon."""
+def unread(path: Path, text: str) -> str:
+    """What keeps `text` from being read there, now or soon; nothing where it is read."""
     end = time.monotonic() + SEEN_S
-    while time.monotonic() < end:
+    while True:
         try:
             if path.read_text(encoding="utf-8") == text:
-                return True
-        except OSError:
-            pass
+                return ""
+            why = "another file is there"
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+        if time.monotonic() >= end:
+            return why
         time.sleep(0.2)
-    return False

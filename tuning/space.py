@@ -20,7 +20,7 @@ HINTED = 50  # problems of one file that get a hint: to look for the names that 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """One whole search. `order` of the parameters puts each behind those its condition names."""
+    """One whole search."""
 
     experiment: dict[str, Any]
     parameters: dict[str, Parameter]

@@ -51,7 +51,7 @@ def kept_address(folder: RunFolder, given: str | None = None) -> tuple[str, str 
     except (ValueError, KeyError):
         raise RunError(f"{folder.storage}: `{RULE}, and a study's name` must hold, but got {str(kept)[:80]}.") from None
     address = Address.parse(given) if given else noted
-    if (address.url.database, address.url.host) != (noted.url.database, noted.url.host):
+    if address.server != noted.server:
         raise InputError(Problem("--storage", f"the run's own, {noted}", str(address), "Its study is nowhere else."))
     return address.engine_url, name
 

@@ -113,14 +113,16 @@ class Study:
         with storage_errors():
             self.record.set_user_attr("seconds", self.seconds)
 
-    def next_trial(self) -> Trial | None:
-        """The next trial to work on: one that is unfinished, else a new one; None when there is none to hand out."""
+    def is_over(self) -> bool:
+        """Whether no trial is handed out any more: a limit is reached, the search is suspended, or all are handed out."""
         self.stop_reason = self.stop_reason or self._limit_reached()
-        if self.stop_reason or self.suspended:
+        return bool(self.stop_reason or self.suspended) or not (self._to_do or len(self._trials) < self.wanted)
+
+    def next_trial(self) -> Trial | None:
+        """The next trial to work on: one that is unfinished, else a new one; None where `is_over`."""
+        if self.is_over():
             return None
-        if self._to_do:
-            return self._hand_out(self._trials[self._to_do.popleft()])
-        return self._ask() if len(self._trials) < self.wanted else None
+        return self._hand_out(self._trials[self._to_do.popleft()]) if self._to_do else self._ask()
 
     def has_work(self) -> bool:
         """Whether there is a trial to hand out, unfinished or new."""

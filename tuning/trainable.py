@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import socket
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from text_recognizer.data.util import BaseDataset
 from text_recognizer.metrics import METRICS, Mode, is_better
 from text_recognizer.util import checksum
 from training.experiment import Settings, build_data, quiet_lightning, train
-from tuning.reporting import NotSharedError, Report, newest_valid, stall_log, to_its_end
+from tuning.reporting import Report, newest_valid, stall_log, to_its_end
 
 QUIET: Settings = {"enable_progress_bar": False, "enable_model_summary": False}  # nobody watches a trial
 
@@ -57,6 +56,7 @@ def run_trial(config: dict[str, Any], *, job: Job, images: np.ndarray[Any, Any],
     )  # the log that Ray's dashboard shows first; a worker has many trials
     to_its_end(
         lambda report: train_trial(config, job, images, labels, report),
+        folders=(job.checkpoints, job.logs),
         stall_limit=job.stall_limit,
         log=stall_log(job.logs, config["number"]),
     )
@@ -73,8 +73,6 @@ def train_trial(
     config: dict[str, Any], job: Job, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], report: Report
 ) -> None:
     """Train to the end, unless the scheduler stops it at a report. Raises whatever training raises."""
-    if not job.checkpoints.is_dir():  # of a node that joined later; the others were asked before
-        raise NotSharedError(f"{socket.gethostname()} does not see {job.checkpoints}: every node has to")
     quiet_lightning(silent=True)  # the worker's log is to show the trials
     settings = job.settings | config["params"]
     if job.memory_share and torch.cuda.is_available():
@@ -128,7 +126,7 @@ class Reporter(pl.callbacks.Checkpoint):
         """The checkpoint of `epoch`, whole and durable."""
         path = self.folder / f"epoch-{epoch}.ckpt"
         temporary = path.with_suffix(".writing")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         try:
             trainer.save_checkpoint(temporary, weights_only=False)  # with the optimizer, to go on from
             with temporary.open("rb") as file:

@@ -56,4 +56,6 @@ def test_a_cluster_without_room_is_waited_for_and_grows_with_the_trials(
     search.wait_to_say("the cluster has room for 2 trials at once now")
     assert search.end() == 0, search.output + search.errors
     assert "cluster   1 node, 0 CPUs, 0 GPUs, autoscaling" in search.output
-    close(RunFolder(tmp_path / "runs/run"))
+    run = RunFolder(tmp_path / "runs/run")
+    close(run)
+    assert json.loads(run.summary.read_text())["resources"]["slots"] == 2, "what there was room for in the end"

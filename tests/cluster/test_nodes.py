@@ -118,6 +118,8 @@ def test_a_folder_that_a_node_does_not_see_and_a_wrong_token_are_refused_before_
     network.start_head(tmp_path, cpus=0)
     (tmp_path / "mine").mkdir()
     without = network.start_worker(tmp_path, tmp_path / "mine")
+    nowhere = start(network.head, network.address, tmp_path, "--checkpoint-dir", "mine/not/there")
+    assert nowhere.end() == 2, nowhere.output + nowhere.errors
     search = start(network.head, network.address, tmp_path, "--checkpoint-dir", "mine")
     stranger = start(network.head, network.address, tmp_path, RAY_AUTH_TOKEN="wrong")
     assert search.end() == 2, search.output + search.errors
@@ -136,6 +138,8 @@ def test_a_cluster_without_a_token_is_joined_and_it_is_said_loudly(network: Host
     search = start(network.head, network.address, tmp_path, epochs=2)
     assert search.end() == 0, search.output + search.errors
     assert "note: the cluster asks for no token" in search.output
+    assert "dashboard http://" in search.output
+    assert "(asks for a token" not in search.output
     close(RunFolder(tmp_path / "runs/run"))
 
 

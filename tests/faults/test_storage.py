@@ -123,6 +123,7 @@ def test_a_checkpoint_that_does_not_fit_fails_its_trial_with_the_cause_and_is_ne
     job = Job(settings, "val_acc", "max", disk.path / "trials", disk.path / "logs", stall_limit=600)
     reported: list[dict[str, object]] = []
     reporter = Reporter(job, 0, (), reported.append)
+    job.checkpoints.mkdir()
     disk.fill(pages_left)
     with pytest.raises(OSError, match="No space left") as error:
         train(settings, build_data(settings), callbacks=[reporter], enable_progress_bar=False, enable_model_summary=False)

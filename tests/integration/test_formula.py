@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
-from tests.formula import EPOCHS, measured, outcomes, search, value
+from tests.formula import EPOCHS, measured, outcomes, run, search, space_in, value
+from tuning.cluster import OwnCluster
+from tuning.engine import Interrupt
+from tuning.record import create_record
 from tuning.resources import Slots
 from tuning.results import Outcome, ranking
+from tuning.schema import Stop
+from tuning.study import Study
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -45,3 +52,38 @@ def test_half_a_gpu_each_puts_two_trials_on_one(tmp_path: Path, database: Path) 
     files = (tmp_path / "run").glob("acknowledged-*")
     seen = {line.split()[3] for file in files for line in file.read_text().splitlines()}
     assert seen <= {"0", "1"}, "each trial sees one GPU"
+
+
+class WithoutNodes(OwnCluster):
+    """One whose nodes were all taken away; so many trials wait for new ones."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__()
+        self.waiting = waiting
+
+    def room(self, slots: Slots) -> int:
+        return self.waiting
+
+    def is_bare(self, slots: Slots) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_a_search_for_which_there_is_no_node_ends_with_its_time(waiting: int, tmp_path: Path, database: Path) -> None:
+    space = space_in(tmp_path)
+    study = Study(create_record(f"sqlite:///{database}", space, "run"), space, trials=4, stop=Stop(time="2s"))
+    run(study, tmp_path, "", Slots(1, 1000, 0), Interrupt(), WithoutNodes(waiting))
+    assert "time budget" in (study.stop_reason or "")
+    assert [(trial.outcome, trial.epochs) for trial in study.trials] == [(Outcome.STOPPED_EARLY, ())] * waiting
+
+
+def test_a_search_for_which_there_is_no_node_heeds_the_first_ctrl_c(tmp_path: Path, database: Path) -> None:
+    space = space_in(tmp_path)
+    study = Study(create_record(f"sqlite:///{database}", space, "run"), space, trials=4)
+    interrupt = Interrupt()
+    with interrupt.listening(lambda: None):
+        sender = threading.Timer(2, signal.raise_signal, [signal.SIGINT])
+        sender.start()
+        run(study, tmp_path, "", Slots(1, 1, 0), interrupt, WithoutNodes(0))
+    assert interrupt.signal == signal.SIGINT
+    assert study.trials == []

@@ -134,12 +134,7 @@ def test_no_command_says_what_a_terminal_obeys(
     """In the run's own name, its summary, its space, and a file that is not as it should be."""
     folder = copy_of(watched.folder, tmp_path, f"nasty{ESCAPE}")
     summary = json.loads(folder.summary.read_text())
-    for change in (
-        {},
-        {"status": f"running{ESCAPE}"},
-        {"counts": {ESCAPE: "many"}},
-        {"stop_reason": ESCAPE, "data_class": ESCAPE},
-    ):
+    for change in CHANGES:
         folder.summary.write_text(json.dumps(summary | change))
         (folder.validation).write_text(json.dumps({ESCAPE: 1}))
         ran = commands(folder)

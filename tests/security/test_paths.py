@@ -20,9 +20,11 @@ from tests.security.conftest import Watched
 from tests.security.planting import copy_of
 from text_recognizer.errors import RunError
 from tuning.json_file import check_plain, read_whole
+from tuning.place import MARK
 from tuning.results import Epoch, Trial, stays_within
 from tuning.run_folder import RunFolder
 
+SET_MARK = "INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (1, 'mark', ?)"
 OUT = ("../victim/file", "/etc/passwd", "0/../../victim", "..", ".", "", "a\0b", "a\nb", 7, ["0/epoch-1.ckpt"], {"a": 1}, False)
 
 
@@ -41,6 +43,7 @@ def victim(tmp_path: Path) -> Path:
     for name in ("file", "events.out.tfevents.1", "epoch-1.ckpt"):
         (folder / name).write_text("precious")
     (folder / "empty").touch()
+    (folder / MARK).write_text("mark")
     return folder
 
 
@@ -183,18 +186,74 @@ def with_options(folder: RunFolder, **options: object) -> None:
     )
 
 
-@pytest.mark.parametrize("mark", ["", "precious", None])
-def test_a_folder_for_checkpoints_is_the_runs_own_or_left_alone(
-    mark: str | None, folder: RunFolder, victim: Path, commands: Callable[[RunFolder], Commands]
+def found_by_its_name(victim: Path) -> tuple[str, str]:
+    """A folder next to the victim, and a study's name that leads from there to it."""
+    (victim.parent / "somewhere").mkdir()
+    return str(victim.parent / "somewhere"), f"../{victim.name}"
+
+
+def linked(victim: Path) -> tuple[str, str]:
+    """A folder of the study's name that is a link to the victim."""
+    (victim.parent / "shared").mkdir()
+    (victim.parent / "shared/run").symlink_to(victim)
+    return str(victim.parent / "shared"), "run"
+
+
+def holding_a_link(victim: Path) -> tuple[str, str]:
+    """A stranger's own folder for checkpoints, in which a trial's is a link to the victim."""
+    trials = victim.parent / "shared/run/trials"
+    trials.mkdir(parents=True)
+    (trials / "0").symlink_to(victim)
+    (trials.parent / MARK).write_text("mark")
+    return str(victim.parent / "shared"), "run"
+
+
+def holding_a_pipe(victim: Path) -> tuple[str, str]:
+    """One whose mark would be waited for."""
+    folder = victim.parent / "shared/run"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / MARK)
+    return str(victim.parent / "shared"), "run"
+
+
+def relative(victim: Path) -> tuple[str, str]:
+    """One that comes with the run, wherever that is unpacked."""
+    return ".", victim.name
+
+
+@pytest.mark.parametrize("lead", [found_by_its_name, linked, holding_a_link, holding_a_pipe, relative])
+def test_a_strangers_folder_for_checkpoints_leads_nowhere(
+    lead: Callable[[Path], tuple[str, str]],
+    folder: RunFolder,
+    victim: Path,
+    commands: Callable[[RunFolder], Commands],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`--checkpoint-dir` stands in the study, and so does what the folder there is known by."""
-    with_options(folder, checkpoint_dir=str(victim.parent / "somewhere"))
-    change(folder, "UPDATE studies SET study_name = ?", f"../{victim.name}")
-    if mark is not None:
-        change(folder, "INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (1, 'mark', ?)", json.dumps(mark))
+    """`--checkpoint-dir` stands in the study, and so does what the folder there is known by: a stranger wrote both."""
+    monkeypatch.chdir(victim.parent)
+    where, name = lead(victim)
+    with_options(folder, checkpoint_dir=where)
+    change(folder, "UPDATE studies SET study_name = ?", name)
+    change(folder, SET_MARK, json.dumps("mark"))
     ran = commands(folder)
     ran.run("resume", "extend")
     assert set(ran.codes.values()) == {4}
+
+
+@pytest.mark.parametrize(("mark", "code"), [("mark", 6), ("another", 4), ("", 4), (None, 4)])
+def test_a_folder_for_checkpoints_is_known_by_its_mark(
+    mark: str | None, code: int, folder: RunFolder, tmp_path: Path, commands: Callable[[RunFolder], Commands]
+) -> None:
+    shared = tmp_path / "shared/run"
+    shared.mkdir(parents=True)
+    if mark is not None:
+        (shared / MARK).write_text(mark)
+    with_options(folder, checkpoint_dir=str(shared.parent))
+    change(folder, "UPDATE studies SET study_name = 'run'")
+    change(folder, SET_MARK, json.dumps("mark"))
+    ran = commands(folder)
+    ran.run("extend")
+    assert ran.codes == {"extend": code}, "6 is where Ray of our own would start"
 
 
 def test_a_run_does_not_say_which_cluster_is_joined(

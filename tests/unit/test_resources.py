@@ -66,4 +66,12 @@ def test_a_cluster_that_grows_is_asked_for_what_is_not_there_yet() -> None:
     slots = plan([Node(0, 0)], gpus=0.5, concurrent=8, grows=True)
     assert (slots.count, slots.gpus, slots.most) == (0, 0.5, 8)
     assert str(slots) == "as many at once as the cluster grows to hold (1 CPU each, 0.5 GPU)"
+    assert "no node has a GPU yet" in slots.note
     assert plan([Node(4, 0)], concurrent=8, grows=True).count == 4
+    for asked in ({"gpus": 0.0}, {"gpus": 0.5, "require_gpu": True}, {}):
+        assert plan([Node(4, 0)], grows=True, **asked).note == "", "nothing that was not meant"
+
+
+def test_a_cluster_whose_nodes_are_not_up_yet_is_told_so() -> None:
+    with pytest.raises(InputError, match="--address: `a node with a CPU for trials` must hold, but got none that is up"):
+        plan([Node(0, 0)])

@@ -42,6 +42,10 @@ def test_what_is_none_is_refused_without_its_password(text: str) -> None:
     [
         ("postgresql://me:a:b@c@h/x", "postgresql://me:***@h/x"),
         ("--storage=postgresql://me:pw@h/x", "--storage=postgresql://me:***@h/x"),
+        ("postgresql://me@corp:pw@h/x", "postgresql://me@corp:***@h/x"),
+        ("postgresql://me:my secret@h/x", "postgresql://me:***@h/x"),
+        ("postgresql://me:two\nlines@h/x", "postgresql://me:***@h/x"),
+        ("postgresql://me@h/x?sslpassword=my secret", "postgresql://me@h/x?sslpassword=***"),
         ("postgresql://me@h/x?Password=pw&a=1", "postgresql://me@h/x?Password=***&a=1"),
         ("search_spaces/mlp.yaml", "search_spaces/mlp.yaml"),
         ("10.0.0.1:6379", "10.0.0.1:6379"),
@@ -63,8 +67,10 @@ def test_a_run_knows_its_own_database_alone(tmp_path: Path) -> None:
     assert "pw" not in folder.storage.read_text()
     assert kept_address(folder) == ("postgresql+psycopg://me@h/x", "name")
     assert kept_address(folder, "postgresql://you:pw@h/x") == ("postgresql+psycopg://you:pw@h/x", "name")
-    with pytest.raises(InputError, match="the run's own"):
-        kept_address(folder, "postgresql://me@h/y")
+    assert kept_address(folder, "postgresql://me@h:5432/x")[1] == "name"
+    for other in ("h/y", "g/x", "h:5433/x"):
+        with pytest.raises(InputError, match="the run's own"):
+            kept_address(folder, f"postgresql://me@{other}")
     folder.storage.write_text('{"url": "mysql://h/x", "study": "name"}')
     with pytest.raises(RunError, match="must hold"):
         kept_address(folder)
