@@ -119,12 +119,12 @@ def test_a_folder_that_a_node_does_not_see_and_a_wrong_token_are_refused_before_
     (tmp_path / "mine").mkdir()
     without = network.start_worker(tmp_path, tmp_path / "mine")
     nowhere = start(network.head, network.address, tmp_path, "--checkpoint-dir", "mine/not/there")
-    assert nowhere.end() == 2, nowhere.output + nowhere.errors
     search = start(network.head, network.address, tmp_path, "--checkpoint-dir", "mine")
     stranger = start(network.head, network.address, tmp_path, RAY_AUTH_TOKEN="wrong")
     assert search.end() == 2, search.output + search.errors
     assert "--checkpoint-dir: `a folder that every node sees` must hold" in search.errors
     assert f"node {without.address}: No such file" in search.errors
+    assert nowhere.end() == 2, nowhere.output + nowhere.errors
     assert stranger.end() == 2, stranger.output + stranger.errors
     assert "--address: `a Ray cluster that lets this process join`" in stranger.errors
     assert "another token. Copy the head's ~/.ray/auth_token" in stranger.errors
