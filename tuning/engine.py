@@ -53,7 +53,7 @@ class Interrupt:
 class Ending(Stopper):
     """Ends `tune.run` where that would not end by itself.
 
-    That is after a signal, and where the search is over while its last trials wait for a node that may never come.
+    That is after a signal, and where a limit is reached while trials wait for a node that may never come.
     """
 
     def __init__(self, interrupt: Interrupt, study: Study, slots: Slots, cluster: Cluster) -> None:
@@ -66,7 +66,7 @@ class Ending(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return self.interrupt.signal is not None or (self.cluster.is_bare(self.slots) and self.study.is_over())
+        return self.interrupt.signal is not None or (self.cluster.is_bare(self.slots) and self.study.must_end())
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its stopper into a file that is never read: nothing of the study goes there."""

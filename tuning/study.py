@@ -113,10 +113,14 @@ class Study:
         with storage_errors():
             self.record.set_user_attr("seconds", self.seconds)
 
-    def is_over(self) -> bool:
-        """Whether no trial is handed out any more: a limit is reached, the search is suspended, or all are handed out."""
+    def must_end(self) -> bool:
+        """Whether a limit is reached, or the search is suspended: trials that wait are waited for no longer."""
         self.stop_reason = self.stop_reason or self._limit_reached()
-        return bool(self.stop_reason or self.suspended) or not (self._to_do or len(self._trials) < self.wanted)
+        return bool(self.stop_reason or self.suspended)
+
+    def is_over(self) -> bool:
+        """Whether no trial is handed out any more: it must end, or all of them are handed out."""
+        return self.must_end() or not (self._to_do or len(self._trials) < self.wanted)
 
     def next_trial(self) -> Trial | None:
         """The next trial to work on: one that is unfinished, else a new one; None where `is_over`."""

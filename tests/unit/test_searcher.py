@@ -8,6 +8,7 @@ import pytest
 
 from tests.formula import space_in
 from tuning.cluster import Cluster
+from tuning.engine import Ending, Interrupt
 from tuning.record import create_record
 from tuning.reporting import stall_log
 from tuning.resources import Slots
@@ -36,6 +37,9 @@ class Nodes(Cluster):
 
     def room(self, slots: Slots) -> int:
         return self.free
+
+    def is_bare(self, slots: Slots) -> bool:
+        return True
 
     def lost_node(self, since: float) -> str | None:
         return self.lost
@@ -76,6 +80,18 @@ def test_the_last_node_may_go_after_the_last_trial(study: Study, tmp_path: Path)
         one.on_trial_complete(name)
     nodes.free = 0
     assert one.suggest("c") == FINISHED
+
+
+def test_the_last_trials_are_waited_for_until_a_limit_is_reached(study: Study, tmp_path: Path) -> None:
+    """No node has room for them now."""
+    nodes = Nodes(2)
+    one = searcher(study, tmp_path, nodes)
+    assert [one.suggest(name) is None for name in ("a", "b", "c")] == [False, False, True]
+    ending = Ending(Interrupt(), study, one.slots, nodes)
+    assert not ending.stop_all()
+    study.stop = Stop(time="1s")
+    study._seconds_before = 2
+    assert ending.stop_all()
 
 
 @pytest.mark.parametrize(
