@@ -157,7 +157,9 @@ def test_c2_a_driver_whose_own_ray_died_ends_and_says_so(network: Hosts, tmp_pat
     search = start(driver, network.address, tmp_path)
     run = RunFolder(tmp_path / "runs/run")
     at_work(network.head, run, search)
-    next(process for process in driver.first().children(recursive=True) if process.name() == "raylet").kill()
+    raylet = next(process for process in driver.first().children(recursive=True) if process.name() == "raylet")
+    driver.first().suspend()  # `ray start --block` ends with its raylet, and the host's other processes with that
+    raylet.kill()
     assert search.process.wait(timeout=60) == 6, search.output + search.errors
     search.end()
     assert "the Ray of this node died" in search.errors
