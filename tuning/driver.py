@@ -10,6 +10,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import InputError, Problem, RunError, StorageError
 from training.experiment import RUN_DEFAULTS, build_data
@@ -82,11 +84,7 @@ def search(
             write_json(folder.environment, environment())
             if address:
                 keep_address(folder, address, folder.name)
-            remember(record, "fingerprint", fingerprint_of(space, data))
-            remember(record, "options", asdict(options))
-            remember(record, "space_name", space_name)
-            if folder.shared:
-                remember(record, "mark", mark_of(folder.shared))
+            remember_all(record, folder, options, space, space_name, data)
             if earlier:
                 console.say(str(earlier))
             study = Study(record, space, trials=space.search.trials, retries=options.retries)
@@ -94,6 +92,17 @@ def search(
             return Session(options, space_name, space, folder, study, console, here.slots, here.start, again).go(data)
         finally:
             os.close(lock)
+
+
+def remember_all(
+    record: optuna.Study, folder: RunFolder, options: Options, space: SearchSpace, space_name: str, data: BaseDataset
+) -> None:
+    """Keep with the study what a resume goes by."""
+    remember(record, "fingerprint", fingerprint_of(space, data))
+    remember(record, "options", asdict(options))
+    remember(record, "space_name", space_name)
+    if folder.shared:
+        remember(record, "mark", mark_of(folder.shared))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,13 +55,18 @@ def test_half_a_gpu_each_puts_two_trials_on_one(tmp_path: Path, database: Path) 
 
 
 class WithoutNodes(OwnCluster):
-    """One whose nodes were all taken away; so many trials wait for new ones."""
+    """One whose nodes were all taken away; so many trials wait for new ones. `on_wait` is called once that is so for a while."""
 
-    def __init__(self, waiting: int) -> None:
+    def __init__(self, waiting: int, on_wait: Callable[[], None] = lambda: None) -> None:
         super().__init__()
         self.waiting = waiting
+        self.on_wait = on_wait
+        self.asked = 0
 
     def room(self, slots: Slots) -> int:
+        self.asked += 1
+        if self.asked == 3:
+            self.on_wait()
         return self.waiting
 
     def is_bare(self, slots: Slots) -> bool:
@@ -82,8 +87,6 @@ def test_a_search_for_which_there_is_no_node_heeds_the_first_ctrl_c(tmp_path: Pa
     study = Study(create_record(f"sqlite:///{database}", space, "run"), space, trials=4)
     interrupt = Interrupt()
     with interrupt.listening(lambda: None):
-        sender = threading.Timer(2, signal.raise_signal, [signal.SIGINT])
-        sender.start()
-        run(study, tmp_path, "", Slots(1, 1, 0), interrupt, WithoutNodes(0))
+        run(study, tmp_path, "", Slots(1, 1, 0), interrupt, WithoutNodes(0, lambda: signal.raise_signal(signal.SIGINT)))
     assert interrupt.signal == signal.SIGINT
     assert study.trials == []
