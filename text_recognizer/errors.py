@@ -116,6 +116,11 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
+def printable_lines(text: str) -> str:
+    """The same for a text of several lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def is_text(value: Any) -> bool:
     """False for a text that no file can hold: YAML's "\\ud83d" is half of a character."""
     return not isinstance(value, str) or not SURROGATE.search(value)
@@ -150,7 +155,7 @@ def exit_code_of(main: Callable[[], int | None]) -> int:
     try:
         return main() or 0
     except RecogniserError as error:
-        print(*map(printable, f"error: {error}".split("\n")), sep="\n", file=sys.stderr)  # a path in it may hold anything
+        print(printable_lines(f"error: {error}"), file=sys.stderr)  # a path in it may hold anything
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from text_recognizer.errors import printable_lines
 from text_recognizer.metrics import is_better
 from tuning.duration import shown_duration
 from tuning.forecast import TimeLeft, time_left
@@ -55,7 +56,7 @@ class SearchConsole:
 
     def say(self, text: str, style: str = "") -> None:
         """One line, whatever else is on the screen. Nothing in it is taken for markup."""
-        self.console.print(Text(printable(text), style=style))
+        self.console.print(Text(printable_lines(text), style=style))
 
     def tell(self, text: str) -> None:
         """The same for what `--quiet` leaves out."""
@@ -101,7 +102,7 @@ class SearchConsole:
         if not self.quiet:
             remark = "; ".join(part for part in ("<- best so far" if new_best else "", trial.cause) if part)
             row = self._row(trial)
-            line = Text(printable(f"{row}  {remark}".rstrip()), style=COLOURS.get(trial.outcome or Outcome.FAILED, "red"))
+            line = Text(printable_lines(f"{row}  {remark}".rstrip()), style=COLOURS.get(trial.outcome or Outcome.FAILED, "red"))
             cut = self.console.is_terminal and not trial.cause  # a cause is worth its lines; the rest stands in the report
             self.console.print(line, no_wrap=cut, overflow="ellipsis" if cut else None, crop=cut, soft_wrap=not cut)
 
@@ -127,7 +128,7 @@ class SearchConsole:
         lines = [Text(self._head(), style="bold")]
         lines += [Text(self._row(trial), style="cyan") for trial in self._running()]
         lines += [Text(f"  {line}") for line in self._totals()]
-        lines += [Text(printable(f"  {line}"), style="red") for line in self.failures[-LAST_FAILURES:]]
+        lines += [Text(printable_lines(f"  {line}"), style="red") for line in self.failures[-LAST_FAILURES:]]
         for line in lines:
             line.no_wrap, line.overflow = True, "ellipsis"
         return Group(*lines)
@@ -180,8 +181,3 @@ def tally(trials: list[Trial], max_epochs: int) -> str:
     """The search in one line: how the trials ended and where the epochs went."""
     ended = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in counts(trials).items() if n) or "no trial"
     return f"{ended}; {epochs_trained(trials)} epochs trained, {epochs_saved(trials, max_epochs)} saved"
-
-
-def printable(text: str) -> str:
-    """Text from files and errors without what a terminal would obey."""
-    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Any
 
-from text_recognizer.errors import printable, shown
+from text_recognizer.errors import printable_lines, shown
 from text_recognizer.metrics import Mode, is_better
 
 SCHEMA_VERSION = 1
@@ -217,5 +217,5 @@ def csv_line(cells: Sequence[Any]) -> str:
 
 def as_text(cell: str) -> str:
     """A text as a cell: with an apostrophe where a spreadsheet would take it for a formula, without what a terminal obeys."""
-    lines = "\n".join(map(printable, cell.split("\n")))
+    lines = printable_lines(cell)
     return f"'{lines}" if lines.startswith(FORMULA) else lines

@@ -62,7 +62,7 @@ def test_a_failure_that_is_tried_again_is_a_note(nasty: SearchSpace) -> None:
     file = io.StringIO()
     search = SearchConsole(nasty, 30, console=Console(file=file, width=160))
     search.on_change(Trial(3, {}, failures=("ValueError: \x1b[2J bad",)))
-    assert file.getvalue() == "note: trial 3 failed and is tried again: ValueError: ?[2J bad\n"
+    assert file.getvalue() == "note: trial 3 failed and is tried again: ValueError: \\x1b[2J bad\n"
 
 
 def left(trials: list[Trial], wanted: int, stop: Stop | None = None, worked: float = 0.0) -> TimeLeft | None:
