@@ -57,7 +57,7 @@ format: $(READY) ## format the code
 	$(BIN)/ruff format .
 
 schema: $(READY) ## write search_spaces/schema.json, for editors
-	$(BIN)/python tuning/json_schema.py
+	$(BIN)/python -m tuning.verification.editor_schema
 
 lock: $(READY) ## compile requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

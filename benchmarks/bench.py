@@ -22,10 +22,10 @@ from torchvision.datasets import MNIST
 
 from benchmarks.measure import memory, ratio, run, spread
 from benchmarks.task import Done, Task
+from text_recognizer.command import exit_code_of
 from text_recognizer.data.base_data_module import find_data_dir
-from text_recognizer.errors import exit_code_of
-from tuning.environment import environment
-from tuning.preflight import prepare
+from tuning.run.environment import environment
+from tuning.verification.preflight import gpu_names, prepare
 
 PEERS = {
     "ours": "this project's search",
@@ -126,7 +126,7 @@ def start(data_dir: str, repeats: int) -> Figures:
             "`--help` (target <= 1 s)": (["tuning/search.py", "--help"], 0, 5),
             "a malformed file refused (target <= 1 s)": (["tuning/search.py", "--space", str(broken)], 2, 5),
             "`--check`": ([*space, "--check"], 0, 3),
-            "imports of a worker": (["-c", "import tuning.trainable"], 0, 3),
+            "imports of a worker": (["-c", "import tuning.worker.trainable"], 0, 3),
             "imports of a bare loop: torch, an optimizer": (["-c", BARE], 0, 3),
             "`make search`: 30 trials on Digits (target <= 180 s)": ([*space, "--runs-dir", folder, "--quiet"], 0, 3),
         }
@@ -217,7 +217,7 @@ def main() -> int:
     parser.add_argument("--to", type=Path, default=RESULTS, metavar="FILE", help=f"the figures as JSON (default {RESULTS})")
     flags = parser.parse_args()
     results: Figures = json.loads(flags.to.read_text()) if flags.to.exists() else {}
-    known = environment()
+    known = environment(gpu_names())
     about = {key: known[key] for key in ("git_commit", "git_dirty", "python", "versions", "processor", "cpus", "gpus")}
     about |= {"date": str(date.today())}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:

@@ -21,21 +21,21 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tuning.cluster import OwnCluster  # before Ray, as in tuning/engine.py
+from tuning.ray_backend.local_cluster import OwnCluster  # before Ray, as in tuning/ray_backend/tune_run.py
 
 # isort: split
 from ray.tune.schedulers import TrialScheduler
 
 from benchmarks.formula import result_of
 from benchmarks.meter import LIMITS, Followed, Meter, Window, Windowed, buckets, figures, followed, grown, table, tables
-from text_recognizer.errors import exit_code_of
-from tuning.curves import Curves
-from tuning.database import sqlite_url
-from tuning.record import load_record
-from tuning.results import Epoch
-from tuning.scheduler import RecordingScheduler
-from tuning.searcher import StudySearcher
-from tuning.study import Study
+from text_recognizer.command import exit_code_of
+from tuning.callbacks.tensorboard import Curves
+from tuning.ray_backend.scheduler import RecordingScheduler
+from tuning.ray_backend.searcher import StudySearcher
+from tuning.study.database import sqlite_url
+from tuning.study.optuna_record import load_record
+from tuning.study.study import Study
+from tuning.trials.trial import Epoch
 
 GROWN = 60  # functions of a profile
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from benchmarks.formula import result_of
 from benchmarks.meter import Meter, Window, Windowed, buckets, figures, followed, tables
-from text_recognizer.errors import exit_code_of
-from tuning import engine
-from tuning.cluster import own_cluster
-from tuning.reporting import Report, to_its_end
+from text_recognizer.command import exit_code_of
+from tuning.ray_backend import tune_run
+from tuning.ray_backend.local_cluster import own_cluster
+from tuning.worker.guard import Report, to_its_end
 
 AROUND = 25  # trials on either side of the 50th, and at the end: what is compared where no buckets are asked for
 
@@ -43,14 +43,14 @@ def run(trials: int, epochs: int, count: int, folder: Path, meter: Meter, profil
     with own_cluster(dashboard=False, num_cpus=count) as cluster:
         start = time.perf_counter()
         meter.mark()
-        engine.run_study(
+        tune_run.run_study(
             ground.study,
             formula,
             ground.slots,
             ground.folder.ray,
             logs=ground.folder.logs,
             name="formula",
-            interrupt=engine.Interrupt(),
+            interrupt=tune_run.Interrupt(),
             cluster=cluster,
             shared={"epochs": epochs},
         )

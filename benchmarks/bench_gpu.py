@@ -24,10 +24,11 @@ from torch.nn.functional import cross_entropy
 from benchmarks.bench import Figures, extracted, peer, print_table
 from benchmarks.measure import ratio, spread
 from benchmarks.task import Task
+from text_recognizer.command import exit_code_of
 from text_recognizer.data.base_data_module import find_data_dir
-from text_recognizer.errors import exit_code_of
 from text_recognizer.seeds import seed_of
-from training.experiment import Settings, build_data, build_lit_model, checked, train
+from training.experiment import build_data, build_lit_model, train
+from training.settings import Settings, checked
 
 WARM_UP = 3  # steps before a graph is captured, which are ordinary steps of the training
 RESULTS = Path("docs/benchmarks_gpu.json")

@@ -16,17 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuning.checkpoints import Retention
-from tuning.console import SearchConsole
-from tuning.curves import Curves
-from tuning.database import sqlite_url
-from tuning.findings import Findings
-from tuning.record import create_record
-from tuning.resources import Slots
-from tuning.results import Epoch, Outcome, Trial
-from tuning.run_folder import RunFolder, create_run
-from tuning.space_file import read_space
-from tuning.study import Study
+from tuning.callbacks.artifacts import Findings
+from tuning.callbacks.console import SearchConsole
+from tuning.callbacks.retention import Retention
+from tuning.callbacks.tensorboard import Curves
+from tuning.run.folder import RunFolder, create_run
+from tuning.run.resources import Slots
+from tuning.space.reader import read_space
+from tuning.study.database import sqlite_url
+from tuning.study.optuna_record import create_record
+from tuning.study.study import Study
+from tuning.trials.trial import Epoch, Outcome, Trial
 
 KEEP = 3
 SPACE = """

@@ -15,13 +15,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from text_recognizer.errors import exit_code_of
-from tuning.database import sqlite_url
-from tuning.record import load_record
-from tuning.results import Outcome, Trial
-from tuning.run_folder import open_run
-from tuning.space_file import read_space
-from tuning.study import Study
+from text_recognizer.command import exit_code_of
+from tuning.run.folder import open_run
+from tuning.space.reader import read_space
+from tuning.study.database import sqlite_url
+from tuning.study.optuna_record import load_record
+from tuning.study.study import Study
+from tuning.trials.trial import Outcome, Trial
 
 TABLE = Path(__file__).with_name("mnist_mlp_curves.csv")
 

@@ -25,21 +25,22 @@ import numpy.typing as npt
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-from tuning.cluster import OwnCluster  # before Ray, as in tuning/engine.py
+from tuning.ray_backend.local_cluster import OwnCluster  # before Ray, as in tuning/ray_backend/tune_run.py
 
 # isort: split
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from text_recognizer.errors import InputError, Problem, exit_code_of
-from tuning.resources import Slots
-from tuning.results import ranking
-from tuning.scheduler import RecordingScheduler, make_asha
-from tuning.schema import IntParameter
-from tuning.searcher import StudySearcher
-from tuning.space import SearchSpace
-from tuning.space_file import read_space
-from tuning.study import Study
+from text_recognizer.command import exit_code_of
+from text_recognizer.errors import InputError, Problem
+from tuning.ray_backend.scheduler import RecordingScheduler, make_asha
+from tuning.ray_backend.searcher import StudySearcher
+from tuning.run.resources import Slots
+from tuning.space.reader import read_space
+from tuning.space.schema import IntParameter
+from tuning.space.search_space import SearchSpace
+from tuning.study.study import Study
+from tuning.trials.trial import ranking
 
 HERE = Path(__file__).parent
 SPACE = HERE.parent / "search_spaces" / "mlp.yaml"

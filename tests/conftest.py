@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.mirror import MirrorServer, archives
-from tuning.cluster import own_cluster  # before anything imports ray, which reads its settings then
-from tuning.space import SearchSpace
-from tuning.space_file import read_space
-from tuning.storage import open_storage
+from tuning.ray_backend.local_cluster import own_cluster  # before anything imports ray, which reads its settings then
+from tuning.space.reader import read_space
+from tuning.space.search_space import SearchSpace
+from tuning.study.storage import open_storage
 
 ROOT = Path(__file__).resolve().parents[1]
 CANDIDATES = (os.environ.get("TEXT_RECOGNIZER_DATA_DIR"), str(ROOT.parent / "shared" / "data"), str(ROOT / "data"))
@@ -72,7 +72,7 @@ def database(empty_database: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails the test where the command starts Ray in this process, whether or not another test's Ray runs here."""
-    monkeypatch.setattr("tuning.cluster.ray.init", lambda *_, **__: pytest.fail("Ray was started"))
+    monkeypatch.setattr("tuning.ray_backend.local_cluster.ray.init", lambda *_, **__: pytest.fail("Ray was started"))
 
 
 @pytest.fixture(scope="session")

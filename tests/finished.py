@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from text_recognizer.data.digits import Digits
-from tuning import driver
-from tuning.database import sqlite_url
-from tuning.environment import environment
-from tuning.findings import Findings
-from tuning.record import create_record, remember
-from tuning.resources import Slots
-from tuning.results import Epoch, Outcome
-from tuning.run_folder import RunFolder, create_run, write_json, write_text
-from tuning.space_file import read_space
-from tuning.study import Study
+from tuning.callbacks.artifacts import Findings
+from tuning.run.environment import environment
+from tuning.run.folder import RunFolder, create_run, write_json, write_text
+from tuning.run.resources import Slots
+from tuning.space.reader import read_space
+from tuning.study.database import sqlite_url
+from tuning.study.optuna_record import create_record, remember
+from tuning.study.study import Study
+from tuning.trials.trial import Epoch, Outcome
+from tuning.tuner import start
 
 SPACE = """
 experiment: {data_class: Digits}
@@ -45,7 +45,7 @@ def finished_run(folder: Path, database: Path, curve: Curve, space: str = SPACE)
     write_text(run.space, searched.as_yaml())
     shutil.copy(database, run.study)
     record = create_record(sqlite_url(run.study), searched, run.name)
-    remember(record, "fingerprint", driver.fingerprint_of(searched, Digits().trainval))
+    remember(record, "fingerprint", start.fingerprint_of(searched, Digits().trainval))
     write_json(run.environment, environment())
     study = Study(record, searched, trials=searched.search.trials)
     study.begin_session()

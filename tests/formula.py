@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuning import engine
-from tuning.cluster import Cluster, OwnCluster
-from tuning.record import create_record, load_record
-from tuning.reporting import Report, newest_valid, stall_log, to_its_end
-from tuning.resources import Slots
-from tuning.results import Outcome, Trial
-from tuning.space import SearchSpace
-from tuning.space_file import read_space
-from tuning.study import Study
+from tuning.ray_backend import tune_run
+from tuning.ray_backend.local_cluster import Cluster, OwnCluster
+from tuning.run.resources import Slots
+from tuning.space.reader import read_space
+from tuning.space.search_space import SearchSpace
+from tuning.study.optuna_record import create_record, load_record
+from tuning.study.study import Study
+from tuning.trials.trial import Outcome, Trial
+from tuning.worker.guard import Report, newest_valid, stall_log, to_its_end
 
 EPOCHS = 9
 PEAK = 0.7
@@ -99,7 +99,7 @@ def search(folder: Path, url: str, fault: str = "", *, trials: int = 8, slots: S
     folder.mkdir(parents=True, exist_ok=True)
     space = space_in(folder, PEAK if fault else None)
     study = Study(create_record(url, space, folder.name), space, trials=trials, retries=retries)
-    run(study, folder, fault, slots or Slots(2, 1, 0), engine.Interrupt())
+    run(study, folder, fault, slots or Slots(2, 1, 0), tune_run.Interrupt())
     recorded = Study(load_record(url, folder.name), space, trials=trials)
     assert str(recorded.trials) == str(study.trials), "what is in memory is what is on disk"
     check(recorded, folder)
@@ -107,11 +107,11 @@ def search(folder: Path, url: str, fault: str = "", *, trials: int = 8, slots: S
 
 
 def run(
-    study: Study, folder: Path, fault: str, slots: Slots, interrupt: engine.Interrupt, cluster: Cluster | None = None
+    study: Study, folder: Path, fault: str, slots: Slots, interrupt: tune_run.Interrupt, cluster: Cluster | None = None
 ) -> None:
     """Work on a study until it has no more trials, on a Ray of this process or on the one given."""
     (folder / "logs").mkdir(exist_ok=True)
-    engine.run_study(
+    tune_run.run_study(
         study,
         formula,
         slots,

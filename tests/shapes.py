@@ -12,11 +12,11 @@ from typing import Any
 
 from PIL import Image
 
-from tuning.page.facts import Facts
-from tuning.results import Epoch, Outcome, Trial, counts, epochs_trained, ranking
-from tuning.space import SearchSpace
-from tuning.space_file import read_space
-from tuning.winner import Final, Validation, WorstImage
+from tuning.analysis.run_data import Facts
+from tuning.run.files import Final, Validation, WorstImage
+from tuning.space.reader import read_space
+from tuning.space.search_space import SearchSpace
+from tuning.trials.trial import Epoch, Outcome, Trial, counts, epochs_trained, ranking
 
 NASTY = "<script>alert(1)</script>"
 EPOCHS = 9

@@ -14,23 +14,12 @@ Anything else that reaches `exit_code_of` is a bug of ours: 70, with its traceba
 
 from __future__ import annotations
 
-import atexit
-import difflib
-import os
-import re
-import signal
-import sys
-import traceback
-from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
+
+from text_recognizer.text import printable, shown
 
 BUG = 70
-INTERRUPTED = 130
-SURROGATE = re.compile("[\ud800-\udfff]")
-TEXT_RULE = "text of whole characters"
-MAX_LISTED = 12  # names that a hint spells out
 
 
 class RecogniserError(Exception):
@@ -101,85 +90,7 @@ class DataError(RecogniserError):
         super().__init__(f"{what} {advice}".rstrip())
 
 
-def shown(value: Any, limit: int = 80) -> str:
-    """`value` as a message may show it: one line, escaped, no longer than `limit` characters."""
-    return clipped(repr(value), limit)
-
-
-def clipped(text: str, limit: int = 80) -> str:
-    """`text`, or as much of it as fits into `limit` characters."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def printable(text: str) -> str:
-    """`text` on one line, line breaks and what a terminal would obey or hide written as escapes."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
-def printable_lines(text: str) -> str:
-    """The same for a text of several lines."""
-    return "\n".join(map(printable, text.split("\n")))
-
-
-def is_text(value: Any) -> bool:
-    """False for a text that no file can hold: YAML's "\\ud83d" is half of a character."""
-    return not isinstance(value, str) or not SURROGATE.search(value)
-
-
 def check(where: str, rule: str, value: Any, holds: bool, hint: str = "") -> None:
     """Raise `InputError` for `value` unless its rule `holds`."""
     if not holds:
         raise InputError(Problem(where, rule, shown(value), hint))
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint naming the closest of the `known` names; where none is close all of them, or the nearest few of many."""
-    known = sorted(known)
-    close = closest(name, known)
-    if close:
-        return f"Did you mean {shown(close[0])}?"
-    if len(known) > MAX_LISTED:
-        near = closest(name, known, MAX_LISTED, cutoff=0.0)
-        return f"The nearest of {len(known)} known ones: {', '.join(map(clipped, near))}."
-    return f"Known: {', '.join(map(clipped, known))}." if known else ""
-
-
-def closest(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:
-    """Up to `n` of the `known` names that are most like `name`, whatever the case of their letters."""
-    as_known = {other.lower(): other for other in known}
-    return [as_known[other] for other in difflib.get_close_matches(name.lower(), as_known, n, cutoff)]
-
-
-def exit_code_of(main: Callable[[], int | None]) -> int:
-    """Run a command; print an expected error as text, a bug with its traceback; return the exit code."""
-    try:
-        return main() or 0
-    except RecogniserError as error:
-        print(printable_lines(f"error: {error}"), file=sys.stderr)  # a path in it may hold anything
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
-        return 0
-    except SystemExit as end:
-        if end.code == signal.SIGTERM:  # so Ray's handler ends a process, and ours
-            return 128 + signal.SIGTERM
-        if not isinstance(end.__context__, KeyboardInterrupt):
-            raise
-        print("interrupted", file=sys.stderr)  # Lightning turns Ctrl-C into an exit with 1
-        return INTERRUPTED
-    except Exception:
-        traceback.print_exc()
-        print("error: this is a bug of ours; the lines above say where", file=sys.stderr)
-        return BUG
-
-
-def leave(code: int) -> NoReturn:
-    """End the process as `sys.exit` does, but leave its memory to the system: taking torch's modules apart takes two seconds."""
-    atexit._run_exitfuncs()
-    with suppress(BrokenPipeError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)

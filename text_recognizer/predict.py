@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from text_recognizer.command import exit_code_of, leave
 from text_recognizer.data.base_data_module import DataConfig
 from text_recognizer.data.util import normalise
-from text_recognizer.errors import CheckpointError, InputError, check, exit_code_of, leave, printable
+from text_recognizer.errors import CheckpointError, InputError, check
 from text_recognizer.tables import build_model
+from text_recognizer.text import printable
 from text_recognizer.util import read_image
 
 # Bytes. The largest network of our search spaces has 3.7 million weights, with the optimizer's state 45 MB; this has room for 350

@@ -10,7 +10,8 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from text_recognizer.errors import InputError, Problem, did_you_mean, shown
+from text_recognizer.errors import InputError, Problem
+from text_recognizer.text import did_you_mean, shown
 
 T = TypeVar("T")
 

@@ -15,8 +15,10 @@ import jsonargparse
 import torch
 import yaml
 
-from text_recognizer.errors import InputError, Problem, exit_code_of, leave
-from training.experiment import RUN_DEFAULTS, Outcome, add_settings, checked, device_flags, known_settings, quiet_lightning, run
+from text_recognizer.command import exit_code_of, leave
+from text_recognizer.errors import InputError, Problem
+from training.experiment import Outcome, device_flags, quiet_lightning, run
+from training.settings import RUN_DEFAULTS, add_settings, checked, known_settings
 
 LOG_ROOT = Path("training/logs")
 OF_THE_COMMAND = ("config", "print_config", "load_checkpoint", "test")  # flags that are no settings

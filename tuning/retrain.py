@@ -13,11 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from text_recognizer.errors import InputError, NoResultError, Problem, RunError, exit_code_of, leave, printable
-from tuning.flags import Parser, integer, number, with_dashes
-from tuning.options import Options
-from tuning.resources import request_problems
-from tuning.run_folder import RunFolder, open_run, read_json, shown_path
+from text_recognizer.command import exit_code_of, leave
+from text_recognizer.errors import InputError, NoResultError, Problem, RunError
+from text_recognizer.text import printable
+from tuning.cli import Parser, integer, number, with_dashes
+from tuning.run.folder import RunFolder, open_run, read_json, shown_path
+from tuning.run.options import Options
+from tuning.run.resources import request_problems
 
 MAX_SEEDS = 100
 

@@ -14,11 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from text_recognizer.errors import InputError, Problem, exit_code_of, printable
-from tuning.comparison import Row, cell, rows, score, span, spread, verdict
-from tuning.flags import Parser, folder_path, with_dashes
-from tuning.run_facts import DAMAGED, KILLED, RunFacts, all_runs, facts_of
-from tuning.run_folder import open_run, shown_path
+from text_recognizer.command import exit_code_of
+from text_recognizer.errors import InputError, Problem
+from text_recognizer.text import printable
+from tuning.analysis.comparison import Row, cell, rows, score, span, spread, verdict
+from tuning.cli import Parser, folder_path, with_dashes
+from tuning.run.folder import open_run, shown_path
+from tuning.run.listing import DAMAGED, KILLED, RunFacts, all_runs, facts_of
 
 DEFAULT_DIR = Path("runs")
 HOW_TO = "Make one: python tuning/search.py --space search_spaces/mlp.yaml"

@@ -8,16 +8,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text_recognizer.errors import InputError, Problem, exit_code_of, leave, shown
+from text_recognizer.command import exit_code_of, leave
+from text_recognizer.errors import InputError, Problem
 from text_recognizer.metrics import METRICS
-from tuning.duration import seconds_of
-from tuning.flags import Parser, folder_path, integer, number, with_dashes
-from tuning.options import Options
-from tuning.resources import request_problems
-from tuning.run_folder import name_problem, open_run
+from text_recognizer.text import shown
+from tuning.cli import Parser, folder_path, integer, number, with_dashes
+from tuning.run.folder import name_problem, open_run
+from tuning.run.options import Options
+from tuning.run.resources import request_problems
+from tuning.space.durations import seconds_of
 
 if TYPE_CHECKING:
-    from tuning.space import SearchSpace
+    from tuning.space.search_space import SearchSpace
 
 # flag -> where the same thing is said in the file
 OVERRIDES: dict[str, tuple[str, ...]] = {
@@ -101,19 +103,19 @@ def main(argv: list[str] | None = None) -> int:
 
     options = Options(**options_of(flags))
     if flags.check:
-        from tuning.check import check  # torch takes seconds to import, and so does Ray below; bad input is refused before
+        from tuning.tuner.check import check  # torch takes seconds to import, and so does Ray below; bad input is refused before
 
         return check(space, flags.space.stem, options, flags.warm_start)
 
-    from tuning import driver
+    from tuning.tuner import start
 
     where = {"name": flags.name, "data_dir": flags.data_dir, "warm_start": flags.warm_start, "storage": flags.storage}
-    return driver.search(space, flags.space.stem, flags.runs_dir or Path("runs"), options, **where)
+    return start.search(space, flags.space.stem, flags.runs_dir or Path("runs"), options, **where)
 
 
 def checked_space(flags: argparse.Namespace, problems: list[Problem]) -> SearchSpace:
     """The space, with what the flags override. Raises `InputError` with all that is wrong with file and flags."""
-    from tuning.space_file import read_space  # not for --help: pydantic takes a while
+    from tuning.space.reader import read_space  # not for --help: pydantic takes a while
 
     try:
         space = read_space(flags.space, overrides(flags))
@@ -135,10 +137,10 @@ def resume(flags: argparse.Namespace, problems: list[Problem]) -> int:
         raise InputError(*problems)
     open_run(flags.resume)
 
-    from tuning import driver
+    from tuning.tuner import start
 
     changes = options_of(flags) | ({"time_budget": flags.time_budget} if flags.time_budget else {})
-    return driver.resume(flags.resume, trials=flags.trials, storage=flags.storage, **changes)
+    return start.resume(flags.resume, trials=flags.trials, storage=flags.storage, **changes)
 
 
 def options_of(flags: argparse.Namespace) -> dict[str, Any]:
@@ -180,7 +182,7 @@ def cluster_problems(flags: argparse.Namespace) -> list[Problem]:
             rule = "a flag that goes with a Ray of our own"
             problems.append(Problem(f"--{flag.replace('_', '-')}", rule, "it beside --address", "Leave one of them out."))
     if flags.storage is not None:
-        from tuning.database import storage_problem  # SQLAlchemy takes a while
+        from tuning.study.database import storage_problem  # SQLAlchemy takes a while
 
         problems += [problem] if (problem := storage_problem(flags.storage)) else []
     for flag, folder in (("--runs-dir", flags.runs_dir or Path("runs")), ("--checkpoint-dir", flags.checkpoint_dir)):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.task import SLOTS, Done, Task
-from text_recognizer.errors import leave
+from text_recognizer.command import leave
 from tuning import search
-from tuning.record import open_record, own_trials
-from tuning.run_folder import open_run
+from tuning.run.folder import open_run
+from tuning.study.optuna_record import open_record, own_trials
 
 SPACE = """
 experiment: {{model_class: MLP, data_class: MNIST, data_dir: "{data_dir}", fc1: {fc1}, fc2: {fc2}, batch_size: {batch_size}}}
@@ -41,17 +41,17 @@ def main() -> None:
 
 def timed_fit() -> list[float]:
     """A list to which the begin and the end of the search are added when it runs."""
-    from tuning import engine
+    from tuning.ray_backend import tune_run
 
     times: list[float] = []
-    run_study = engine.run_study
+    run_study = tune_run.run_study
 
     def timed(*args: Any, **kwargs: Any) -> None:
         times.append(time.time())
         run_study(*args, **kwargs)
         times.append(time.time())
 
-    engine.run_study = timed
+    tune_run.run_study = timed
     return times
 
 

@@ -10,15 +10,15 @@ from playwright.sync_api import Page
 
 from tests import shapes
 from tests.browser.conftest import Open
-from tuning import report
-from tuning.run_folder import RunFolder
+from tuning.analysis import html
+from tuning.run.folder import RunFolder
 
 PHONE = 390
 
 
 def written(name: str, folder: Path) -> str:
     """The report of a shape, as an address."""
-    return report.write(RunFolder(folder), shapes.facts(name, folder)).as_uri()
+    return html.write(RunFolder(folder), shapes.facts(name, folder)).as_uri()
 
 
 def drawn(page: Page) -> int:
@@ -33,7 +33,7 @@ def test_every_shape_is_drawn_whole_wide_and_narrow_light_and_dark(
 ) -> None:
     facts = shapes.facts(name, tmp_path)
     page = window()
-    page.goto(report.write(RunFolder(tmp_path), facts).as_uri())
+    page.goto(html.write(RunFolder(tmp_path), facts).as_uri())
     places = page.eval_on_selector("#figures", "data => Object.keys(JSON.parse(data.textContent))")
     assert drawn(page) == len(places)
     assert ("curves" in places) == any(trial.epochs for trial in facts.trials)
@@ -132,7 +132,7 @@ def test_it_prints_on_paper_with_nothing_cut_off(window: Open, tmp_path: Path, p
 def test_the_page_of_a_running_search_reloads_itself_until_the_search_has_ended(
     window: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "LIVE_EVERY_S", 0.5)
+    monkeypatch.setattr(html, "LIVE_EVERY_S", 0.5)
     page = window()
     page.goto(written("none finished", tmp_path))
     page.get_by_text("No trial has ended yet").wait_for()

@@ -10,17 +10,17 @@ import time
 from pathlib import Path
 
 from tests.formula import check, run, space_in
-from tuning import engine
-from tuning.joined import joined_cluster
+from tuning.ray_backend import tune_run
+from tuning.ray_backend.remote_cluster import joined_cluster
 
 # isort: split
 from ray.cluster_utils import Cluster
 
-from tuning.database import sqlite_url
-from tuning.record import create_record
-from tuning.resources import Slots
-from tuning.results import Trial
-from tuning.study import Study
+from tuning.run.resources import Slots
+from tuning.study.database import sqlite_url
+from tuning.study.optuna_record import create_record
+from tuning.study.study import Study
+from tuning.trials.trial import Trial
 
 TRIALS = 12
 KILL_AT = 20  # epochs
@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
     study.listeners.append(lose_a_node)
     begun = time.time()
     with joined_cluster(nodes.address, print) as joined:
-        run(study, folder, "", Slots(3, 1, 0, most=TRIALS), engine.Interrupt(), joined)
+        run(study, folder, "", Slots(3, 1, 0, most=TRIALS), tune_run.Interrupt(), joined)
         assert joined.lost_node(begun), "whether or not a trial was on it"
         print("room for", joined.room(Slots(3, 1, 0)))
     check(study, folder)

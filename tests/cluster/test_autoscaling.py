@@ -10,7 +10,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 
 from tests.cluster.test_nodes import close, start
 from tests.hosts import Hosts
-from tuning.run_folder import RunFolder
+from tuning.run.folder import RunFolder
 
 NODE = {"resources": {"CPU": 1, "object_store_memory": 200_000_000}, "node_config": {}, "min_workers": 0, "max_workers": 2}
 EMPTY_LISTS = (

@@ -11,9 +11,9 @@ import pytest
 from tests.cluster.test_nodes import SPACE, close, start
 from tests.hosts import Hosts
 from tests.processes import ROOT, Command
-from tuning.database import sqlite_url
-from tuning.record import load_record
-from tuning.run_folder import RunFolder
+from tuning.run.folder import RunFolder
+from tuning.study.database import sqlite_url
+from tuning.study.optuna_record import load_record
 
 RAY = str(Path(sys.executable).with_name("ray"))
 

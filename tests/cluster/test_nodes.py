@@ -14,11 +14,11 @@ from tests.formula import check
 from tests.hosts import Host, Hosts
 from tests.processes import Command
 from tests.processes import run as run_command
-from tuning.database import sqlite_url
-from tuning.record import load_record
-from tuning.run_folder import RunFolder
-from tuning.space_file import read_space
-from tuning.study import Study
+from tuning.run.folder import RunFolder
+from tuning.space.reader import read_space
+from tuning.study.database import sqlite_url
+from tuning.study.optuna_record import load_record
+from tuning.study.study import Study
 
 TRIALS = 4
 SPACE = """

@@ -12,12 +12,13 @@ from tests.postgres import PASSWORD, Postgres
 from tests.processes import ROOT
 from tests.processes import run as run_command
 from text_recognizer.errors import InputError, StorageError
-from tuning import engine, storage
-from tuning.record import create_record, load_record
-from tuning.resources import Slots
-from tuning.results import Outcome, Trial
-from tuning.run_folder import RunFolder
-from tuning.study import Study
+from tuning.ray_backend import tune_run
+from tuning.run.folder import RunFolder
+from tuning.run.resources import Slots
+from tuning.study import storage
+from tuning.study.optuna_record import create_record, load_record
+from tuning.study.study import Study
+from tuning.trials.trial import Outcome, Trial
 
 SEARCH = str(ROOT / "tuning/search.py")
 SPACE = """
@@ -47,7 +48,7 @@ def test_a_server_that_is_restarted_in_the_middle_of_a_search_is_waited_for(serv
             server.stop()
 
     study.listeners.append(stop_in_the_middle)
-    run(study, tmp_path, "", Slots(2, 1, 0), engine.Interrupt())
+    run(study, tmp_path, "", Slots(2, 1, 0), tune_run.Interrupt())
     assert len(said) == 1
     assert "does not answer; waiting for it" in said[0]
     recorded = Study(load_record(url, "restarted"), space, trials=12)

@@ -9,15 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from text_recognizer.errors import exit_code_of
-from tuning import search, session  # before Ray, as in tuning/engine.py
+from text_recognizer.command import exit_code_of
+from tuning import search
+from tuning.tuner import tuner  # before Ray, as in tuning/ray_backend/tune_run.py
 
 # isort: split
 from ray.util import get_node_ip_address
 
-from tuning.reporting import Watch
-from tuning.trainable import Job
-from tuning.trainable import run_trial as real_run_trial
+from tuning.worker.guard import Watch
+from tuning.worker.trainable import Job
+from tuning.worker.trainable import run_trial as real_run_trial
 
 FOLDER = "acknowledged"
 
@@ -48,5 +49,5 @@ def folder_of(run: Path) -> Path:
 if __name__ == "__main__":
     from tests.faults import acknowledging  # by its name: workers import it
 
-    session.run_trial = acknowledging.run_trial
+    tuner.run_trial = acknowledging.run_trial
     sys.exit(exit_code_of(search.main))

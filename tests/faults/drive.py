@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 from tests.formula import run, space_in
-from tuning import engine
-from tuning.cluster import own_cluster
-from tuning.database import sqlite_url
-from tuning.record import create_record, load_record
-from tuning.resources import Slots
-from tuning.study import Study
+from tuning.ray_backend import tune_run
+from tuning.ray_backend.local_cluster import own_cluster
+from tuning.run.resources import Slots
+from tuning.study.database import sqlite_url
+from tuning.study.optuna_record import create_record, load_record
+from tuning.study.study import Study
 
 RETRIES = 1000  # a soak kills one trial often
 CREATED = "created"
@@ -27,7 +27,7 @@ def main(folder: Path, trials: int) -> None:
     (folder / CREATED).touch()
     study = Study(record, space, trials=trials, retries=RETRIES)
     with own_cluster(dashboard=False, num_cpus=1):
-        run(study, folder, "", Slots(1, 1, 0), engine.Interrupt())
+        run(study, folder, "", Slots(1, 1, 0), tune_run.Interrupt())
 
 
 if __name__ == "__main__":

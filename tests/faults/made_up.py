@@ -11,8 +11,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from text_recognizer.metrics import METRICS, mode_of
-from tuning.space_file import NOT_SEARCHED, OWNED_BY_SEARCH
-from tuning.yaml_file import WORDS, scalar
+from tuning.space.reader import NOT_SEARCHED, OWNED_BY_SEARCH
+from tuning.space.strict_yaml import WORDS, scalar
 
 MAX_INT = 2**53
 Content = dict[str, Any]

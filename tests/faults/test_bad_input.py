@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from text_recognizer.errors import exit_code_of
+from text_recognizer.command import exit_code_of
 from tuning import search
-from tuning.space_file import read_space
-from tuning.yaml_file import MAX_BYTES
+from tuning.space.reader import read_space
+from tuning.space.strict_yaml import MAX_BYTES
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 120
@@ -35,7 +35,7 @@ CONDITIONAL = """space:
 # Runs each command line of a JSON list through `main`, in one process, and says what became of it.
 RUNNER = """
 import contextlib, io, json, sys
-from text_recognizer.errors import exit_code_of
+from text_recognizer.command import exit_code_of
 from tuning import search
 
 def run(argv):

@@ -10,8 +10,8 @@ import pytest
 
 from tests.faults.test_driver import SEARCH, start, study_of
 from tests.processes import run
-from tuning.results import ranking
-from tuning.run_folder import RunFolder
+from tuning.run.folder import RunFolder
+from tuning.trials.trial import ranking
 
 pytestmark = pytest.mark.slow  # what refuses such a file is among the unit tests
 

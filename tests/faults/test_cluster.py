@@ -16,8 +16,8 @@ START = """
 import os
 import urllib.error
 import urllib.request
-from tuning import cluster
-with cluster.own_cluster(num_cpus=1) as ours:
+from tuning.ray_backend import local_cluster
+with local_cluster.own_cluster(num_cpus=1) as ours:
     import ray
     url = ours.dashboard
     print("dashboard", url, "cpus", ray.cluster_resources()["CPU"], flush=True)
@@ -36,8 +36,8 @@ with cluster.own_cluster(num_cpus=1) as ours:
 
 ANOTHER = """
 import threading
-from tuning import cluster
-with cluster.own_cluster(num_cpus=1):
+from tuning.ray_backend import local_cluster
+with local_cluster.own_cluster(num_cpus=1):
     print("up", flush=True)
     threading.Event().wait()
 """
@@ -46,7 +46,9 @@ with cluster.own_cluster(num_cpus=1):
 @pytest.fixture
 def another_ray(tmp_path: Path) -> Iterator[None]:
     """With Ray's own choice of ports, which are those that ours would take first."""
-    other = Command(["-c", ANOTHER.replace("with", "cluster.let_the_agent_choose_its_port = lambda: None\nwith", 1)], tmp_path)
+    other = Command(
+        ["-c", ANOTHER.replace("with", "local_cluster.let_the_agent_choose_its_port = lambda: None\nwith", 1)], tmp_path
+    )
     other.wait_to_say("up")
     yield
     other.process.kill()

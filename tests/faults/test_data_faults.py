@@ -1,4 +1,4 @@
-"""Data that is damaged, wanted by many at once, or out of reach. `tests/unit/test_data.py` has what one data set does when its
+"""Data that is damaged, wanted by many at once, or out of reach. `test_data.py` has what one data set does when its
 download is cut or wrong, or an archive is damaged; here is what the command makes of it, and what several processes do.
 """
 
@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.mirror import LIMIT_S, MirrorServer, archives, digest, small_mnist
-from text_recognizer.errors import exit_code_of
-from tuning import driver, search
-from tuning.space_file import read_space
+from text_recognizer.command import exit_code_of
+from tuning import search
+from tuning.space.reader import read_space
+from tuning.tuner import start
 
 ROOT = Path(__file__).resolve().parents[2]
 EIGHT = 8
@@ -150,7 +151,7 @@ def test_without_a_network_named_data_is_an_error_that_says_what_to_do(
 @pytest.mark.usefixtures("no_network")
 def test_without_a_network_unnamed_data_is_digits_and_that_is_said(command_folder: Path, tmp_path: Path) -> None:
     space = read_space(command_folder / "space.yaml")
-    data_class, note = driver.prepare(space, driver.check_names(space), str(tmp_path / "data"))
+    data_class, note = start.prepare(space, start.check_names(space), str(tmp_path / "data"))
     assert data_class == "Digits"
     assert note.startswith(f"MNIST is not in {tmp_path / 'data'} and could not be downloaded: no mirror answered")
     assert "Searching on Digits instead" in note

@@ -19,13 +19,13 @@ from tests.finished import finished_run
 from tests.formula import check, measured
 from tests.processes import ROOT, Command, left, run
 from text_recognizer.data.digits import Digits
-from tuning.checkpoints import evaluate
-from tuning.database import sqlite_url
-from tuning.record import load_record
-from tuning.results import Epoch
-from tuning.run_folder import RunFolder
-from tuning.space_file import read_space
-from tuning.study import Study
+from tuning.run.folder import RunFolder
+from tuning.space.reader import read_space
+from tuning.study.database import sqlite_url
+from tuning.study.optuna_record import load_record
+from tuning.study.study import Study
+from tuning.trials.trial import Epoch
+from tuning.verification.evaluation import evaluate
 
 TRIALS = 6
 SPACE = """

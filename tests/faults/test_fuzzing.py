@@ -21,12 +21,12 @@ from tests.faults.efforts import EFFORTS, for_all, in_time
 from tests.faults.made_up import Content, Hand, contents
 from text_recognizer.errors import InputError, Problem
 from text_recognizer.metrics import mode_of
-from tuning import forecast
-from tuning.resources import Slots
-from tuning.schema import CategoricalParameter, Parameter, SearchSettings
-from tuning.space import SearchSpace
-from tuning.space_file import read_space
-from tuning.yaml_file import YamlFile
+from tuning.run import forecast
+from tuning.run.resources import Slots
+from tuning.space.reader import read_space
+from tuning.space.schema import CategoricalParameter, Parameter, SearchSettings
+from tuning.space.search_space import SearchSpace
+from tuning.space.strict_yaml import YamlFile
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = tuple(path.read_text(encoding="utf-8") for path in sorted((ROOT / "search_spaces").glob("*.yaml")))

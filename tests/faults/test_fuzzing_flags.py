@@ -25,9 +25,9 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.faults.efforts import EFFORTS, for_all, in_time
-from text_recognizer.errors import exit_code_of
+from text_recognizer.command import exit_code_of
 from tuning import report, retrain, runs, search
-from tuning.flags import Parser, folder_path, integer, number
+from tuning.cli import Parser, folder_path, integer, number
 
 GOOD = "space:\n  fc1: {type: int, low: 8, high: 64}\n"
 SUMMARY = {
@@ -156,8 +156,8 @@ class Stage:
             (run / "best_config.yaml").write_text("fc1: 8\n")
         self.files = self.listed()
         for name, parts in (
-            ("tuning.driver", {"search": self.work("search"), "resume": self.work("resume")}),
-            ("tuning.check", {"check": self.work("check")}),
+            ("tuning.tuner.start", {"search": self.work("search"), "resume": self.work("resume")}),
+            ("tuning.tuner.check", {"check": self.work("check")}),
             (
                 "tuning.final.retraining",
                 {"Request": lambda *_: None, "Retraining": self.work("retrain", SimpleNamespace(go=lambda: None))},

@@ -11,10 +11,10 @@ import pytest
 
 from tests.formula import check, measured, space_in
 from tests.processes import Command
-from tuning.database import sqlite_url
-from tuning.record import load_record
-from tuning.results import ranking
-from tuning.study import Study
+from tuning.study.database import sqlite_url
+from tuning.study.optuna_record import load_record
+from tuning.study.study import Study
+from tuning.trials.trial import ranking
 
 SEED = 7
 

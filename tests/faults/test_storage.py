@@ -1,6 +1,6 @@
 """Disks that are full or may not be written, and checkpoints that are not what was recorded.
 
-The disks are real, small and in memory. `tests/unit/test_run_folder.py` has the export of a damaged best checkpoint.
+The disks are real, small and in memory. `tests/unit/run/test_folder.py` has the export of a damaged best checkpoint.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ import pytest
 
 from tests import processes
 from tests.formula import check, run, space_in
-from text_recognizer.errors import StorageError, exit_code_of
+from text_recognizer.command import exit_code_of
+from text_recognizer.errors import StorageError
 from text_recognizer.util import atomic_write, checksum
 from training.experiment import build_data, train
-from tuning import driver, engine, search
-from tuning.database import sqlite_url
-from tuning.record import create_record, load_record
-from tuning.reporting import classified, first_line, newest_valid
-from tuning.resources import Slots
-from tuning.results import Epoch, Outcome
-from tuning.run_folder import create_run, write_json, write_text
-from tuning.space import SearchSpace
-from tuning.study import Study
-from tuning.trainable import Job, Reporter
+from tuning import search
+from tuning.ray_backend import tune_run
+from tuning.run.folder import create_run, write_json, write_text
+from tuning.run.resources import Slots
+from tuning.space.search_space import SearchSpace
+from tuning.study.database import sqlite_url
+from tuning.study.optuna_record import create_record, load_record
+from tuning.study.study import Study
+from tuning.trials.trial import Epoch, Outcome
+from tuning.tuner import start
+from tuning.worker.guard import classified, first_line, newest_valid
+from tuning.worker.trainable import Job, Reporter
 
 PAGE = 4096
 SEARCH = processes.ROOT / "tuning" / "search.py"
@@ -184,7 +187,7 @@ def test_a_new_study_and_a_resume_on_a_full_disk_are_storage_errors(disk: Disk, 
     with pytest.raises(StorageError, match="full"):
         create_record(sqlite_url(folder.study), space, "run")
     with pytest.raises(StorageError, match=r"No space left|full"):
-        driver.resume(folder.path)
+        start.resume(folder.path)
     disk.free()
     create_record(sqlite_url(folder.study), space, "run")
     os.close(folder.lock())
@@ -281,11 +284,11 @@ def test_the_search_ends_when_its_study_cannot_be_written_and_goes_on_when_there
     study = Study(create_record(url, space, "formula"), space, trials=8)
     study.listeners.append(lambda trial: disk.fill() if len(trial.epochs) == 4 else None)
     with pytest.raises(StorageError, match="cannot be used"):
-        run(study, folder, "", Slots(2, 1, 0), engine.Interrupt())
+        run(study, folder, "", Slots(2, 1, 0), tune_run.Interrupt())
     disk.free()
     again = Study(load_record(url, "formula"), space, trials=8)
     check(again, folder, ended=False)
-    run(again, folder, "", Slots(2, 1, 0), engine.Interrupt())
+    run(again, folder, "", Slots(2, 1, 0), tune_run.Interrupt())
     check(Study(load_record(url, "formula"), space, trials=8), folder)
     assert len(again.trials) == 8
 

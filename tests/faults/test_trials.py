@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.formula import EPOCHS, outcomes, search
-from tuning.reporting import stall_log
-from tuning.results import Outcome, ranking
-from tuning.study import Study
+from tuning.study.study import Study
+from tuning.trials.trial import Outcome, ranking
+from tuning.worker.guard import stall_log
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

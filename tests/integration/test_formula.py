@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.formula import EPOCHS, measured, outcomes, run, search, space_in, value
-from tuning.cluster import OwnCluster
-from tuning.engine import Interrupt
-from tuning.record import create_record
-from tuning.resources import Slots
-from tuning.results import Outcome, ranking
-from tuning.schema import Stop
-from tuning.study import Study
+from tuning.ray_backend.local_cluster import OwnCluster
+from tuning.ray_backend.tune_run import Interrupt
+from tuning.run.resources import Slots
+from tuning.space.schema import Stop
+from tuning.study.optuna_record import create_record
+from tuning.study.study import Study
+from tuning.trials.trial import Outcome, ranking
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

@@ -23,11 +23,11 @@ from text_recognizer.data.digits import Digits
 from text_recognizer.predict import Recognizer, read_checkpoint
 from text_recognizer.util import checksum
 from training.experiment import build_data, train
-from tuning.checkpoints import SILENT
-from tuning.record import open_record, recall
-from tuning.results import Epoch
-from tuning.run_folder import open_run
-from tuning.winner import Final
+from tuning.run.files import Final
+from tuning.run.folder import open_run
+from tuning.study.optuna_record import open_record, recall
+from tuning.trials.trial import Epoch
+from tuning.verification.evaluation import SILENT
 
 MAX_EPOCHS, BEST = 4, 3  # the length of the learning rate schedule, and how far the trials came
 CYCLE = SPACE.replace("{data_class: Digits}", "{data_class: Digits, one_cycle: true}")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from text_recognizer.errors import DataError, NoResultError, StorageError
-from tuning.final.tasks import Tasks
-from tuning.resources import Slots
+from tuning.ray_backend.tasks import Tasks
+from tuning.run.resources import Slots
 
 SLOTS = Slots(2, 1, 0.0)
 

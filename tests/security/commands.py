@@ -9,10 +9,10 @@ from pathlib import Path
 from PIL import Image
 
 from text_recognizer import predict
-from text_recognizer.errors import exit_code_of
+from text_recognizer.command import exit_code_of
 from training import run_experiment
 from tuning import report, retrain, runs, search
-from tuning.run_folder import RunFolder
+from tuning.run.folder import RunFolder
 
 SPACE = """
 experiment: {data_class: Digits}

@@ -21,7 +21,7 @@ import pytest
 from tests.processes import ROOT, Command, left
 from tests.security.commands import Commands
 from text_recognizer.errors import ClusterError
-from tuning.run_folder import RunFolder
+from tuning.run.folder import RunFolder
 
 SPACE = """
 experiment: {data_class: Digits}
@@ -244,7 +244,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[RunFo
     def no_ray(*_: object, **__: object) -> None:
         raise ClusterError("here Ray would start")
 
-    monkeypatch.setattr("tuning.cluster.ray.init", no_ray)
+    monkeypatch.setattr("tuning.ray_backend.local_cluster.ray.init", no_ray)
     monkeypatch.setattr("sys.argv", ["command"])
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

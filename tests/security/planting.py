@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from text_recognizer.util import checksum
-from tuning.run_folder import RunFolder
+from tuning.run.folder import RunFolder
 
 # Tune's own state, as `Tuner.restore` would read it, in an experiment's folder and below it
 OF_TUNE = (

@@ -1,6 +1,6 @@
 """A checkpoint from a stranger: whatever it is, it is refused before it takes the machine's memory, and runs nothing.
 
-`tests/unit/test_predict.py` has files that are none, `tests/unit/test_run_folder.py` the checksum before an export.
+`test_predict.py` has files that are none, `test_folder.py` the checksum before an export.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from text_recognizer.data.digits import Digits
 from text_recognizer.errors import CheckpointError
 from text_recognizer.predict import MAX_CHECKPOINT, Recognizer, read_checkpoint
 from text_recognizer.tables import build_model
-from training.experiment import build_data, checked, train
-from tuning.checkpoints import save_weights
-from tuning.reporting import newest_valid
+from training.experiment import build_data, train
+from training.settings import checked
+from tuning.verification.evaluation import save_weights
+from tuning.worker.guard import newest_valid
 
 SETTINGS = {"model_class": "MLP", "fc1": 16, "fc2": 8}
 BOMB = 20_000_000  # bytes of zeros, which a zip file holds in 20,000

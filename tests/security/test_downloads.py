@@ -1,6 +1,6 @@
 """Where data comes from: over https alone, and only what has the sum that is pinned here.
 
-A wrong sum, a cut download: `tests/unit/test_data.py`, `tests/faults/test_data_faults.py`.
+A wrong sum, a cut download: `tests/unit/text_recognizer/test_data.py`, `tests/faults/test_data_faults.py`.
 """
 
 from __future__ import annotations

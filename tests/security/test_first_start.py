@@ -16,7 +16,7 @@ START = """
 import os
 from pathlib import Path
 import grpc
-from tuning.cluster import own_cluster
+from tuning.ray_backend.local_cluster import own_cluster
 with own_cluster(dashboard=False, num_cpus=1):
     import ray
     address = ray.get_runtime_context().gcs_address

@@ -1,6 +1,6 @@
 """What stands in a name, an error or a parameter is shown, and neither obeyed by a terminal, a browser or a spreadsheet.
 
-`tests/unit/test_report.py` has the report's policy, and tags in what its shapes have; `test_console.py`, `test_runs.py` and
+`test_html.py` has the report's policy, and tags in what its shapes have; `test_console.py`, `test_runs.py` and
 `test_final.py` have the terminal of a search, the list of runs and the model card.
 """
 
@@ -26,14 +26,16 @@ from tests.security.commands import Commands
 from tests.security.conftest import Watched
 from tests.security.planting import copy_of
 from tests.security.test_checkpoints import content
-from tests.unit.test_report import Page
+from tests.unit.analysis.test_html import Page
 from text_recognizer import predict
+from text_recognizer.command import exit_code_of
 from text_recognizer.data.digits import Digits
-from text_recognizer.errors import RunError, exit_code_of
-from tuning import report
-from tuning.curves import Curves
-from tuning.results import Epoch, Outcome, Trial, TrialsTable
-from tuning.run_folder import RunFolder
+from text_recognizer.errors import RunError
+from tuning.analysis import html
+from tuning.callbacks.tensorboard import Curves
+from tuning.run.folder import RunFolder
+from tuning.trials.table import TrialsTable
+from tuning.trials.trial import Epoch, Outcome, Trial
 
 ESCAPE = "\x1b]0;gotcha\x07\x1b[2J\x9b31m\u202e"
 NASTY = f"\"'></script></td><img src=x onerror=alert(1)><script>alert(2)</script>{{{{ 7 * 7 }}}}{ESCAPE}"
@@ -70,7 +72,7 @@ def test_no_text_of_a_run_is_markup_in_its_report(tmp_path: Path) -> None:
         validation=facts.validation.model_validate(validation),
         trials=[replace(trial, cause=NASTY if trial.cause else "") for trial in facts.trials],
     )
-    text = report.write(RunFolder(tmp_path), nasty).read_text(encoding="utf-8")
+    text = html.write(RunFolder(tmp_path), nasty).read_text(encoding="utf-8")
     page = Page(text)
     assert [attributes.get("id") for tag, attributes in page.tags if tag == "script"] == ["figures", None, None]
     images = [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
@@ -83,8 +85,8 @@ def test_no_text_of_a_run_is_markup_in_its_report(tmp_path: Path) -> None:
 
 def test_no_text_of_a_plot_ends_its_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = {"data": [{"text": [NASTY]}], "layout": {}}
-    monkeypatch.setattr(report, "all_figures", lambda *_: {"curves": figure}.items())
-    text = report.write(RunFolder(tmp_path), shapes.facts("one trial", tmp_path)).read_text(encoding="utf-8")
+    monkeypatch.setattr(html, "all_figures", lambda *_: {"curves": figure}.items())
+    text = html.write(RunFolder(tmp_path), shapes.facts("one trial", tmp_path)).read_text(encoding="utf-8")
     assert Page(text).figures == {"curves": figure}
 
 

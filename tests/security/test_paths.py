@@ -19,10 +19,10 @@ from tests.security.commands import Commands
 from tests.security.conftest import Watched
 from tests.security.planting import copy_of
 from text_recognizer.errors import RunError
-from tuning.json_file import check_plain, read_whole
-from tuning.place import MARK
-from tuning.results import Epoch, Trial, stays_within
-from tuning.run_folder import RunFolder
+from tuning.run.folder import RunFolder
+from tuning.run.reading import check_plain, read_whole
+from tuning.trials.trial import Epoch, Trial, stays_within
+from tuning.tuner.place import MARK
 
 SET_MARK = "INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (1, 'mark', ?)"
 OUT = ("../victim/file", "/etc/passwd", "0/../../victim", "..", ".", "", "a\0b", "a\nb", 7, ["0/epoch-1.ckpt"], {"a": 1}, False)
@@ -260,7 +260,7 @@ def test_a_run_does_not_say_which_cluster_is_joined(
     folder: RunFolder, commands: Callable[[RunFolder], Commands], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who runs a cluster runs code in the process that joins it."""
-    monkeypatch.setattr("tuning.joined.joined_cluster", lambda *_, **__: pytest.fail("it was joined"))
+    monkeypatch.setattr("tuning.ray_backend.remote_cluster.joined_cluster", lambda *_, **__: pytest.fail("it was joined"))
     with_options(folder, address="127.0.0.1:6379")
     ran = commands(folder)
     ran.run("extend")

@@ -21,8 +21,9 @@ from tests.security.commands import Commands
 from tests.security.conftest import Watched
 from tests.security.planting import Stranger, copy_of
 from text_recognizer.errors import InputError
-from training.experiment import build_data, checked, train
-from tuning.run_folder import RunFolder
+from training.experiment import build_data, train
+from training.settings import checked
+from tuning.run.folder import RunFolder
 
 CONTRACT = {0, 2, 3, 4, 5, 6, 7}
 READ_BY_ONE = {"best.ckpt": ["predict"], "best_config.yaml": ["run_experiment"]}

@@ -41,7 +41,7 @@ def test_a_module_says_what_it_owns_and_does_nothing_at_import(path: Path) -> No
 
 def test_prints_are_for_commands() -> None:
     commands = {
-        *("errors.py", "base_data_module.py", "predict.py", "run_experiment.py"),
+        *("command.py", "base_data_module.py", "predict.py", "run_experiment.py"),
         *("retrain.py", "report.py", "runs.py", "trainable.py"),
     }
     printing = {path.name for path in MODULES if any(called(node, "print") for node in ast.walk(ast.parse(path.read_text())))}

@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 import yaml
 
-from text_recognizer.errors import InputError, RunError, exit_code_of
+from text_recognizer.command import exit_code_of
+from text_recognizer.errors import InputError, RunError
 from text_recognizer.metrics import mode_of
 from tuning import runs
-from tuning.comparison import rows, verdict
-from tuning.results import SCHEMA_VERSION, Epoch, Outcome, Trial, TrialsTable, counts, epochs_trained, ranking
-from tuning.run_facts import all_runs, facts_of
-from tuning.run_folder import RunFolder, create_run, read_json, write_json, write_text
+from tuning.analysis.comparison import rows, verdict
+from tuning.run.folder import RunFolder, create_run, read_json, write_json, write_text
+from tuning.run.listing import all_runs, facts_of
+from tuning.trials.table import TrialsTable
+from tuning.trials.trial import SCHEMA_VERSION, Epoch, Outcome, Trial, counts, epochs_trained, ranking
 
 ROOT = Path(__file__).resolve().parents[2]
 FC1 = {"type": "int", "low": 8, "high": 64, "log": True}
@@ -29,7 +31,7 @@ ESCAPE = "\x1b]0;gotcha\x07\x1b[31m"
 HOLD = """
 import sys
 from pathlib import Path
-from tuning.run_folder import RunFolder
+from tuning.run.folder import RunFolder
 
 RunFolder(Path(sys.argv[1])).lock()
 print("held", flush=True)

@@ -22,7 +22,8 @@ from text_recognizer.data.util import (
     random_shift_and_rotation,
     split,
 )
-from text_recognizer.errors import InputError, Problem, shown
+from text_recognizer.errors import InputError, Problem
+from text_recognizer.text import shown
 
 SPLIT_SEED = 42  # every experiment and every trial sits the same exam, whatever its training seed
 EVALUATION_BATCH_SIZE = 1024  # a searched batch size must not change how a model is judged

@@ -7,9 +7,9 @@ import sys
 import torch
 from torch.nn.functional import interpolate
 
+from text_recognizer.command import exit_code_of
 from text_recognizer.data.base_data_module import BaseDataModule, DataConfig, load_and_print
 from text_recognizer.data.util import BaseDataset, split
-from text_recognizer.errors import exit_code_of
 
 TEST_SIZE = 360
 TEST_SPLIT_SEED = 7

@@ -6,9 +6,9 @@ import sys
 
 import torchvision
 
+from text_recognizer.command import exit_code_of
 from text_recognizer.data.base_data_module import DataConfig, load_and_print
 from text_recognizer.data.mnist import MNIST, Source
-from text_recognizer.errors import exit_code_of
 
 MIRROR = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"  # its authors'
 

@@ -23,9 +23,10 @@ from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 from torch import Tensor
 
+from text_recognizer.command import exit_code_of
 from text_recognizer.data.base_data_module import BaseDataModule, DataConfig, load_and_print
 from text_recognizer.data.util import BaseDataset
-from text_recognizer.errors import DataError, exit_code_of
+from text_recognizer.errors import DataError
 from text_recognizer.util import checksum, download, opened
 
 PROBE_TIMEOUT_S = 4.0  # finding out that there is no network must not cost the user more than five seconds

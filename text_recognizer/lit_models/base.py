@@ -15,7 +15,8 @@ from torch.nn.functional import cross_entropy
 
 from text_recognizer.data.base_data_module import DataConfig
 from text_recognizer.data.util import Batch, EpochLoader
-from text_recognizer.errors import InputError, Problem, check, did_you_mean, shown
+from text_recognizer.errors import InputError, Problem, check
+from text_recognizer.text import did_you_mean, shown
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "Adam": torch.optim.Adam,

@@ -16,10 +16,10 @@ from text_recognizer.metrics import Mode
 from text_recognizer.registry import hyperparameters
 from text_recognizer.tables import DATASETS, MODELS
 from text_recognizer.util import checksum
-from training.experiment import RUN_DEFAULTS, Settings, checked
-from tuning.json_file import read_whole
-from tuning.results import Best
-from tuning.run_folder import RunFolder, shown_path
+from training.settings import RUN_DEFAULTS, Settings, checked
+from tuning.run.folder import RunFolder, shown_path
+from tuning.run.reading import read_whole
+from tuning.trials.trial import Best
 
 LAB_1 = "lab 1's defaults"
 LAB_1_MODEL = "MLP"

@@ -11,13 +11,14 @@ from typing import Any
 
 import yaml
 
-from text_recognizer.errors import RunError, printable, shown
+from text_recognizer.errors import RunError
 from text_recognizer.predict import Recognizer
+from text_recognizer.text import printable, shown
 from text_recognizer.util import checksum
 from tuning.final.exchange import replace_folder
 from tuning.final.model_card import Origin, model_card
-from tuning.final.results import Final
-from tuning.run_folder import RunFolder, read_json, unwritable, write_json, write_text
+from tuning.final.scores import Final
+from tuning.run.folder import RunFolder, read_json, unwritable, write_json, write_text
 
 FILES = (MODEL, CONFIG, METRICS, CARD) = ("model.ckpt", "config.yaml", "metrics.json", "README.md")
 PREFIX = ".final."

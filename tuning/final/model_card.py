@@ -8,10 +8,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from text_recognizer.errors import printable
 from text_recognizer.predict import Recognizer
-from tuning.final.results import Final, plus_minus, times
-from tuning.space import SearchSpace
+from text_recognizer.text import printable
+from tuning.final.scores import Final, plus_minus, times
+from tuning.space.search_space import SearchSpace
 
 HERE = Path(__file__).parent
 TEMPLATE = "model_card.md.jinja"

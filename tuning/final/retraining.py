@@ -18,21 +18,22 @@ from typing import Any
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import ClusterError, NoResultError, RunError
 from training.experiment import build_data
-from tuning import preflight, report
-from tuning.cluster import Cluster, own_cluster, sigterm_is_an_exit
-from tuning.environment import environment
+from tuning.analysis import html
 from tuning.final.candidates import Config, best_mean, configs, exported_first, lab_1, read_best_config, same_recipe, seeds_from
 from tuning.final.folder import FILES, delete, reads_before, workplace, write_final
 from tuning.final.model_card import Origin
-from tuning.final.results import Final, candidate, candidate_lines, result_lines, score_of
-from tuning.final.task import Trained, Training, train_once
-from tuning.final.tasks import Tasks
-from tuning.fingerprint import data_sum, differences
-from tuning.json_file import read_as_ours
-from tuning.options import Options
-from tuning.record import check_direction, open_record, own_trials, recall, remember
-from tuning.results import ranking
-from tuning.run_folder import RunFolder, shown_path
+from tuning.final.scores import Final, candidate, candidate_lines, result_lines, score_of
+from tuning.ray_backend.local_cluster import Cluster, own_cluster, sigterm_is_an_exit
+from tuning.ray_backend.tasks import Tasks
+from tuning.run.environment import environment
+from tuning.run.folder import RunFolder, shown_path
+from tuning.run.options import Options
+from tuning.run.reading import read_as_ours
+from tuning.study.optuna_record import check_direction, open_record, own_trials, recall, remember
+from tuning.trials.trial import ranking
+from tuning.verification import preflight
+from tuning.verification.fingerprint import data_sum, differences
+from tuning.worker.training_task import Trained, Training, train_once
 
 TEST_READS = "test_reads"  # under this name the study knows how often the run's test set was read
 
@@ -98,7 +99,7 @@ class Retraining:
         for line in result_lines(final):
             self.say(line)
         self.say(f"wrote {shown_path(self.folder.final)}/{FILES[0]} (seed {self.seeds[0]}), {', '.join(FILES[1:])}")
-        self.say(f"wrote {shown_path(report.write(self.folder))}")
+        self.say(f"wrote {shown_path(html.write(self.folder))}")
 
     def say_notes(self) -> None:
         """What is not as it was asked for."""

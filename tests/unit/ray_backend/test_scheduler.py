@@ -1,0 +1,112 @@
+"""Commit first, NaN next, ASHA last: the scheduler as Tune calls it, on a real study."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+
+from tuning.ray_backend.scheduler import RecordingScheduler
+from tuning.space.reader import read_space
+from tuning.space.search_space import SearchSpace
+from tuning.study.optuna_record import create_record, load_record
+from tuning.study.study import Study
+from tuning.trials.trial import Outcome
+
+SPACE = "space:\n  a: {type: float, low: 0, high: 1}\nsearch: {trials: 9, max_epochs: 9, asha: {reduction_factor: 3}}\n"
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> SearchSpace:
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE)
+    return read_space(path)
+
+
+@pytest.fixture
+def study(database: Path, space: SearchSpace) -> Study:
+    return Study(create_record(f"sqlite:///{database}", space, "s"), space, trials=9)
+
+
+def tune_trial(study: Study) -> Any:
+    trial = study.next_trial()
+    assert trial is not None
+    return SimpleNamespace(config={"number": trial.number}, trial_id=f"tune-{trial.number}")
+
+
+def report(scheduler: RecordingScheduler, trial: Any, epoch: int, value: float) -> str:
+    return scheduler.on_trial_result(None, trial, {"epoch": epoch, "val_acc": value})
+
+
+def test_asha_stops_the_worse_and_the_study_knows_before(study: Study) -> None:
+    scheduler = RecordingScheduler(study)
+    good, bad = tune_trial(study), tune_trial(study)
+    for trial in (good, bad):
+        scheduler.on_trial_add(None, trial)
+    assert report(scheduler, good, 1, 0.9) == TrialScheduler.CONTINUE
+    assert report(scheduler, bad, 1, 0.1) == TrialScheduler.STOP
+    assert study.trial(1).outcome == Outcome.STOPPED_EARLY
+    assert study.trial(1).epochs[0].metrics == {"val_acc": 0.1}
+
+
+def test_the_last_epoch_completes_a_trial(study: Study) -> None:
+    scheduler, trial = RecordingScheduler(study), tune_trial(study)
+    scheduler.on_trial_add(None, trial)
+    decisions = [report(scheduler, trial, epoch, 0.5) for epoch in range(1, 10)]
+    assert decisions == [TrialScheduler.CONTINUE] * 8 + [TrialScheduler.STOP]
+    assert study.trial(0).outcome == Outcome.COMPLETE
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_ends_the_trial_and_enters_no_rung(study: Study, value: float) -> None:
+    scheduler = RecordingScheduler(study)
+    broken, fine = tune_trial(study), tune_trial(study)
+    for trial in (broken, fine):
+        scheduler.on_trial_add(None, trial)
+    assert report(scheduler, broken, 1, value) == TrialScheduler.STOP
+    assert study.trial(0).outcome == Outcome.DIVERGED
+    assert "val_acc" in study.trial(0).cause
+    assert report(scheduler, fine, 1, -1e9) == TrialScheduler.CONTINUE, "the first in its rung is never stopped"
+
+
+def test_a_restarted_scheduler_has_the_same_rungs(study: Study, space: SearchSpace, database: Path) -> None:
+    scheduler = RecordingScheduler(study)
+    trials = [tune_trial(study) for _ in range(4)]
+    for trial, value in zip(trials, (0.5, 0.9, 0.8), strict=False):
+        scheduler.on_trial_add(None, trial)
+        report(scheduler, trial, 1, value)
+    again = RecordingScheduler(Study(load_record(f"sqlite:///{database}", "s"), space, trials=9))
+    assert again.asha.debug_string() == scheduler.asha.debug_string()
+    again.on_trial_add(None, trials[3])
+    assert report(again, trials[3], 1, 0.7) == TrialScheduler.STOP
+
+
+def test_a_trial_that_died_between_verdict_and_end_is_ended_at_the_restart(
+    study: Study, space: SearchSpace, database: Path
+) -> None:
+    scheduler = RecordingScheduler(study)
+    good, bad = tune_trial(study), tune_trial(study)
+    for trial in (good, bad):
+        scheduler.on_trial_add(None, trial)
+    report(scheduler, good, 1, 0.9)
+    study.close = lambda *_: None  # type: ignore[method-assign]  # the process dies after the commit
+    report(scheduler, bad, 1, 0.1)
+    again = Study(load_record(f"sqlite:///{database}", "s"), space, trials=9)
+    assert again.trial(1).outcome is None
+    RecordingScheduler(again)
+    assert again.trial(1).outcome == Outcome.STOPPED_EARLY
+    handed = again.next_trial()
+    assert handed is not None
+    assert handed.number == 0, "the one that was stopped is not handed out again"
+
+
+def test_an_outcome_that_the_worker_reports_is_recorded(study: Study) -> None:
+    scheduler, trial = RecordingScheduler(study), tune_trial(study)
+    scheduler.on_trial_add(None, trial)
+    result = {"outcome": "out_of_memory", "cause": "too wide"}
+    assert scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP
+    assert study.trial(0).outcome == Outcome.OUT_OF_MEMORY

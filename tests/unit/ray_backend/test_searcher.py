@@ -1,0 +1,117 @@
+"""What the searcher hands out where the cluster has no room, and whom it charges when a trial's process ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.formula import space_in
+from tuning.ray_backend.local_cluster import Cluster
+from tuning.ray_backend.searcher import StudySearcher
+from tuning.ray_backend.tune_run import Ending, Interrupt
+from tuning.run.resources import Slots
+from tuning.space.schema import Stop
+from tuning.study.optuna_record import create_record
+from tuning.study.study import Study
+from tuning.trials.trial import Outcome
+from tuning.worker.guard import stall_log
+
+FINISHED = "FINISHED"
+STACK = """Thread 0x1 (most recent call first):
+  File "/x/model.py", line 3 in forward
+  File "/x/reporting.py", line 9 in to_its_end
+"""
+
+
+class Nodes(Cluster):
+    """A cluster with so much room, of which a node may have been lost."""
+
+    def __init__(self, room: int, lost: str | None = None) -> None:
+        super().__init__()
+        self.free = room
+        self.lost = lost
+
+    def dead(self) -> str | None:
+        return None
+
+    def room(self, slots: Slots) -> int:
+        return self.free
+
+    def is_bare(self, slots: Slots) -> bool:
+        return True
+
+    def lost_node(self, since: float) -> str | None:
+        return self.lost
+
+
+@pytest.fixture
+def study(tmp_path: Path, database: Path) -> Study:
+    space = space_in(tmp_path)
+    return Study(create_record(f"sqlite:///{database}", space, "run"), space, trials=2)
+
+
+def searcher(study: Study, folder: Path, nodes: Nodes, *, ending: bool = False) -> StudySearcher:
+    return StudySearcher(study, Slots(1, 1, 0), folder, nodes, lambda: ending)
+
+
+def test_without_room_a_search_waits_until_it_is_over(study: Study, tmp_path: Path) -> None:
+    nodes = Nodes(0)
+    assert searcher(study, tmp_path, nodes).suggest("a") is None
+    assert searcher(study, tmp_path, nodes, ending=True).suggest("a") == FINISHED, "after Ctrl-C"
+    study.stop = Stop(time="1s")
+    study._seconds_before = 2
+    assert searcher(study, tmp_path, nodes).suggest("a") == FINISHED, "its time is over"
+    assert study.stop_reason
+    assert study.trials == []
+
+
+def test_a_search_that_was_suspended_ends_without_room(study: Study, tmp_path: Path) -> None:
+    study.suspend("the disk is full")
+    assert searcher(study, tmp_path, Nodes(0)).suggest("a") == FINISHED
+
+
+def test_the_last_node_may_go_after_the_last_trial(study: Study, tmp_path: Path) -> None:
+    nodes = Nodes(2)
+    one = searcher(study, tmp_path, nodes)
+    for name in ("a", "b"):
+        number = one.suggest(name)["number"]
+        study.close(number, Outcome.STOPPED_EARLY)
+        one.on_trial_complete(name)
+    nodes.free = 0
+    assert one.suggest("c") == FINISHED
+
+
+def test_the_last_trials_are_waited_for_until_a_limit_is_reached(study: Study, tmp_path: Path) -> None:
+    """No node has room for them now."""
+    nodes = Nodes(2)
+    one = searcher(study, tmp_path, nodes)
+    assert [one.suggest(name) is None for name in ("a", "b", "c")] == [False, False, True]
+    ending = Ending(Interrupt(), study, one.slots, nodes)
+    assert not ending.stop_all()
+    study.stop = Stop(time="1s")
+    study._seconds_before = 2
+    assert ending.stop_all()
+
+
+@pytest.mark.parametrize(
+    ("lost", "stacks", "outcome", "failures"),
+    [
+        (None, "", None, 1),
+        ("10.0.0.2", "", None, 0),
+        (None, STACK, Outcome.STALLED, 0),
+        ("10.0.0.2", STACK, Outcome.STALLED, 0),
+    ],
+    ids=["it crashed", "its node died", "it hung", "it hung, and a node died"],
+)
+def test_who_is_charged_with_the_end_of_a_process(
+    lost: str | None, stacks: str, outcome: Outcome | None, failures: int, study: Study, tmp_path: Path
+) -> None:
+    one = searcher(study, tmp_path, Nodes(1, lost))
+    number = one.suggest("a")["number"]
+    stall_log(tmp_path, number).write_text(stacks)
+    one.on_trial_complete("a", error=True)
+    trial = study.trial(number)
+    assert (trial.outcome, len(trial.failures)) == (outcome, failures)
+    again = one.suggest("b")["number"]
+    assert (again == number) == (outcome is None), "it is handed out again, unless it hung"

@@ -1,0 +1,70 @@
+"""What `--check` says before a search: rungs, epochs, disk, warnings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tuning import search
+from tuning.run.forecast import Rung, disk_bytes, expected_epochs, halving_warnings, notes, rung_table
+from tuning.run.resources import Slots
+from tuning.space.schema import SearchSettings, Stop
+
+
+def test_each_rung_lets_its_best_third_go_on() -> None:
+    assert rung_table(SearchSettings(), 30) == [Rung(1, 30, 10), Rung(3, 10, 3), Rung(9, 3, 1)]
+    assert expected_epochs(SearchSettings(), 30) == 30 * 1 + 10 * 2 + 3 * 6 + 1 * 3
+
+
+def test_without_asha_every_trial_has_every_epoch() -> None:
+    none = SearchSettings(scheduler="none")
+    assert rung_table(none, 30) == []
+    assert expected_epochs(none, 30) == 30 * 12
+    assert list(halving_warnings(none, 1)) == []
+
+
+@pytest.mark.parametrize(
+    ("epochs", "trials", "warning"), [(1, 30, "no trial can be stopped early"), (12, 8, "few trials for ASHA (8)"), (12, 9, None)]
+)
+def test_where_halving_cannot_work_it_is_said(epochs: int, trials: int, warning: str | None) -> None:
+    said = list(halving_warnings(SearchSettings(max_epochs=epochs), trials))
+    assert [text[: len(warning)] for text in said] == [warning] if warning else said == []
+
+
+def test_a_limit_that_cannot_be_reached_is_said() -> None:
+    search = SearchSettings(stop=Stop(gpu_hours=1))
+    assert notes(search, 30, Slots(2, 1, 0, "no GPU here")) == [
+        "no GPU here",
+        "search.stop.gpu_hours is never reached: the trials use no GPU",
+    ]
+    assert notes(search, 30, Slots(2, 1, 0.5)) == []
+
+
+def test_disk_is_that_of_running_and_kept_checkpoints() -> None:
+    assert disk_bytes(1000, Slots(2, 1, 0), keep=3) == 4 * 3 * 1000 * (2 * 3 + 3)
+
+
+SPACE = """
+space:
+  fc1: {type: int, low: 32, high: 1024}
+search: {trials: 30, stop: {epochs: 200}}
+"""
+
+
+def test_check_prints_the_plan_and_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s.yaml").write_text(SPACE)
+    monkeypatch.chdir(tmp_path)
+    assert search.main(["--space", "s.yaml", "--check", "--time-budget", "30m", "--max-concurrent", "1"]) == 0
+    said = capsys.readouterr().out
+    for part in (
+        "30 trials on MNIST (else Digits), 1 at once",
+        "epochs: about 71, 360 at most",
+        "epochs 200, time 30m",
+        "in order",
+    ):
+        assert part in said
+    assert "     3            9                     3       1" in said.splitlines()
+    assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]

@@ -1,0 +1,99 @@
+"""A new search that learns from an older run: which trials it takes, and that they are none of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from text_recognizer.errors import InputError, RunError
+from training.settings import RUN_DEFAULTS
+from tuning.run.folder import RunFolder, create_run, write_text
+from tuning.space.reader import read_space
+from tuning.space.search_space import SearchSpace
+from tuning.study.database import sqlite_url
+from tuning.study.optuna_record import create_record, load_record
+from tuning.study.study import Study
+from tuning.study.warm_start import read_earlier
+from tuning.trials.trial import Epoch, Outcome
+
+OLD = """
+experiment: {data_class: Digits}
+space:
+  optimizer: {type: categorical, choices: [Adam, SGD]}
+  momentum: {type: float, low: 0, high: 0.9, when: {optimizer: SGD}}
+  fc1: {type: int, low: 8, high: 64}
+search: {trials: 6, max_epochs: 3, sampler: random}
+"""
+
+
+@pytest.fixture
+def old(tmp_path: Path, space_file: Callable[[str], Path]) -> RunFolder:
+    """Six trials: one failed, one out of memory, the others complete; good where fc1 is large."""
+    space = read_space(space_file(OLD))
+    folder = create_run(tmp_path / "runs", "old", "old")
+    write_text(folder.space, space.as_yaml())
+    study = Study(create_record(sqlite_url(folder.study), space, "old"), space, trials=6)
+    while trial := study.next_trial():
+        study.record_epoch(trial.number, Epoch(1, {"val_acc": trial.params["fc1"] / 64}, time=1.0))
+        outcome = {0: Outcome.STALLED, 1: Outcome.OUT_OF_MEMORY}.get(trial.number, Outcome.COMPLETE)
+        study.close(trial.number, outcome, "why")
+    return folder
+
+
+def new_study(old: RunFolder, space: SearchSpace, tmp_path: Path) -> Study:
+    earlier = read_earlier(old.path, space, RUN_DEFAULTS)
+    return Study(create_record(f"sqlite:///{tmp_path}/new.db", space, "new", earlier.trials), space, trials=2)
+
+
+def test_the_sampler_sees_the_older_trials_and_the_search_does_not(
+    old: RunFolder, tmp_path: Path, space_file: Callable[[str], Path]
+) -> None:
+    space = read_space(space_file(OLD.replace("trials: 6", "trials: 2, start_with: [{optimizer: Adam, fc1: 9}]")))
+    study = new_study(old, space, tmp_path)
+    assert study.trials == []
+    numbers = [trial.number for trial in (study.next_trial(), study.next_trial()) if trial]
+    assert numbers == [5, 6], "numbered on from the five that ended without failing"
+    assert study.trial(5).params == {"optimizer": "Adam", "fc1": 9}
+    assert study.next_trial() is None
+    record = load_record(f"sqlite:///{tmp_path}/new.db", "new").get_trials()
+    assert [trial.state.name for trial in record[:5]] == ["PRUNED", "COMPLETE", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert record[0].constraints == {"memory": 1.0}
+    assert [trial.user_attrs["earlier_run"] for trial in record[:5]] == ["old"] * 5
+    again = Study(load_record(f"sqlite:///{tmp_path}/new.db", "new"), space, trials=3)
+    assert [trial.number for trial in again.trials] == [5, 6]
+    assert [again.next_trial().number for _ in range(3)] == [5, 6, 7]  # type: ignore[union-attr]
+
+
+def test_only_trials_inside_of_the_new_space_are_taken(old: RunFolder, space_file: Callable[[str], Path]) -> None:
+    every = read_earlier(old.path, read_space(space_file(OLD)), RUN_DEFAULTS)
+    narrow = read_earlier(old.path, read_space(space_file(OLD.replace("low: 8, high: 64", "low: 30, high: 64"))), RUN_DEFAULTS)
+    assert (len(every.trials), every.of) == (5, 5)
+    assert 0 < len(narrow.trials) < 5
+    assert all(trial.params["fc1"] >= 30 for trial in narrow.trials)
+    assert f"learns from {len(narrow.trials)} of the 5 ended trials of old" in str(narrow)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (("search: {", "search: {metric: val_loss, "), "search.metric"),
+        (("data_class: Digits", "data_class: MNIST"), "data_class"),
+        (("fc1: {type: int, low: 8, high: 64}", "fc2: {type: int, low: 8, high: 64}"), "inside of this space"),
+    ],
+)
+def test_a_run_that_cannot_be_compared_is_refused(
+    change: tuple[str, str], rule: str, old: RunFolder, space_file: Callable[[str], Path]
+) -> None:
+    with pytest.raises(InputError, match=rule):
+        read_earlier(old.path, read_space(space_file(OLD.replace(*change))), RUN_DEFAULTS)
+
+
+def test_a_run_that_is_none_or_damaged_is_refused(old: RunFolder, space_file: Callable[[str], Path], tmp_path: Path) -> None:
+    space = read_space(space_file(OLD))
+    with pytest.raises(InputError, match="a run folder"):
+        read_earlier(tmp_path / "nothing", space, RUN_DEFAULTS)
+    old.study.unlink()
+    with pytest.raises(RunError, match="record of the run"):
+        read_earlier(old.path, space, RUN_DEFAULTS)

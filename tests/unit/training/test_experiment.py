@@ -1,0 +1,235 @@
+"""One experiment: settings, resuming, the whole run; and that a new hyperparameter needs no other change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from text_recognizer.data.digits import Digits
+from text_recognizer.errors import CheckpointError, InputError
+from text_recognizer.lit_models.base import BaseLitModel
+from text_recognizer.predict import Recognizer
+from text_recognizer.tables import MODELS
+from training import experiment, run_experiment
+from training.experiment import build_data, device_flags, run, train
+from training.settings import checked
+from tuning.space.reader import read_space
+from tuning.verification.preflight import check_space
+
+SMALL = {"data_class": "Digits", "fc1": 24, "fc2": 12, "gpus": 0}
+SILENT: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
+
+
+def test_all_bad_settings_are_said_at_once_with_type_and_suggestion() -> None:
+    with pytest.raises(InputError) as error:
+        checked({"fc1": "wide", "fc3": 4, "augment": 3, "lr": 1})
+    lines = str(error.value).splitlines()
+    assert lines[0] == "fc1: `fc1 is int` must hold, but got 'wide'."
+    assert "Did you mean" in lines[1]
+    assert "augment is bool" in lines[2]
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize("gpus", [2, -1, 8])
+def test_one_experiment_uses_one_device(gpus: int) -> None:
+    with pytest.raises(InputError, match="one device"):
+        device_flags({"gpus": gpus})
+    with pytest.raises(InputError, match="one device"):
+        device_flags({"devices": 2})
+
+
+def test_gpus_and_accelerator_contradict_each_other() -> None:
+    with pytest.raises(InputError, match="either gpus"):
+        device_flags({"gpus": 1, "accelerator": "cpu"})
+    assert device_flags({"gpus": 0}) == {"accelerator": "cpu", "devices": 1}
+    assert device_flags({"accelerator": "cpu"})["accelerator"] == "cpu"
+
+
+class SaveEach(pl.callbacks.Checkpoint):
+    """A checkpoint after every epoch, where a trial writes its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.folder / f"{trainer.current_epoch + 1}.ckpt", weights_only=False)
+
+
+HARD = {"augment": True, "optimizer": "SGD", "momentum": 0.9, "one_cycle": True}
+
+
+@pytest.mark.parametrize("whole_epochs", [False, True])
+@pytest.mark.parametrize("extra", [{}, HARD])
+def test_going_on_from_a_checkpoint_gives_the_same_weights_as_never_stopping(
+    extra: dict[str, Any], whole_epochs: bool, tmp_path: Path
+) -> None:
+    settings = checked(SMALL | extra | {"max_epochs": 4, "lr": 0.01})
+    straight, resumed = (
+        train(
+            settings,
+            build_data(settings),
+            callbacks=[SaveEach(tmp_path)],
+            whole_epochs=whole_epochs,
+            continue_from=continue_from,
+            **SILENT,
+        )[1]
+        for continue_from in (None, tmp_path / "2.ckpt")
+    )
+    assert_same_weights(straight, resumed)
+
+
+@pytest.mark.parametrize("extra", [{}, HARD, {"model_class": "CNN", "conv_dim": 4, "optimizer": "RMSprop"}])
+def test_whole_epochs_give_the_weights_metrics_and_count_of_single_steps(extra: dict[str, Any]) -> None:
+    settings = checked({"data_class": "Digits", "gpus": 0, "threads": 1, "max_epochs": 3, "lr": 0.01} | extra)
+    (trainer, steps), (fast_trainer, fast) = (
+        train(settings, build_data(settings), callbacks=[pl.callbacks.Checkpoint()], whole_epochs=whole, **SILENT)
+        for whole in (False, True)
+    )
+    assert steps.automatic_optimization
+    assert not fast.automatic_optimization
+    assert_same_weights(steps, fast)
+    assert trainer.callback_metrics == fast_trainer.callback_metrics
+    assert trainer.global_step == fast_trainer.global_step == 3 * 9  # batches of 128
+
+
+@pytest.mark.parametrize(
+    "flag", [{"gradient_clip_val": 0.5}, {"limit_train_batches": 2}, {"max_steps": 5}, {"precision": "64-true"}]
+)
+def test_a_trainer_flag_that_may_ask_for_single_steps_gets_them(flag: dict[str, Any]) -> None:
+    settings = checked(SMALL | {"max_epochs": 1} | flag)
+    _, lit_model = train(settings, build_data(settings), callbacks=[pl.callbacks.Checkpoint()], whole_epochs=True, **SILENT)
+    assert lit_model.automatic_optimization
+
+
+def assert_same_weights(one: BaseLitModel, other: BaseLitModel) -> None:
+    for name, weights in one.state_dict().items():
+        assert torch.equal(weights, other.state_dict()[name]), name
+
+
+def test_a_whole_run_keeps_its_best_epoch_and_can_be_read(tmp_path: Path) -> None:
+    outcome = run(checked(SMALL | SILENT | {"max_epochs": 3, "monitor": "val_acc"}), tmp_path)
+    assert outcome.checkpoint is not None
+    assert outcome.best_epoch in (1, 2, 3)
+    assert set(outcome.validation) == {"val_loss", "val_acc"}
+    assert set(outcome.test) == {"test_loss", "test_acc"}
+    assert list(outcome.log_dir.glob("events.out.tfevents.*")), "curves for TensorBoard"
+    data = Digits()
+    recognizer = Recognizer.load(outcome.checkpoint)
+    validation = data.trainval[data.splits()[1]]
+    hits = recognizer.probabilities(validation[0]).argmax(1) == validation[1]
+    assert hits.float().mean().item() == pytest.approx(outcome.validation["val_acc"])
+
+
+def test_the_same_seed_gives_the_same_numbers(tmp_path: Path) -> None:
+    settings = checked(SMALL | SILENT | {"max_epochs": 2})
+    first, second, other = (run(settings | {"seed": seed}, tmp_path) for seed in (3, 3, 4))
+    assert (first.validation, first.test) == (second.validation, second.test)
+    assert first.validation != other.validation
+
+
+def test_patience_ends_a_run_and_zero_never_does(tmp_path: Path) -> None:
+    settings = checked(SMALL | SILENT | {"max_epochs": 6, "lr": 1e-12})  # nothing improves
+    assert last_epoch(run(settings | {"patience": 1, "monitor": "val_acc"}, tmp_path, test=False)) < 6
+    assert last_epoch(run(settings | {"patience": 0, "monitor": "val_acc"}, tmp_path, test=False)) == 6
+
+
+def last_epoch(outcome: experiment.Outcome) -> int:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(outcome.log_dir))
+    events.Reload()
+    return len(events.Scalars("train_acc"))
+
+
+def test_weights_can_be_started_from_and_foreign_ones_are_refused(tmp_path: Path) -> None:
+    settings = checked(SMALL | SILENT | {"max_epochs": 3})
+    first = run(settings, tmp_path, test=False)
+    assert first.checkpoint is not None
+    again = run(settings | {"max_epochs": 1, "lr": 1e-9}, tmp_path, load_checkpoint=first.checkpoint, test=False)
+    assert again.validation["val_acc"] == pytest.approx(first.validation["val_acc"])
+    with pytest.raises(CheckpointError, match="weights of this model"):
+        run(settings | {"fc1": 25}, tmp_path, load_checkpoint=first.checkpoint)
+    (tmp_path / "text.ckpt").write_text("not a checkpoint")
+    with pytest.raises(CheckpointError, match="readable checkpoint"):
+        run(settings, tmp_path, load_checkpoint=tmp_path / "text.ckpt")
+
+
+class Deep(nn.Module):
+    """A model that only this test knows; `hidden` is the argument that was just added."""
+
+    def __init__(self, input_dims: tuple[int, int, int], num_classes: int, *, width: int = 16, hidden: int = 0) -> None:
+        super().__init__()
+        middle = [layer for _ in range(hidden) for layer in (nn.Linear(width, width), nn.ReLU())]
+        self.layers = nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), *middle, nn.Linear(width, num_classes))
+        self.layers(torch.zeros(1, *input_dims))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layers(images)
+        return logits
+
+
+@pytest.fixture
+def deep() -> Iterator[None]:
+    MODELS.register(Deep)
+    yield
+    del MODELS._classes["Deep"]
+
+
+@pytest.mark.usefixtures("deep")
+def test_a_new_constructor_argument_is_at_once_a_flag_and_searchable(
+    space_file: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ["--model-class=Deep", "--data-class=Digits", "--hidden=2", "--max-epochs=1", "--gpus=0"]
+    run_experiment.main([*flags, *(f"--{name}=false" for name in SILENT)])
+    printed = capsys.readouterr().out
+    (checkpoint,) = (tmp_path / "training/logs/Deep-Digits").rglob("best.ckpt")
+    assert str(checkpoint.relative_to(tmp_path)) in printed
+    assert sum(isinstance(layer, nn.Linear) for layer in Recognizer.load(checkpoint).model.modules()) == 4
+
+    text = "experiment: {model_class: Deep}\nspace:\n  hidden: {type: int, low: 0, high: 3}\n"
+    check_space(read_space(space_file(text)), "Digits")
+    with pytest.raises(InputError, match="Did you mean 'hidden'"):
+        check_space(read_space(space_file(text.replace("hidden:", "hiden:"))), "Digits")
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+def test_each_precision_trains_and_its_weights_predict(precision: str, tmp_path: Path) -> None:
+    outcome = run(checked(SMALL | SILENT | {"max_epochs": 1, "precision": precision, "augment": True}), tmp_path)
+    assert outcome.checkpoint is not None
+    assert len(Recognizer.load(outcome.checkpoint).predict(Digits().trainval.images[:3])) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"accumulate_grad_batches": 0}, "accumulate_grad_batches >= 1"),
+        ({"check_val_every_n_epoch": 0}, "check_val_every_n_epoch >= 1"),
+        ({"val_check_interval": 30}, "val_check_interval"),
+        ({"max_epochs": -1, "one_cycle": True, "max_time": "00:00:00:01"}, "a training of known length"),
+        ({"gradient_clip_algorithm": "foo"}, "gradient_clip_algorithm"),
+    ],
+)
+def test_what_the_trainer_cannot_do_is_said_without_a_traceback(settings: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=expected):
+        run(checked(SMALL | SILENT | {"max_epochs": 1} | settings), tmp_path)
+
+
+def test_a_config_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"\xca\xfe\x00")
+    with pytest.raises(InputError, match="UTF-8"):
+        run_experiment.main([f"--config={tmp_path / 'a.yaml'}"])
+
+
+def test_a_switch_needs_no_value() -> None:
+    given = ["--augment", "--fast_dev_run", "--test=false", "--fc1", "8", "--one_cycle"]
+    expected = ["--augment=true", "--fast_dev_run=true", "--test=false", "--fc1", "8", "--one_cycle=true"]
+    assert run_experiment.with_true(given, {"augment", "fast_dev_run", "test", "one_cycle"}) == expected
+    _, parsed = run_experiment.parse(given)
+    assert (parsed.augment, parsed.fast_dev_run, parsed.one_cycle, parsed.fc1) == (True, True, True, 8)

@@ -1,0 +1,193 @@
+"""What a resume refuses before it starts Ray: runs that are locked, changed, damaged, or none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests import shapes
+from text_recognizer.data.digits import Digits
+from text_recognizer.errors import CheckpointError, InputError, NoResultError, RunError
+from tuning import retrain, search
+from tuning.run.folder import RunFolder, create_run, read_json, write_json, write_text
+from tuning.run.options import Options
+from tuning.space.reader import read_space
+from tuning.study.database import sqlite_url
+from tuning.study.optuna_record import create_record, open_record, recall, remember
+from tuning.study.study import Study
+from tuning.trials.trial import Epoch, Outcome
+from tuning.tuner import start
+from tuning.verification.fingerprint import differences
+
+SPACE = "experiment: {data_class: Digits}\nspace:\n  fc1: {type: int, low: 8, high: 64}\nsearch: {trials: 2, max_epochs: 3}\n"
+
+
+@pytest.fixture
+def run(tmp_path: Path, empty_database: Path, space_file: Callable[[str], Path]) -> RunFolder:
+    """A run whose two trials have ended, as a search leaves it."""
+    space = read_space(space_file(SPACE))
+    folder = create_run(tmp_path / "runs", "done", "small")
+    write_text(folder.space, space.as_yaml())
+    shutil.copy(empty_database, folder.study)
+    record = create_record(sqlite_url(folder.study), space, folder.name)
+    remember(record, "fingerprint", start.fingerprint_of(space, Digits().trainval))
+    remember(record, "options", asdict(Options()))
+    remember(record, "space_name", "small")
+    study = Study(record, space, trials=2)
+    for value in (0.5, 0.9):
+        trial = study.next_trial()
+        assert trial is not None
+        study.record_epoch(trial.number, Epoch(1, {"val_acc": value}, time=1.0))
+        study.close(trial.number, Outcome.COMPLETE)
+    for path in (folder.best_config, folder.best_checkpoint, folder.report, folder.trials_csv):
+        write_text(path, "made\n")
+    write_text(folder.validation, shapes.validation(1).model_dump_json())
+    write_json(folder.summary, {"status": "complete", "stop_reason": "all trials are done", "best": {"trial": 1}})
+    return folder
+
+
+def test_a_finished_run_says_again_what_it_found(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start.resume(run.path) == 0
+    said = capsys.readouterr().out
+    assert "all its 2 trials" in said
+    assert "best: trial 1, val_acc 0.9000" in said
+
+
+def test_a_run_in_other_hands_is_refused(run: RunFolder) -> None:
+    lock = run.lock()
+    with pytest.raises(RunError, match=f"process {os.getpid()}"):
+        start.resume(run.path)
+    os.close(lock)
+
+
+def test_a_changed_space_is_refused_key_by_key(run: RunFolder) -> None:
+    run.space.write_text(run.space.read_text().replace("high: 64", "high: 32").replace("max_epochs: 3", "max_epochs: 4"))
+    with pytest.raises(RunError) as error:
+        start.resume(run.path)
+    assert "space.fc1.high: was 64, is 32" in str(error.value)
+    assert "search.max_epochs: was 3, is 4" in str(error.value)
+
+
+@pytest.mark.parametrize("part", ["code.text_recognizer.models.mlp", "data.Digits"])
+def test_changed_code_and_data_are_refused(part: str, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = start.fingerprint_of
+
+    def changed(*arguments: object) -> dict[str, object]:
+        found = real(*arguments)  # type: ignore[arg-type]
+        section, name = part.split(".", 1)
+        found[section][name] = "0" * 64
+        return found
+
+    monkeypatch.setattr(start, "fingerprint_of", changed)
+    with pytest.raises(RunError, match=f"{part}: was .*…, is 000000000000…"):
+        start.resume(run.path)
+
+
+def test_the_code_that_makes_the_numbers_is_in_the_fingerprint(run: RunFolder) -> None:
+    code = start.fingerprint_of(read_space(run.space), Digits().trainval)["code"]
+    names = ("models.mlp", "models.dropout", "lit_models.base", "data.digits", "data.base_data_module", "data.util")
+    assert {f"text_recognizer.{name}" for name in names} | {"training.experiment"} == set(code)
+
+
+def change(run: RunFolder, statement: str) -> None:
+    """What somebody does to a study with a SQLite client."""
+    with sqlite3.connect(run.study) as connection:
+        assert connection.execute(statement).rowcount > 0
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("no study", "empty study", "text for a study", "another study", "no search.yaml", "bad search.yaml"),
+        *("another direction", "an epoch without its attribute", "an outcome that is none", "another value"),
+    ],
+)
+def test_a_damaged_run_is_refused(damage: str, run: RunFolder) -> None:
+    match damage:
+        case "no study":
+            run.study.unlink()
+        case "empty study":
+            run.study.write_bytes(b"")
+        case "text for a study":
+            run.study.write_text("not a database, but long enough to be looked at as one\n" * 100)
+        case "another study":
+            run.study.unlink()
+            create_record(sqlite_url(run.study), read_space(run.space), "other")
+        case "no search.yaml":
+            run.space.unlink()
+        case "bad search.yaml":
+            run.space.write_text("space: [")
+        case "another direction":
+            change(run, "UPDATE study_directions SET direction = 'MINIMIZE'")
+        case "an epoch without its attribute":
+            change(run, "DELETE FROM trial_user_attributes WHERE key = 'epoch:1' AND trial_id = 2")
+        case "an outcome that is none":
+            change(run, "UPDATE trial_user_attributes SET value_json = '\"won\"' WHERE key = 'outcome'")
+        case "another value":
+            change(run, "UPDATE trial_intermediate_values SET intermediate_value = 0.99 WHERE trial_id = 1")
+    with pytest.raises(InputError if damage == "no search.yaml" else RunError):
+        start.resume(run.path)
+
+
+def test_what_is_no_run_and_flags_that_are_settled_are_refused(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a run folder"):
+        search.main(["--resume", str(tmp_path / "missing")])
+    with pytest.raises(InputError) as error:
+        search.main(["--resume", str(run.path), "--seed", "0", "--max-epochs=5", "--trials", "4"])
+    assert [str(problem).split(":")[0] for problem in error.value.problems] == ["--max-epochs", "--seed"]
+    with pytest.raises(InputError, match="trials >= 2"):
+        start.resume(run.path, trials=1)
+
+
+def test_differences_name_the_key_and_both_values() -> None:
+    assert list(differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4})) == [
+        "a.b: was 1, is 3",
+        "a.c: was 2, is not there",
+        "d: was not there, is 4",
+    ]
+
+
+@pytest.mark.parametrize("trouble", ["interrupted before the export", "no best.ckpt", "no summary", "half a summary"])
+def test_what_was_not_written_down_is_written_at_the_next_resume(trouble: str, run: RunFolder) -> None:
+    match trouble:
+        case "interrupted before the export":
+            write_json(run.summary, {"status": "interrupted"})
+        case "no best.ckpt":
+            run.best_checkpoint.unlink()
+        case "no summary":
+            run.summary.unlink()
+        case "half a summary":
+            run.summary.write_text('{"status": "comp')
+    with pytest.raises(CheckpointError, match="sha256"):  # it tries to: these trials have no checkpoint
+        start.resume(run.path)
+    assert read_json(run.summary)["status"] == "failed"
+
+
+def test_more_trials_for_a_search_that_a_limit_ended_are_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Study, "_limit_reached", lambda _: "the budget of 2 epochs is used up")
+    with pytest.raises(InputError, match=r"the budget of 2 epochs.*--warm-start"):
+        start.resume(run.path, trials=9)
+
+
+def test_a_resume_with_nothing_to_do_changes_no_option(run: RunFolder) -> None:
+    assert start.resume(run.path, time_budget="1s", max_concurrent=1) == 0
+    assert recall(open_record(run)[1], "options") == asdict(Options())
+
+
+def test_a_run_that_was_renamed_is_the_same_run(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start.resume(run.path.rename(run.path.with_name("renamed"))) == 0
+    assert "renamed has all its 2 trials" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
+def test_the_final_script_refuses_a_search_that_has_not_ended(status: str, run: RunFolder) -> None:
+    write_json(run.summary, {"status": status, "best": {"trial": 1, "epoch": 1, "value": 0.9}})
+    with pytest.raises(NoResultError, match=f"it is {status}.*--resume"):
+        retrain.read_summary(run)

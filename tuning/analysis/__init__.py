@@ -1,0 +1,1 @@
+"""Numbers, remarks, figures and the report of a run."""

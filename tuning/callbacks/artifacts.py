@@ -1,0 +1,196 @@
+"""What a search has found, as files of its run: summary, table, live report, and at the end the best config and checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+from text_recognizer.data.util import BaseDataset
+from text_recognizer.errors import CheckpointError, RunError
+from text_recognizer.text import printable
+from text_recognizer.util import checksum
+from training.settings import Settings
+from tuning.analysis import html
+from tuning.analysis.advice import advice
+from tuning.analysis.run_data import Facts, facts_of
+from tuning.run.environment import environment
+from tuning.run.files import Validation
+from tuning.run.folder import RunFolder, read_json, shown_path, write_json, write_text
+from tuning.run.forecast import notes
+from tuning.run.reading import read_model
+from tuning.run.resources import Slots
+from tuning.space.search_space import SearchSpace
+from tuning.study.study import Study
+from tuning.trials.table import TrialsTable
+from tuning.trials.trial import SCHEMA_VERSION, Best, Trial, counts, epochs_trained
+from tuning.verification import evaluation
+
+
+def trial_settings(space: SearchSpace, slots: Slots) -> Settings:
+    """What every trial has in common, as settings of an experiment."""
+    return {
+        **space.experiment,
+        "max_epochs": space.search.max_epochs,
+        "seed": space.experiment.get("seed", space.search.seed),
+        "monitor": space.search.metric,
+        "patience": 0,
+        "threads": slots.cpus,
+        "gpus": 1 if slots.gpus else 0,
+    }
+
+
+def best_settings(settings: Settings, best: Best) -> Settings:
+    """The best trial as an experiment file; on which device it runs is left to the machine."""
+    return {name: value for name, value in settings.items() if name != "gpus"} | best.trial.params
+
+
+class Findings:
+    """The files of a run that follow from its study; each is replaced in one step.
+
+    Args:
+        keep: how many best trials have a checkpoint to export.
+        note: says something that the user should not miss.
+    """
+
+    def __init__(
+        self, folder: RunFolder, space: SearchSpace, study: Study, slots: Slots, keep: int, note: Callable[[str], None]
+    ) -> None:
+        self.folder = folder
+        self.space = space
+        self.study = study
+        self.slots = slots
+        self.keep = keep
+        self.note = note
+        self.damaged: dict[int, str] = {}  # trials whose checkpoint is not what was recorded
+        self._table = TrialsTable(list(space.parameters), study.metric, study.mode)
+        self._live = html.LiveReport(folder)
+
+    def on_change(self, trial: Trial) -> None:
+        """A listener for the study: the files are on disk before the console says that a trial ended."""
+        if trial.outcome:
+            summary = self.write_summary("running")
+            self._live.write(lambda: self._facts(summary))
+
+    def best(self) -> Best | None:
+        """The best trial whose checkpoint is not known to be damaged."""
+        return next((best for best in self.study.ranked if best.trial.number not in self.damaged), None)
+
+    def remarks(self) -> list[str]:
+        """What to look at twice: lost checkpoints, and a colleague's advice."""
+        space, max_epochs = self.space.as_plain()["space"], self.space.search.max_epochs
+        said = advice(self._sound(), space, self.study.trials, max_epochs, self._validation())
+        return [*self.damaged.values(), *said]
+
+    def write_summary(self, status: str, stop_reason: str | None = None) -> dict[str, Any]:
+        """`summary.json` and `trials.csv` as they are now; returns the summary."""
+        search, trials = self.space.search, self.study.trials
+        best, complete = self.best(), status == "complete"
+        files = (self.folder.best_config, self.folder.best_checkpoint) if complete else ()
+        summary: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.folder.name,
+            "status": status,
+            "data_class": self.space.experiment["data_class"],
+            "metric": search.metric,
+            "mode": search.direction,
+            "seed": search.seed,
+            "counts": counts(trials),
+            "epochs_trained": epochs_trained(trials),
+            "wall_time_s": round(self.study.seconds, 1),
+            "stop_reason": stop_reason,
+            "best": best.as_plain() if best else None,
+            "resources": self.slots.as_plain(),
+            "sha256": {path.name: checksum(path) for path in files},
+            "warnings": [*notes(search, self.study.wanted, self.slots), *self.remarks()]
+            if status in ("complete", "failed")
+            else [],
+        }
+        write_json(self.folder.summary, summary)
+        write_text(self.folder.trials_csv, self._table.text(trials))
+        return summary
+
+    def write_unfinished(self, status: str, reason: str | None) -> None:
+        """Summary and report of a search that ended without a result, or was cut off."""
+        html.write(self.folder, self._facts(self.write_summary(status, reason)))
+
+    def write_all(self, best: Best, reason: str) -> None:
+        """The best config, the summary and the report of a search that has ended, its best trial exported."""
+        settings = trial_settings(self.space, self.slots) | best.trial.params
+        found = f"trial {best.trial.number}, {self.study.metric} {best.value:.4f} at epoch {best.epoch.epoch}"
+        again = f"python training/run_experiment.py --config {shown_path(self.folder.best_config)}"
+        header = "".join(
+            printable(line) + "\n" for line in (f"# The best of {self.folder.name}: {found}.", f"# Train it again: {again}")
+        )
+        write_text(self.folder.best_config, header + yaml.safe_dump(best_settings(settings, best), sort_keys=False))
+        self.write_summary("complete", reason)
+        html.write(self.folder, facts_of(self.folder, self.study.record))
+
+    def export(self, data: BaseDataset) -> Best | None:
+        """The best trial, its weights exported and found to be as good as recorded; None where no trial can be best.
+
+        A trial whose checkpoint is damaged gives way to the next that has one, and that is said.
+
+        Raises:
+            CheckpointError: no trial's checkpoint is sound.
+        """
+        first: CheckpointError | None = None
+        for best in self.study.ranked[: self.keep]:
+            try:
+                self._export(best, data)
+                return best
+            except CheckpointError as error:
+                first = first or error
+                lost = f"trial {best.trial.number} with {self.study.metric} {best.value:.4f} cannot be exported: {error}"
+                self.damaged[best.trial.number] = lost
+                self.note(lost)
+        if first:
+            self.folder.best_checkpoint.unlink(missing_ok=True)
+            self.folder.validation.unlink(missing_ok=True)
+            raise first
+        return None
+
+    def is_finished(self) -> bool:
+        """Whether an earlier process wrote everything down, and all of it is still there."""
+        folder = self.folder
+        files = (folder.best_config, folder.best_checkpoint, folder.report, folder.trials_csv, folder.summary, folder.validation)
+        try:
+            return all(file.is_file() for file in files) and read_json(folder.summary)["status"] == "complete"
+        except (RunError, KeyError):
+            return False
+
+    def _export(self, best: Best, data: BaseDataset) -> None:
+        settings = trial_settings(self.space, self.slots) | best.trial.params
+        target = self.folder.best_checkpoint
+        evaluation.export_best(self.folder.checkpoints, best, target)
+        evaluation.verify(target, best, settings, data)
+        answers = evaluation.examine(target, best.trial.number, settings, data)
+        write_text(self.folder.validation, answers.model_dump_json(indent=1) + "\n")
+
+    def _sound(self) -> list[Best]:
+        return [best for best in self.study.ranked if best.trial.number not in self.damaged]
+
+    def _validation(self) -> Validation | None:
+        best = self.best()
+        found = read_model(self.folder.validation, Validation) if best else None
+        return found if found and best and found.trial == best.trial.number else None
+
+    @cached_property
+    def _environment(self) -> dict[str, Any]:
+        """What the run was made with; where that file is gone, what goes on with it: no search ends for want of it."""
+        try:
+            return read_json(self.folder.environment)
+        except RunError:
+            return environment()
+
+    def _facts(self, summary: dict[str, Any]) -> Facts:
+        return Facts(
+            summary=summary,
+            environment=self._environment,
+            space=self.space,
+            trials=self.study.trials,
+            sessions=self.study.sessions,
+            path=self.folder.path,
+        )

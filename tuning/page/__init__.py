@@ -1,1 +1,0 @@
-"""What the report's page is made of: facts, importances, plots, template, style, script."""

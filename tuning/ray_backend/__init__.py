@@ -1,0 +1,1 @@
+"""All of the driver that imports Ray."""

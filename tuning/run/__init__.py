@@ -1,0 +1,1 @@
+"""One run: its options, its slots, its folder and files."""

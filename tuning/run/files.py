@@ -1,0 +1,126 @@
+"""What is known of the winner, as files that are checked when they are read: `best_validation.json`, `final/metrics.json`.
+
+Both are written where the data is, so that the report can be made again from the run's folder alone. Knows no torch.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from tuning.run.reading import Lenient
+
+WORST = 20  # images that are kept
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def png(text: str) -> str:
+    """Base64 of a PNG, and nothing else: the report puts it into a page."""
+    try:
+        content = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        content = b""
+    if not content.startswith(PNG):
+        raise ValueError("base64 of a PNG picture")
+    return base64.b64encode(content).decode()
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class WorstImage(Strict):
+    """One image: its number among the training and validation examples, what it is, and what the winner takes it for."""
+
+    index: Annotated[int, Field(ge=0)]
+    label: str
+    predicted: str
+    probability: Annotated[float, Field(ge=0, le=1)]  # that the winner gives to the true class
+    png: Annotated[str, AfterValidator(png)]
+
+
+class Validation(Strict):
+    """The winner's answers on the validation data.
+
+    `confusion[true][predicted]` counts images, both in the order of `classes`; `worst` begins with the worst.
+    """
+
+    trial: int
+    sha256: str  # of the weights that were asked
+    classes: list[str]
+    confusion: list[list[Annotated[int, Field(ge=0)]]]
+    worst: Annotated[list[WorstImage], Field(max_length=WORST)]
+
+    @model_validator(mode="after")
+    def _is_square(self) -> Validation:
+        n = len(self.classes)
+        if len(self.confusion) != n or any(len(row) != n for row in self.confusion):
+            raise ValueError(f"confusion has {n} rows of {n} counts")
+        return self
+
+    @property
+    def recalls(self) -> list[float]:
+        """The share of each class that is recognised, in [0, 1]; NaN for a class without an image."""
+        return [row[i] / sum(row) if sum(row) else math.nan for i, row in enumerate(self.confusion)]
+
+    def remarks(self) -> list[str]:
+        """That it is hardly better than guessing, else which classes it reads badly."""
+        n = sum(map(sum, self.confusion))
+        share = sum(self.confusion[i][i] for i in range(len(self.classes))) / max(1, n)
+        if n and share < 2 / len(self.classes):
+            return [f"the winner reads {share:.1%} of the validation images right: hardly better than guessing"]
+        return self.weak_classes()
+
+    def weak_classes(self) -> list[str]:
+        """A remark on each class that is much worse than the rest: by three points, and by more than chance would do."""
+        found = []
+        for i, (name, recall) in enumerate(zip(self.classes, self.recalls, strict=True)):
+            others = [row for j, row in enumerate(self.confusion) if j != i]
+            n, rest_n = sum(self.confusion[i]), sum(map(sum, others))
+            rest_hits = sum(self.confusion[j][j] for j in range(len(self.classes)) if j != i)
+            if not n or not rest_n:
+                continue
+            rest = rest_hits / rest_n
+            chance = 3 * math.sqrt(max(rest * (1 - rest), 1 / rest_n) / n)  # three standard errors
+            if rest - recall > max(0.03, chance):
+                found.append(f"class {name} is recognised in {recall:.1%} of its {n} validation images, the rest in {rest:.1%}")
+        return found
+
+
+class Score(Lenient):
+    """Test results of one config: means over the seeds, standard deviations (None for one seed)."""
+
+    test_acc: float
+    test_acc_std: float | None
+    test_loss: float
+    test_loss_std: float | None
+
+
+class Candidate(Lenient):
+    """One of the best trials, trained again with several seeds on the training part alone."""
+
+    trial: int
+    epochs: int
+    searched: float
+    mean: float | None  # None where a seed diverged
+    std: float | None
+    chosen: bool
+
+
+class Final(Score):
+    """What `retrain.py` found: the final model against what the search promised and against lab 1's defaults."""
+
+    trial: int
+    epochs: int
+    metric: str
+    promised: float
+    seeds: list[int]
+    per_class: dict[str, float]
+    test_examples: int
+    test_reads: int
+    baseline: Score | None
+    candidates: list[Candidate]

@@ -1,0 +1,1 @@
+"""What a search space file may say, and how it is read."""

@@ -1,0 +1,1 @@
+"""Trials as plain records, and what follows from them."""

@@ -1,0 +1,73 @@
+"""When a search ends before its last trial: the limits under `search.stop`, judged on plain records."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from text_recognizer.metrics import Mode, is_better
+from tuning.space.durations import seconds_of
+from tuning.space.schema import Stop
+from tuning.trials.trial import RANKED, Trial, epochs_trained
+
+
+def reached(stop: Stop, trials: Sequence[Trial], metric: str, mode: Mode, seconds: float) -> str | None:
+    """The first limit that the search has come to, in words, or None.
+
+    Args:
+        seconds: how long the search has worked, over all its processes.
+    """
+    if stop.epochs is not None and epochs_trained(trials) >= stop.epochs:
+        return f"the budget of {stop.epochs} epochs is used up"
+    if stop.time is not None and seconds >= seconds_of(stop.time):
+        return f"the time budget of {stop.time} is used up"
+    if stop.gpu_hours is not None and gpu_hours(trials) >= stop.gpu_hours:
+        return f"the budget of {stop.gpu_hours:g} GPU-hours is used up"
+    if stop.target is not None and (hit := first_at(stop.target, trials, metric, mode)):
+        return f"{metric} {hit[1]:.4f} of trial {hit[0]} reaches the target {stop.target:g}"
+    if stop.plateau is not None and without_gain(trials, metric, mode) >= stop.plateau:
+        return f"no better trial among the last {stop.plateau}"
+    return None
+
+
+def gpu_hours(trials: Sequence[Trial]) -> float:
+    """GPU time of the recorded epochs; half a GPU for an hour is half a GPU-hour."""
+    return sum(epoch.gpu_seconds for trial in trials for epoch in trial.epochs) / 3600
+
+
+def first_at(target: float, trials: Sequence[Trial], metric: str, mode: Mode) -> tuple[int, float] | None:
+    """Number and value of a trial that is at the target or past it."""
+    for trial in trials:
+        best = trial.best_epoch(metric, mode) if trial.outcome in (None, *RANKED) else None
+        if best and not is_better(target, best.metrics[metric], mode):
+            return trial.number, best.metrics[metric]
+    return None
+
+
+def without_gain(trials: Sequence[Trial], metric: str, mode: Mode) -> int:
+    """How many trials that measured anything have ended since the last one that was better than all before it."""
+    ended = sorted((trial for trial in trials if trial.outcome and trial.epochs), key=lambda trial: trial.epochs[-1].time)
+    best: float | None = None
+    since = 0
+    for trial in ended:
+        epoch = trial.best_epoch(metric, mode)
+        if epoch and trial.outcome in RANKED and is_better(epoch.metrics[metric], best, mode):
+            best, since = epoch.metrics[metric], 0
+        else:
+            since += 1
+    return since
+
+
+def seconds_worked(times: Sequence[float], sessions: Sequence[float]) -> list[float]:
+    """How long the search had worked at each of the ascending `times`: pauses between its sessions do not count."""
+    starts = list(sessions) or list(times[:1])
+    before = [0.0]  # worked before each session
+    for start, end in zip(starts, [*starts[1:], math.inf], strict=False):
+        last = max((time for time in times if start <= time < end), default=start)
+        before.append(before[-1] + last - start)
+    found = []
+    for time in times:
+        session = max(0, bisect_right(starts, time) - 1)
+        found.append(before[session] + max(0.0, time - starts[session]))
+    return found

@@ -1,0 +1,1 @@
+"""Begins, resumes, runs and ends one search."""

@@ -1,0 +1,1 @@
+"""Proofs with the real classes, before a search and after it."""
