@@ -1,8 +1,9 @@
 """How the cost of a search grows with its trials, without Ray: `python -m benchmarks.bench_direct`.
 
-Searcher, scheduler and study are called as Tune's controller calls them, for 10,000 trials of a formula in 16 virtual slots; the
-study is a SQLite file in a temporary folder and is followed by what follows a search. Then what happens once: a frame of the
-terminal's table, the last report, a resume. Prints Markdown; the last line is JSON.
+Searcher, scheduler and study are called as Tune's controller calls them, for 10,000 trials of a
+formula in 16 virtual slots; the study is a SQLite file in a temporary folder and is followed by
+what follows a search. Then what happens once: a frame of the terminal's table, the last report, a
+resume. Prints Markdown; the last line is JSON.
 """
 
 from __future__ import annotations
@@ -21,13 +22,26 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tuning.ray_backend.local_cluster import OwnCluster  # before Ray, as in tuning/ray_backend/tune_run.py
+# before Ray, as in tuning/ray_backend/tune_run.py
+from tuning.ray_backend.local_cluster import OwnCluster
 
 # isort: split
 from ray.tune.schedulers import TrialScheduler
 
 from benchmarks.formula import result_of
-from benchmarks.meter import LIMITS, Followed, Meter, Window, Windowed, buckets, figures, followed, grown, table, tables
+from benchmarks.meter import (
+    LIMITS,
+    Followed,
+    Meter,
+    Window,
+    Windowed,
+    buckets,
+    figures,
+    followed,
+    grown,
+    table,
+    tables,
+)
 from text_recognizer.command import exit_code_of
 from tuning.callbacks.tensorboard import Curves
 from tuning.ray_backend.scheduler import RecordingScheduler
@@ -60,7 +74,9 @@ class MeasuredScheduler(RecordingScheduler):
 
 
 class Controller:
-    """The calls that Tune's controller makes, in its order (`ray/tune/execution/tune_controller.py`); slots report in turn."""
+    """The calls that Tune's controller makes, in its order
+    (`ray/tune/execution/tune_controller.py`); slots report in turn.
+    """
 
     def __init__(self, ground: Followed, meter: Meter) -> None:
         self.slots = ground.slots.count
@@ -90,7 +106,10 @@ class Controller:
     def train(self, trial: VirtualTrial) -> None:
         """One epoch and what is made of it."""
         trial.epoch += 1
-        result = {**result_of(trial.config["params"], trial.epoch), "training_iteration": trial.epoch}
+        result = {
+            **result_of(trial.config["params"], trial.epoch),
+            "training_iteration": trial.epoch,
+        }
         decision = self.scheduler.on_trial_result(None, trial, result)  # type: ignore[arg-type]
         if decision == TrialScheduler.STOP:
             self.scheduler.on_trial_complete(None, trial, result)  # type: ignore[arg-type]
@@ -127,30 +146,68 @@ def afterwards(ground: Followed) -> dict[str, float]:
     with once.timed("resume: fill ASHA's rungs"):
         RecordingScheduler(again)
     with once.timed("resume: look through the curves"):
-        Curves(ground.folder.tensorboard, study.metric, study.mode, ground.console.note).catch_up(again.trials)
+        Curves(ground.folder.tensorboard, study.metric, study.mode, ground.console.note).catch_up(
+            again.trials
+        )
     assert str(again.trials) == str(study.trials), "what is in memory is what is on disk"
     return once.ms
 
 
 def main() -> int:
     """Run, then print; the last line is JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=10_000, metavar="N", help="default 10000")
-    parser.add_argument("--epochs", type=int, default=5, metavar="N", help="of a trial, at most (default 5)")
-    parser.add_argument("--slots", type=int, default=16, metavar="N", help="trials at once (default 16)")
+    parser.add_argument(
+        "--epochs", type=int, default=5, metavar="N", help="of a trial, at most (default 5)"
+    )
+    parser.add_argument(
+        "--slots", type=int, default=16, metavar="N", help="trials at once (default 16)"
+    )
     parser.add_argument("--sampler", choices=["tpe", "random"], default="tpe")
-    parser.add_argument("--scheduler", choices=["asha", "none"], default="asha", help="none: every trial reports all its epochs")
-    parser.add_argument("--limits", action="store_true", help="with every limit of `search.stop`, none of which is reached")
-    parser.add_argument("--bucket", type=int, default=1000, metavar="N", help="figures for each N trials (default 1000)")
-    parser.add_argument("--profile", action="store_true", help="profile first and last bucket as well; the figures are too high")
+    parser.add_argument(
+        "--scheduler",
+        choices=["asha", "none"],
+        default="asha",
+        help="none: every trial reports all its epochs",
+    )
+    parser.add_argument(
+        "--limits",
+        action="store_true",
+        help="with every limit of `search.stop`, none of which is reached",
+    )
+    parser.add_argument(
+        "--bucket",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="figures for each N trials (default 1000)",
+    )
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="profile first and last bucket as well; the figures are too high",
+    )
     parser.add_argument("--loop-only", action="store_true", help="leave out what is done once")
     flags = parser.parse_args()
     bounds = buckets(flags.trials, flags.bucket)
-    profiles = [Windowed(*bound) for bound in dict.fromkeys((bounds[0], bounds[-1]))] if flags.profile else []
+    profiles = (
+        [Windowed(*bound) for bound in dict.fromkeys((bounds[0], bounds[-1]))]
+        if flags.profile
+        else []
+    )
     meter = Meter([edge for bound in bounds for edge in bound])
     search = {name: getattr(flags, name) for name in ("trials", "epochs", "sampler", "scheduler")}
     with tempfile.TemporaryDirectory(prefix="bench-direct-") as folder:
-        ground = followed(Path(folder), meter, flags.slots, profiles, **search, stop=LIMITS if flags.limits else "{}")
+        ground = followed(
+            Path(folder),
+            meter,
+            flags.slots,
+            profiles,
+            **search,
+            stop=LIMITS if flags.limits else "{}",
+        )
         controller = Controller(ground, meter)
         start = time.perf_counter()
         meter.mark()
@@ -158,16 +215,26 @@ def main() -> int:
         wall = time.perf_counter() - start
         assert meter.ended == flags.trials, ground.study.stop_reason
         windows = [Window(meter.marks[first], meter.marks[last]) for first, last in bounds]
-        print(f"{meter.ended} trials, {meter.results} results in {wall:.0f} s; load average now {os.getloadavg()[0]:.1f}\n")
+        print(
+            f"{meter.ended} trials, {meter.results} results in {wall:.0f} s; load average now "
+            f"{os.getloadavg()[0]:.1f}\n"
+        )
         print("\n".join(tables(meter, windows)), flush=True)
         if flags.profile:
-            print(f"what grew from trials {bounds[0][0]}-{bounds[0][1]} to {bounds[-1][0]}-{bounds[-1][1]}\n")
+            print(
+                f"what grew from trials {bounds[0][0]}-{bounds[0][1]} to "
+                f"{bounds[-1][0]}-{bounds[-1][1]}\n"
+            )
             print("\n".join(grown(profiles[0], profiles[-1], GROWN)), flush=True)
         once = {} if flags.loop_only else afterwards(ground)
     if once:
         cells = [[name, f"{ms:.0f}"] for name, ms in once.items()]
         print("\n".join(table([f"once, with {meter.ended} trials", "CPU, ms"], cells)))
-    found = figures(meter, windows, flags.slots) | {"wall_s": wall, "once_ms": once, "asked": vars(flags)}
+    found = figures(meter, windows, flags.slots) | {
+        "wall_s": wall,
+        "once_ms": once,
+        "asked": vars(flags),
+    }
     print(json.dumps(found))
     return 0
 

@@ -1,7 +1,8 @@
-"""What a GPU gives: an epoch of a trial against Ray's recipe and a CUDA graph, trials a minute by share, memory by share.
+"""What a GPU gives: an epoch of a trial against Ray's recipe and a CUDA graph, trials a minute by
+share, memory by share.
 
-`benchmarks/gpu.sh` runs it where there is a GPU. `--device cpu` runs the same on a CPU, but for what CUDA alone has, to see that
-it works.
+`benchmarks/gpu.sh` runs it where there is a GPU. `--device cpu` runs the same on a CPU, but for
+what CUDA alone has, to see that it works.
 """
 
 from __future__ import annotations
@@ -50,21 +51,27 @@ def ordinary(settings: Settings, *, whole_epochs: bool) -> tuple[list[float], di
     """Seconds of each epoch but the first, and the weights, of this project's own training."""
     clock = Clock()
     quiet: Settings = {"enable_progress_bar": False, "enable_model_summary": False}
-    _, lit_model = train(settings, build_data(settings), callbacks=[clock], whole_epochs=whole_epochs, **quiet)
+    _, lit_model = train(
+        settings, build_data(settings), callbacks=[clock], whole_epochs=whole_epochs, **quiet
+    )
     return gaps(clock.ends), lit_model.model.state_dict()
 
 
 def graphed(settings: Settings, epochs: int) -> tuple[list[float], dict[str, Tensor]]:
-    """The same training, without validation, each step replayed from a CUDA graph: a prototype, to know what it would gain.
+    """The same training, without validation, each step replayed from a CUDA graph: a prototype, to
+    know what it would gain.
 
-    The first steps are ordinary ones, on another stream as torch asks for; the step is captured after them, so that
-    capturing changes neither weights nor random numbers. The last, smaller batch of an epoch is an ordinary step.
-    Source: torch's notes on CUDA graphs, "whole network capture".
+    The first steps are ordinary ones, on another stream as torch asks for; the step is captured
+    after them, so that capturing changes neither weights nor random numbers. The last, smaller
+    batch of an epoch is an ordinary step. Source: torch's notes on CUDA graphs, "whole network
+    capture".
     """
     data, lit_model = build_data(settings), build_lit_model(settings)
     device = torch.device("cuda")
     network = lit_model.model.to(device).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings["lr"], fused=True, capturable=True)
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=settings["lr"], fused=True, capturable=True
+    )
     loader = data.train_dataloader()
     examples = loader.dataset.to(device)  # type: ignore[union-attr]
     inputs = torch.zeros(data.batch_size, *data.config.input_dims, device=device)
@@ -109,12 +116,23 @@ def gaps(ends: list[float]) -> list[float]:
 
 
 def steps(device: str, data_dir: str) -> Figures:
-    """An epoch alone on the device: single steps of Lightning, whole epochs, a graph; and whether the weights are the same."""
+    """An epoch alone on the device: single steps of Lightning, whole epochs, a graph; and
+    whether the weights are the same.
+    """
     figures: Figures = {}
     rows = [["an epoch, alone on the device", "MLP 128-64", "MLP 1024-128"]]
-    kinds: dict[str, list[str]] = {"single steps": [], "whole epochs": [], "CUDA graph (prototype)": []}
+    kinds: dict[str, list[str]] = {
+        "single steps": [],
+        "whole epochs": [],
+        "CUDA graph (prototype)": [],
+    }
     for fc1, fc2 in ((128, 64), (1024, 128)):
-        given = {"data_class": "MNIST", "data_dir": data_dir, "gpus": int(device == "cuda"), "max_epochs": 6}
+        given = {
+            "data_class": "MNIST",
+            "data_dir": data_dir,
+            "gpus": int(device == "cuda"),
+            "max_epochs": 6,
+        }
         settings = checked(given | {"fc1": fc1, "fc2": fc2, "lr": 1e-3})
         found = {
             "single steps": ordinary(settings, whole_epochs=False),
@@ -124,7 +142,8 @@ def steps(device: str, data_dir: str) -> Figures:
             found["CUDA graph (prototype)"] = graphed(settings, 6)
         for kind, (seconds, weights) in found.items():
             apart = max(
-                float((weights[name].cpu() - other.cpu()).abs().max()) for name, other in found["single steps"][1].items()
+                float((weights[name].cpu() - other.cpu()).abs().max())
+                for name, other in found["single steps"][1].items()
             )
             kinds[kind].append(f"{spread(seconds)}, weights {apart:.1e} apart")
             figures[f"{kind}, MLP {fc1}-{fc2}"] = {"seconds": seconds, "weights_apart": apart}
@@ -133,18 +152,28 @@ def steps(device: str, data_dir: str) -> Figures:
 
 
 def shares(device: str, data_dir: str) -> Figures:
-    """Searches with each share of the device: trials a minute once they run, and an epoch against Ray's recipe."""
+    """Searches with each share of the device: trials a minute once they run, and an epoch
+    against Ray's recipe.
+    """
     figures: Figures = {}
     rows = [["12 trials x 5 epochs, MLP 1024-128", "trials a minute", "a trial's epoch"]]
     tasks = {f"ours, {share:g} GPU a trial": ("ours", share, 12) for share in SHARES}
     tasks["Ray's recipe, 0.5 GPU a trial"] = ("ray_recipe", 0.5, 2)
     for name, (who, share, trials) in tasks.items():
-        done, _ = peer(who, Task(1024, 128, trials, 5, data_dir, gpus=share if device == "cuda" else 0))
+        done, _ = peer(
+            who, Task(1024, 128, trials, 5, data_dir, gpus=share if device == "cuda" else 0)
+        )
         first = min(map(min, done.epochs))
-        figures[name] = {"trials_a_minute": 60 * trials / (done.end - first), "epoch_s": done.steady}
+        figures[name] = {
+            "trials_a_minute": 60 * trials / (done.end - first),
+            "epoch_s": done.steady,
+        }
         rows.append([name, f"{figures[name]['trials_a_minute']:.1f}", spread(done.steady)])
     print_table(rows)
-    cost = ratio(figures["Ray's recipe, 0.5 GPU a trial"]["epoch_s"], figures["ours, 0.5 GPU a trial"]["epoch_s"])
+    cost = ratio(
+        figures["Ray's recipe, 0.5 GPU a trial"]["epoch_s"],
+        figures["ours, 0.5 GPU a trial"]["epoch_s"],
+    )
     print(f"- Ray's recipe to ours, a trial's epoch: x {cost:.1f} (target >= 10)\n")
     return figures
 
@@ -153,11 +182,28 @@ def memory(device: str, data_dir: str) -> Figures:
     """The most device memory that a trial's process takes, against what each share allows it."""
     if device == "cpu":
         return {}
-    settings = checked({"data_class": "MNIST", "data_dir": data_dir, "gpus": 1, "max_epochs": 2, "fc1": 1024, "fc2": 128})
+    settings = checked(
+        {
+            "data_class": "MNIST",
+            "data_dir": data_dir,
+            "gpus": 1,
+            "max_epochs": 2,
+            "fc1": 1024,
+            "fc2": 128,
+        }
+    )
     torch.cuda.reset_peak_memory_stats()
     ordinary(settings, whole_epochs=True)
-    peak, total = torch.cuda.max_memory_reserved() / 1e6, torch.cuda.get_device_properties(0).total_memory / 1e6
-    print_table([["share", "enforced, MB", "used at most, MB"], *([f"{s:g}", f"{s * total:.0f}", f"{peak:.0f}"] for s in SHARES)])
+    peak, total = (
+        torch.cuda.max_memory_reserved() / 1e6,
+        torch.cuda.get_device_properties(0).total_memory / 1e6,
+    )
+    print_table(
+        [
+            ["share", "enforced, MB", "used at most, MB"],
+            *([f"{s:g}", f"{s * total:.0f}", f"{peak:.0f}"] for s in SHARES),
+        ]
+    )
     return {"peak_mb": peak, "total_mb": total}
 
 
@@ -166,10 +212,20 @@ SECTIONS = {"steps": steps, "shares": shares, "memory": memory}
 
 def main() -> int:
     """Run all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--data-dir", metavar="DIR", help="where MNIST's archives are, as for a search")
-    parser.add_argument("--to", type=Path, default=RESULTS, metavar="FILE", help=f"the figures as JSON (default {RESULTS})")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="where MNIST's archives are, as for a search"
+    )
+    parser.add_argument(
+        "--to",
+        type=Path,
+        default=RESULTS,
+        metavar="FILE",
+        help=f"the figures as JSON (default {RESULTS})",
+    )
     flags = parser.parse_args()
     card = torch.cuda.get_device_name() if flags.device == "cuda" else "no GPU"
     results: Figures = {"card": card, "torch": torch.__version__, "date": str(date.today())}

@@ -25,18 +25,25 @@ class Ran:
 
 
 def run(*command: str, code: int = 0) -> Ran:
-    """Run it with this Python, to the exit code that is expected. Raises `RuntimeError` with what it said otherwise."""
+    """Run it with this Python, to the exit code that is expected. Raises `RuntimeError` with
+    what it said otherwise.
+    """
     start = time.perf_counter()
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
     seconds = time.perf_counter() - start
     if done.returncode != code:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
+        raise RuntimeError(
+            f"{' '.join(command)} ended with "
+            f"{done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}"
+        )
     return Ran(seconds, done.stdout)
 
 
 @dataclass
 class Memory:
-    """The largest that any process of a kind had, MB: resident, and thereof what no other process shares."""
+    """The largest that any process of a kind had, MB: resident, and thereof what no other
+    process shares.
+    """
 
     resident: float = 0
     own: float = 0
@@ -44,7 +51,9 @@ class Memory:
 
 @contextmanager
 def memory() -> Iterator[dict[str, Memory]]:
-    """The memory of the command that runs within the block (`driver`) and of those that train for it (`worker`)."""
+    """The memory of the command that runs within the block (`driver`) and of those that train
+    for it (`worker`).
+    """
     found = {"driver": Memory(), "worker": Memory()}
     ended = threading.Event()
 
@@ -80,7 +89,8 @@ def spread(values: Sequence[float], unit: str = "s") -> str:
     """Median, range and n."""
     digits = 1 if unit == "s" and max(values) >= 10 else 2
     return (
-        f"{statistics.median(values):.{digits}f} {unit} ({min(values):.{digits}f} to {max(values):.{digits}f}, n = {len(values)})"
+        f"{statistics.median(values):.{digits}f} {unit} ({min(values):.{digits}f} to "
+        f"{max(values):.{digits}f}, n = {len(values)})"
     )
 
 

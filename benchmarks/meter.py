@@ -1,4 +1,6 @@
-"""What the driver spends on a search, by what it was spent on: a study and its listeners, measured, and tables of it."""
+"""What the driver spends on a search, by what it was spent on: a study and its listeners,
+measured, and tables of it.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ space:
   lr: {{type: float, low: 1e-4, high: 1e-1, log: true}}
 search: {{trials: {trials}, max_epochs: {epochs}, sampler: {sampler}, scheduler: {scheduler}, stop: {stop}}}
 """
-LIMITS = "{epochs: 1000000000, time: 1000h, gpu_hours: 1000000, target: 1, plateau: 1000000}"  # all of them, none reached
+# all of them, none reached
+LIMITS = "{epochs: 1000000000, time: 1000h, gpu_hours: 1000000, target: 1, plateau: 1000000}"
 RECORD = "record an epoch"
 LONG_MS = 100  # a call that is worth a row of its own
 MB = 1e6  # bytes
@@ -45,11 +48,14 @@ MB = 1e6  # bytes
 
 @dataclass
 class Spent:
-    """Seconds that one kind of work took so far; `wall` and `cpu` leave out the measured work that it called."""
+    """Seconds that one kind of work took so far; `wall` and `cpu` leave out the measured work
+    that it called.
+    """
 
     wall: float = 0.0
     cpu: float = 0.0  # of the driver's main thread
-    whole: array[float] = field(default_factory=lambda: array("d"))  # wall, with all that it called, call by call
+    # wall, with all that it called, call by call
+    whole: array[float] = field(default_factory=lambda: array("d"))
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ class Mark:
 
 
 class Meter:
-    """Measures named work inside the driver's main thread, and marks the state when so many trials had ended.
+    """Measures named work inside the driver's main thread, and marks the state when so many trials
+    had ended.
 
     Args:
         edges: when to mark it; 0 is the start, to be marked by `mark`.
@@ -115,7 +122,9 @@ class Meter:
                 self.mark()
 
     def mark(self) -> None:
-        spent = {name: (spent.wall, spent.cpu, len(spent.whole)) for name, spent in self.spent.items()}
+        spent = {
+            name: (spent.wall, spent.cpu, len(spent.whole)) for name, spent in self.spent.items()
+        }
         files = sizes(self.folder) if self.folder else {}
         times = time.perf_counter(), time.thread_time(), time.process_time()
         self.marks[self.ended] = Mark(self.ended, self.results, *times, resident_mb(), files, spent)
@@ -170,7 +179,9 @@ class Windowed:
         return self.last - max(1, self.first)
 
     def text(self, lines: int) -> str:
-        """The calls that took most of their own time, then those that took most with all they called."""
+        """The calls that took most of their own time, then those that took most with all they
+        called.
+        """
         text = io.StringIO()
         stats = pstats.Stats(self.profile, stream=text)
         stats.sort_stats("tottime").print_stats(lines)
@@ -179,7 +190,8 @@ class Windowed:
 
 
 def grown(early: Windowed, late: Windowed, lines: int) -> list[str]:
-    """The functions that take longest to be done with a trial, compared to an earlier one, as a Markdown table.
+    """The functions that take longest to be done with a trial, compared to an earlier one, as a
+    Markdown table.
 
     With all that they call: of a chain of calls the innermost is why.
     """
@@ -188,15 +200,36 @@ def grown(early: Windowed, late: Windowed, lines: int) -> list[str]:
     for place, (_, calls, own, whole, _) in after.items():
         _, _, own_before, whole_before, _ = before.get(place, (0, 0, 0.0, 0.0, {}))
         times = [1000 * part / late.trials for part in (whole, own)]
-        gained = [now - 1000 * then / early.trials for now, then in zip(times, (whole_before, own_before), strict=True)]
-        cells.append((gained[0], [named(*place), f"{calls / late.trials:.1f}", *(f"{ms:.2f}" for ms in (*times, *gained))]))
+        gained = [
+            now - 1000 * then / early.trials
+            for now, then in zip(times, (whole_before, own_before), strict=True)
+        ]
+        cells.append(
+            (
+                gained[0],
+                [
+                    named(*place),
+                    f"{calls / late.trials:.1f}",
+                    *(f"{ms:.2f}" for ms in (*times, *gained)),
+                ],
+            )
+        )
     cells.sort(key=lambda cell: -cell[0])
-    head = ["function", "calls a trial", "ms a trial", "thereof its own", "gained", "thereof its own"]
+    head = [
+        "function",
+        "calls a trial",
+        "ms a trial",
+        "thereof its own",
+        "gained",
+        "thereof its own",
+    ]
     return table(head, [row for _, row in cells[:lines]])
 
 
 def named(file: str, number: int, function: str) -> str:
-    """A function as a profile has it, its file shortened to what follows the environment or the repository."""
+    """A function as a profile has it, its file shortened to what follows the environment or the
+    repository.
+    """
     short = file.split("site-packages/")[-1].removeprefix(f"{Path.cwd()}/")
     return f"{short}:{number} {function}".replace("|", "\\|")
 
@@ -212,8 +245,11 @@ class Followed:
     console: SearchConsole
 
 
-def followed(folder: Path, meter: Meter, slots: int, profiles: Sequence[Windowed], **search: Any) -> Followed:
-    """A study in SQLite in a run's folder, with the listeners of a real session, measured; then those of a benchmark.
+def followed(
+    folder: Path, meter: Meter, slots: int, profiles: Sequence[Windowed], **search: Any
+) -> Followed:
+    """A study in SQLite in a run's folder, with the listeners of a real session, measured; then
+    those of a benchmark.
 
     Args:
         search: what `SPACE` leaves open.
@@ -222,7 +258,9 @@ def followed(folder: Path, meter: Meter, slots: int, profiles: Sequence[Windowed
     file.write_text(SPACE.format(**search))
     space = read_space(file)
     run = create_run(folder / "runs", "bench", "formula")
-    study = MeasuredStudy(create_record(sqlite_url(run.study), space, "bench"), space, trials=space.search.trials)
+    study = MeasuredStudy(
+        create_record(sqlite_url(run.study), space, "bench"), space, trials=space.search.trials
+    )
     console = SearchConsole(space, study.wanted, quiet=True)
     console.catch_up(study.trials, slots, study.stop, study.seconds)
     each = Slots(slots, 1, 0)
@@ -230,9 +268,14 @@ def followed(folder: Path, meter: Meter, slots: int, profiles: Sequence[Windowed
     study.meter = findings.meter = meter
     meter.folder = run
     study.listeners += [
-        meter.listener("retention: which checkpoints stay", Retention(study, run.checkpoints, KEEP).on_change),
+        meter.listener(
+            "retention: which checkpoints stay", Retention(study, run.checkpoints, KEEP).on_change
+        ),
         meter.listener("live report", findings.on_change),
-        meter.listener("curves for TensorBoard", Curves(run.tensorboard, study.metric, study.mode, console.note).on_change),
+        meter.listener(
+            "curves for TensorBoard",
+            Curves(run.tensorboard, study.metric, study.mode, console.note).on_change,
+        ),
         meter.listener("console", console.on_change),
         meter.on_change,
         *(profile.on_change for profile in profiles),
@@ -257,16 +300,24 @@ class Window:
 
     def per_result(self, clock: str) -> float:
         """Milliseconds of `wall`, `cpu` or `all_cpu` per result."""
-        return 1000 * (float(getattr(self.after, clock)) - float(getattr(self.before, clock))) / self.results
+        return (
+            1000
+            * (float(getattr(self.after, clock)) - float(getattr(self.before, clock)))
+            / self.results
+        )
 
     def share(self, clock: str, name: str) -> float:
         """Milliseconds of `wall` or `cpu` per result that one kind of work took."""
         place = ("wall", "cpu").index(clock)
-        before, after = (mark.spent.get(name, (0.0, 0.0, 0))[place] for mark in (self.before, self.after))
+        before, after = (
+            mark.spent.get(name, (0.0, 0.0, 0))[place] for mark in (self.before, self.after)
+        )
         return 1000 * (after - before) / self.results
 
     def longest(self, name: str, spent: Spent) -> float:
-        """Milliseconds that the longest call took, with all that it called: for so long no other trial is answered."""
+        """Milliseconds that the longest call took, with all that it called: for so long no other
+        trial is answered.
+        """
         first, last = (mark.spent.get(name, (0.0, 0.0, 0))[2] for mark in (self.before, self.after))
         return 1000 * max(spent.whole[first:last], default=0.0)
 
@@ -277,13 +328,17 @@ def buckets(trials: int, size: int) -> list[tuple[int, int]]:
 
 
 def tables(meter: Meter, windows: Sequence[Window]) -> list[str]:
-    """All figures as a Markdown table with a column for each window, and the last one's ratio to the first's."""
+    """All figures as a Markdown table with a column for each window, and the last one's ratio to
+    the first's.
+    """
     spans = [f"trials {window.before.ended}-{window.after.ended}" for window in windows]
     return table(["driver, ms per result", *spans, "ratio"], list(rows(meter, windows)))
 
 
 def rows(meter: Meter, windows: Sequence[Window]) -> Iterator[list[str]]:
-    """Everything, then what it consists of; the rest is what was not measured: Ray Tune, where it runs, and its waiting."""
+    """Everything, then what it consists of; the rest is what was not measured: Ray Tune, where
+    it runs, and its waiting.
+    """
     yield line("results of a trial", [window.results / window.trials for window in windows])
     yield line("CPU, all threads", [window.per_result("all_cpu") for window in windows])
     for clock, title in (("cpu", "CPU, main thread"), ("wall", "wall")):
@@ -293,14 +348,21 @@ def rows(meter: Meter, windows: Sequence[Window]) -> Iterator[list[str]]:
         for name, share in shares.items():
             yield line(f"{title}: {name}", share)
         known = [sum(column) for column in zip(*shares.values(), strict=True)]
-        yield line(f"{title}: the rest", [all_of_it - part for all_of_it, part in zip(whole, known, strict=True)])
+        yield line(
+            f"{title}: the rest",
+            [all_of_it - part for all_of_it, part in zip(whole, known, strict=True)],
+        )
     for name, spent in meter.spent.items():
         longest = [window.longest(name, spent) for window in windows]
         if max(longest) >= LONG_MS:
             yield line(f"longest call, ms: {name}", longest, digits=0)
     yield line("memory at the end, MB", [window.after.resident for window in windows], digits=0)
     for name in windows[-1].after.files:
-        yield line(f"{name}, kB", [1000 * window.after.files.get(name, 0.0) for window in windows], digits=0)
+        yield line(
+            f"{name}, kB",
+            [1000 * window.after.files.get(name, 0.0) for window in windows],
+            digits=0,
+        )
 
 
 def line(name: str, values: Sequence[float], digits: int = 2) -> list[str]:
@@ -313,7 +375,9 @@ def table(head: list[str], cells: list[list[str]]) -> list[str]:
 
 
 def figures(meter: Meter, windows: Sequence[Window], slots: int) -> dict[str, Any]:
-    """What is kept, one number for each window: CPU in ms per result, ours and Ray's, the driver's memory and its files in MB."""
+    """What is kept, one number for each window: CPU in ms per result, ours and Ray's, the
+    driver's memory and its files in MB.
+    """
     parts = {name: [window.share("cpu", name) for window in windows] for name in meter.spent}
     ours = [sum(column) for column in zip(*parts.values(), strict=True)]
     everything = [window.per_result("all_cpu") for window in windows]
@@ -324,11 +388,17 @@ def figures(meter: Meter, windows: Sequence[Window], slots: int) -> dict[str, An
         "ours_cpu_ms": ours,
         "ray_cpu_ms": [whole - own for whole, own in zip(everything, ours, strict=True)],
         "parts_cpu_ms": parts,
-        "longest_ms": {name: [window.longest(name, spent) for window in windows] for name, spent in meter.spent.items()},
+        "longest_ms": {
+            name: [window.longest(name, spent) for window in windows]
+            for name, spent in meter.spent.items()
+        },
         "wall_ms": [window.per_result("wall") for window in windows],
         "memory_mb": [window.after.resident for window in windows],
         "memory_at_first_mb": windows[0].before.resident,
-        "files_mb": {name: [window.after.files.get(name, 0.0) for window in windows] for name in windows[-1].after.files},
+        "files_mb": {
+            name: [window.after.files.get(name, 0.0) for window in windows]
+            for name in windows[-1].after.files
+        },
         "record_epoch_ms": 1000 * statistics.median(meter.spent[RECORD].whole),
     }
 

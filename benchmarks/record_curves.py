@@ -1,4 +1,5 @@
-"""Keep the learning curves of a recorded grid as a small table: `python benchmarks/record_curves.py runs/curves`.
+"""Keep the learning curves of a recorded grid as a small table: `python benchmarks/record_curves.py
+runs/curves`.
 
 The grid is trained by the project's own search:
 `python tuning/search.py --space benchmarks/curves.yaml --data-class MNIST --name curves`.
@@ -28,27 +29,38 @@ TABLE = Path(__file__).with_name("mnist_mlp_curves.csv")
 
 def main() -> int:
     """Write the table, and say what is in it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="the folder of the search that trained the grid")
-    parser.add_argument("--to", type=Path, default=TABLE, metavar="FILE", help="the table (default: %(default)s)")
+    parser.add_argument(
+        "--to", type=Path, default=TABLE, metavar="FILE", help="the table (default: %(default)s)"
+    )
     flags = parser.parse_args()
     folder = open_run(flags.run)
     space = read_space(folder.space)
-    study = Study(load_record(sqlite_url(folder.study), folder.name), space, trials=space.search.trials)
+    study = Study(
+        load_record(sqlite_url(folder.study), folder.name), space, trials=space.search.trials
+    )
     names = list(space.parameters)
     rows = [row(trial, names) for trial in study.trials if trial.outcome == Outcome.COMPLETE]
     epochs = [f"val_acc_{epoch}" for epoch in range(1, space.search.max_epochs + 1)]
-    write_table(flags.to, [*names, *epochs, "epoch_s"], sorted(rows))  # by their points: a second recording has the same order
+    # by their points: a second recording has the same order
+    write_table(flags.to, [*names, *epochs, "epoch_s"], sorted(rows))
     print(f"wrote {flags.to}: {len(rows)} curves of {space.search.trials} points")
     return 0
 
 
 def row(trial: Trial, names: Sequence[str]) -> list[Any]:
-    """A trial's point, its validation accuracy after each epoch, and the seconds of a typical epoch.
+    """A trial's point, its validation accuracy after each epoch, and the seconds of a typical
+    epoch.
 
-    The time of the first epoch is not known: the record says when an epoch ended, not when the trial began.
+    The time of the first epoch is not known: the record says when an epoch ended, not when the
+    trial began.
     """
-    seconds = statistics.median(after.time - before.time for before, after in pairwise(trial.epochs))
+    seconds = statistics.median(
+        after.time - before.time for before, after in pairwise(trial.epochs)
+    )
     values = [f"{epoch.metrics['val_acc']:.5f}" for epoch in trial.epochs]
     return [*(trial.params[name] for name in names), *values, f"{seconds:.2f}"]
 

@@ -1,8 +1,10 @@
-"""Does honest reporting help? Our searcher and scheduler beside Ray's own, on recorded learning curves.
+"""Does honest reporting help? Our searcher and scheduler beside Ray's own, on recorded learning
+curves.
 
-Four simulated workers train from a table of real curves (`mnist_mlp_curves.csv`); what decides is real: our Study, StudySearcher
-and RecordingScheduler, or Ray's OptunaSearch and AsyncHyperBandScheduler, called as Tune's controller calls them. An epoch costs
-one unit. Prints Markdown tables and writes them to `simulation.md`: `python benchmarks/simulate.py`.
+Four simulated workers train from a table of real curves (`mnist_mlp_curves.csv`); what decides is
+real: our Study, StudySearcher and RecordingScheduler, or Ray's OptunaSearch and
+AsyncHyperBandScheduler, called as Tune's controller calls them. An epoch costs one unit. Prints
+Markdown tables and writes them to `simulation.md`: `python benchmarks/simulate.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ import numpy.typing as npt
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-from tuning.ray_backend.local_cluster import OwnCluster  # before Ray, as in tuning/ray_backend/tune_run.py
+# before Ray, as in tuning/ray_backend/tune_run.py
+from tuning.ray_backend.local_cluster import OwnCluster
 
 # isort: split
 from ray.tune.schedulers import TrialScheduler
@@ -60,9 +63,9 @@ Lookup = Literal["nearest", "linear"]
 class Curves:
     """Recorded learning curves on a regular grid.
 
-    `nearest` gives the curve of the nearest grid point in log space, a real one; proposals close to each other then tie, and ASHA
-    stops no trial that ties. `linear` goes between the eight points around a proposal: no ties, but smoother than life. Neither
-    has a value above the table's best.
+    `nearest` gives the curve of the nearest grid point in log space, a real one; proposals close to
+    each other then tie, and ASHA stops no trial that ties. `linear` goes between the eight points
+    around a proposal: no ties, but smoother than life. Neither has a value above the table's best.
     """
 
     axes: dict[str, Floats]  # name -> logarithms of the grid's values, rising
@@ -71,7 +74,10 @@ class Curves:
 
     def at(self, params: Mapping[str, float]) -> list[float]:
         """The curve at a proposal: a value for each epoch."""
-        places = [float(np.interp(math.log(params[name]), axis, np.arange(len(axis)))) for name, axis in self.axes.items()]
+        places = [
+            float(np.interp(math.log(params[name]), axis, np.arange(len(axis))))
+            for name, axis in self.axes.items()
+        ]
         if self.lookup == "nearest":
             return [float(value) for value in self.values[tuple(round(place) for place in places)]]
         found = self.values
@@ -86,7 +92,9 @@ class Curves:
 
 
 def read_curves(path: Path, lookup: Lookup = "nearest") -> Curves:
-    """The table that `record_curves.py` wrote. Raises `InputError` where a point of the grid is missing."""
+    """The table that `record_curves.py` wrote. Raises `InputError` where a point of the grid is
+    missing.
+    """
     with path.open(newline="", encoding="utf-8") as file:
         head, *rows = list(csv.reader(file))
     names = [name for name in head if not name.startswith(METRIC) and name != "epoch_s"]
@@ -95,7 +103,9 @@ def read_curves(path: Path, lookup: Lookup = "nearest") -> Curves:
     axes = {name: np.unique(table[:, i]) for i, name in enumerate(names)}
     shape = [len(axis) for axis in axes.values()]
     if len(table) != math.prod(shape):
-        raise InputError(Problem(str(path), f"a full grid of {math.prod(shape)} curves", str(len(table))))
+        raise InputError(
+            Problem(str(path), f"a full grid of {math.prod(shape)} curves", str(len(table)))
+        )
     in_order = table[np.lexsort([table[:, i] for i in reversed(range(len(names)))])]
     values = in_order[:, columns].reshape(*shape, len(columns))
     return Curves({name: np.log(axis) for name, axis in axes.items()}, values, lookup)
@@ -118,7 +128,9 @@ class SimulatedTrial:
 
 @dataclass
 class Choice:
-    """What an arm would hand over at the end: the parameters, and the score that its own leaderboard gives them."""
+    """What an arm would hand over at the end: the parameters, and the score that its own
+    leaderboard gives them.
+    """
 
     params: dict[str, Any]
     announced: float
@@ -153,11 +165,17 @@ def our_arm(space: SearchSpace) -> Arm:
         best = ranking(study.trials, study.metric, study.mode)[0]
         return Choice(best.trial.params, best.value)
 
-    return Arm(StudySearcher(study, Slots(WORKERS, 1, 0), HERE, OwnCluster()), RecordingScheduler(study), choose)
+    return Arm(
+        StudySearcher(study, Slots(WORKERS, 1, 0), HERE, OwnCluster()),
+        RecordingScheduler(study),
+        choose,
+    )
 
 
 def stock_arm(space: SearchSpace) -> Arm:
-    """Ray's own with its default sampler, and the same ASHA; drawn from only when a worker is free, as behind a limiter."""
+    """Ray's own with its default sampler, and the same ASHA; drawn from only when a worker is
+    free, as behind a limiter.
+    """
     searcher = OptunaSearch(distributions(space), metric=METRIC, mode="max", seed=space.search.seed)
 
     def choose() -> Choice:
@@ -179,15 +197,29 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 # name -> what it is, how it is made, what it overrides in mlp.yaml
 ARMS: dict[str, tuple[str, Callable[[SearchSpace], Arm], dict[str, str]]] = {
-    "ours": ("Study + StudySearcher + RecordingScheduler: TPE, ASHA, stopped trials told as PRUNED", our_arm, {}),
-    "stock": ("ray.tune's OptunaSearch (TPE) + AsyncHyperBandScheduler: stopped trials told as COMPLETE", stock_arm, {}),
+    "ours": (
+        "Study + StudySearcher + RecordingScheduler: TPE, ASHA, stopped trials told as PRUNED",
+        our_arm,
+        {},
+    ),
+    "stock": (
+        "ray.tune's OptunaSearch (TPE) + AsyncHyperBandScheduler: stopped trials told as COMPLETE",
+        stock_arm,
+        {},
+    ),
     "random": ("ours with `sampler: random`: random search + ASHA", our_arm, {"sampler": "random"}),
-    "no ASHA": ("ours with `scheduler: none`: TPE, every trial trained to its end", our_arm, {"scheduler": "none"}),
+    "no ASHA": (
+        "ours with `scheduler: none`: TPE, every trial trained to its end",
+        our_arm,
+        {"scheduler": "none"},
+    ),
 }
 
 
 class Controller:
-    """The calls that Tune's controller makes, in its order (`ray/tune/execution/tune_controller.py`)."""
+    """The calls that Tune's controller makes, in its order
+    (`ray/tune/execution/tune_controller.py`).
+    """
 
     def __init__(self, arm: Arm, curves: Curves) -> None:
         self.searcher, self.scheduler = arm.searcher, arm.scheduler
@@ -207,10 +239,15 @@ class Controller:
     def train(self, trial: SimulatedTrial) -> None:
         """One epoch and what is made of it."""
         trial.epochs += 1
-        result = {"epoch": trial.epochs, "training_iteration": trial.epochs, METRIC: trial.curve[trial.epochs - 1]}
+        result = {
+            "epoch": trial.epochs,
+            "training_iteration": trial.epochs,
+            METRIC: trial.curve[trial.epochs - 1],
+        }
         decision = self.scheduler.on_trial_result(None, trial, dict(result))
         trial.ended = decision == TrialScheduler.STOP or trial.epochs == len(trial.curve)
-        if decision != TrialScheduler.STOP:  # the searcher does not hear of the result that stops a trial …
+        # the searcher does not hear of the result that stops a trial …
+        if decision != TrialScheduler.STOP:
             self.searcher.on_trial_result(trial.trial_id, dict(result))
         if trial.ended:  # … but it is the trial's last
             self.scheduler.on_trial_complete(None, trial, dict(result))
@@ -218,7 +255,9 @@ class Controller:
 
 
 def simulate(name: str, seed: int, curves: Curves) -> Outcome:
-    """Spend the budget. Epochs are equally long, so that workers report in turn: first in, first out."""
+    """Spend the budget. Epochs are equally long, so that workers report in turn: first in, first
+    out.
+    """
     quiet()
     _, make, changes = ARMS[name]
     arm = make(space_with(seed, changes))
@@ -270,11 +309,25 @@ def report(results: Results, curves: Curves) -> str:
     """All of it as Markdown."""
     seeds = len(next(iter(results.values())))
     lines = ["# Does honest reporting help?", ""]
-    lines += [f"Made by `python benchmarks/simulate.py --seeds {seeds} --lookup {curves.lookup}` from"]
+    lines += [
+        f"Made by `python benchmarks/simulate.py --seeds {seeds} --lookup {curves.lookup}` from"
+    ]
     lines += [f"{math.prod(curves.values.shape[:-1])} curves of {curves.values.shape[-1]} epochs;"]
-    lines += [f"{WORKERS} simulated workers, {seeds} seeds, best {METRIC} of the table {curves.best:.4f}.", ""]
+    lines += [
+        (
+            f"{WORKERS} simulated workers, {seeds} seeds, best {METRIC} of the table "
+            f"{curves.best:.4f}."
+        ),
+        "",
+    ]
     lines += [f"- **{name}**: {what}" for name, (what, _, _) in ARMS.items()]
-    lines += ["", *quality(results, curves), *speed(results, curves), *paired(results, curves), *choices(results, curves)]
+    lines += [
+        "",
+        *quality(results, curves),
+        *speed(results, curves),
+        *paired(results, curves),
+        *choices(results, curves),
+    ]
     return "\n".join(lines)
 
 
@@ -314,12 +367,31 @@ def speed(results: Results, curves: Curves) -> list[str]:
         needed = [epochs_to(outcome, curves.best - NEAR) for outcome in outcomes]
         capped = np.array([max(BUDGETS) if epochs is None else epochs for epochs in needed])
         found = sum(epochs is not None for epochs in needed)
-        trials, full = (float(np.mean([getattr(outcome, what) for outcome in outcomes])) for what in ("trials", "full"))
-        rows.append(
-            [name, f"{found}/{len(needed)}", f"{capped.mean():.0f}", f"{np.median(capped):.0f}", f"{trials:.0f}", f"{full:.1f}"]
+        trials, full = (
+            float(np.mean([getattr(outcome, what) for outcome in outcomes]))
+            for what in ("trials", "full")
         )
-    head = ["arm", "seeds that found it", "mean epochs", "median epochs", "trials ended", "of them trained in full"]
-    title = f"## Epochs until within {NEAR} of the table's best ({max(BUDGETS)} where it was not found)"
+        rows.append(
+            [
+                name,
+                f"{found}/{len(needed)}",
+                f"{capped.mean():.0f}",
+                f"{np.median(capped):.0f}",
+                f"{trials:.0f}",
+                f"{full:.1f}",
+            ]
+        )
+    head = [
+        "arm",
+        "seeds that found it",
+        "mean epochs",
+        "median epochs",
+        "trials ended",
+        "of them trained in full",
+    ]
+    title = (
+        f"## Epochs until within {NEAR} of the table's best ({max(BUDGETS)} where it was not found)"
+    )
     return [title, "", *markdown(head, rows)]
 
 
@@ -332,8 +404,22 @@ def paired(results: Results, curves: Curves) -> list[str]:
             low, high = interval(differences)
             won, lost = int((differences > 0).sum()), int((differences < 0).sum())
             score = f"{won} / {lost} / {len(differences) - won - lost}"
-            rows.append([other, str(budget), f"{differences.mean():+.5f}", f"{low:+.5f} to {high:+.5f}", score])
-    head = ["ours minus", "epochs", "mean difference", "95 % interval (bootstrap)", "won / lost / tied"]
+            rows.append(
+                [
+                    other,
+                    str(budget),
+                    f"{differences.mean():+.5f}",
+                    f"{low:+.5f} to {high:+.5f}",
+                    score,
+                ]
+            )
+    head = [
+        "ours minus",
+        "epochs",
+        "mean difference",
+        "95 % interval (bootstrap)",
+        "won / lost / tied",
+    ]
     return [f"## Paired differences in best {METRIC}", "", *markdown(head, rows)]
 
 
@@ -342,9 +428,16 @@ def choices(results: Results, curves: Curves) -> list[str]:
     rows = []
     for name, outcomes in results.items():
         columns = ("announced", "best_ended", "chosen_in_full")
-        announced, ended, full = (np.array([getattr(outcome, column) for outcome in outcomes]) for column in columns)
+        announced, ended, full = (
+            np.array([getattr(outcome, column) for outcome in outcomes]) for column in columns
+        )
         missed = int((ended > announced).sum())
-        cells = [announced.mean(), (ended - announced).mean(), full.mean(), curves.best - full.mean()]
+        cells = [
+            announced.mean(),
+            (ended - announced).mean(),
+            full.mean(),
+            curves.best - full.mean(),
+        ]
         rows.append([name, *(f"{cell:.5f}" for cell in cells), f"{missed}/{len(outcomes)}"])
     head = [
         "arm",
@@ -354,23 +447,41 @@ def choices(results: Results, curves: Curves) -> list[str]:
         "its regret",
         "seeds with a better epoch than announced",
     ]
-    return [f"## The trial that each one's own leaderboard names after {max(BUDGETS)} epochs", "", *markdown(head, rows)]
+    return [
+        f"## The trial that each one's own leaderboard names after {max(BUDGETS)} epochs",
+        "",
+        *markdown(head, rows),
+    ]
 
 
 def main() -> int:
     """Simulate every arm with every seed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--curves", type=Path, default=HERE / "mnist_mlp_curves.csv", metavar="FILE")
-    parser.add_argument("--lookup", choices=get_args(Lookup), default="nearest", help="the curve between the grid's points")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--curves", type=Path, default=HERE / "mnist_mlp_curves.csv", metavar="FILE"
+    )
+    parser.add_argument(
+        "--lookup",
+        choices=get_args(Lookup),
+        default="nearest",
+        help="the curve between the grid's points",
+    )
     parser.add_argument("--seeds", type=int, default=20, metavar="N")
-    parser.add_argument("--processes", type=int, default=2, metavar="N", help="simulations at once (default 2)")
+    parser.add_argument(
+        "--processes", type=int, default=2, metavar="N", help="simulations at once (default 2)"
+    )
     parser.add_argument("--to", type=Path, default=HERE / "simulation.md", metavar="FILE")
     flags = parser.parse_args()
     curves = read_curves(flags.curves, flags.lookup)
     jobs = [(name, seed) for name in ARMS for seed in range(flags.seeds)]
     with ProcessPoolExecutor(flags.processes) as pool:
         outcomes = list(pool.map(partial(simulate, curves=curves), *zip(*jobs, strict=True)))
-    results: Results = {name: [o for (arm, _), o in zip(jobs, outcomes, strict=True) if arm == name] for name in ARMS}
+    results: Results = {
+        name: [o for (arm, _), o in zip(jobs, outcomes, strict=True) if arm == name]
+        for name in ARMS
+    }
     text = report(results, curves)
     flags.to.write_text(text, encoding="utf-8")
     print(text)

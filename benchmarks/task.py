@@ -12,7 +12,8 @@ SLOTS = 2  # trials at once, one thread each
 
 @dataclass(frozen=True)
 class Task:
-    """Train `trials` MLPs of these widths for `epochs` on MNIST; the learning rates are the peer's to draw.
+    """Train `trials` MLPs of these widths for `epochs` on MNIST; the learning rates are the peer's
+    to draw.
 
     `gpus` is the share of a GPU for each trial; with 0 they are trained on CPUs, `SLOTS` at once.
     """
@@ -35,9 +36,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Done:
-    """When (seconds since 1970) the search itself began and ended, when each trial's epochs did, and the best accuracy.
+    """When (seconds since 1970) the search itself began and ended, when each trial's epochs did,
+    and the best accuracy.
 
-    The search begins when imports and Ray, where there is one, are up; the whole command is timed from outside.
+    The search begins when imports and Ray, where there is one, are up; the whole command is timed
+    from outside.
     """
 
     begin: float
@@ -62,5 +65,7 @@ class Done:
 
     @property
     def steady(self) -> list[float]:
-        """Seconds from each epoch of a trial to its next: training, validation, checkpoint and report."""
+        """Seconds from each epoch of a trial to its next: training, validation, checkpoint and
+        report.
+        """
         return [after - before for trial in self.epochs for before, after in pairwise(trial)]

@@ -1,4 +1,6 @@
-"""What tests share: where the real MNIST is, small spaces, and one experiment's worth of settings."""
+"""What tests share: where the real MNIST is, small spaces, and one experiment's worth of
+settings.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,19 @@ from pathlib import Path
 import pytest
 
 from tests.mirror import MirrorServer, archives
-from tuning.ray_backend.local_cluster import own_cluster  # before anything imports ray, which reads its settings then
+
+# before anything imports ray, which reads its settings then
+from tuning.ray_backend.local_cluster import own_cluster
 from tuning.space.reader import read_space
 from tuning.space.search_space import SearchSpace
 from tuning.study.storage import open_storage
 
 ROOT = Path(__file__).resolve().parents[1]
-CANDIDATES = (os.environ.get("TEXT_RECOGNIZER_DATA_DIR"), str(ROOT.parent / "shared" / "data"), str(ROOT / "data"))
+CANDIDATES = (
+    os.environ.get("TEXT_RECOGNIZER_DATA_DIR"),
+    str(ROOT.parent / "shared" / "data"),
+    str(ROOT / "data"),
+)
 
 SPACE = """
 experiment: {model_class: MLP, data_class: Digits}
@@ -34,7 +42,9 @@ def mnist_dir() -> Path:
     for candidate in CANDIDATES:
         if candidate and (Path(candidate) / "MNIST/raw/train-images-idx3-ubyte.gz").exists():
             return Path(candidate).resolve()
-    pytest.skip("the real MNIST archives are not here; set TEXT_RECOGNIZER_DATA_DIR to have this test run")
+    pytest.skip(
+        "the real MNIST archives are not here; set TEXT_RECOGNIZER_DATA_DIR to have this test run"
+    )
 
 
 @pytest.fixture
@@ -71,8 +81,12 @@ def database(empty_database: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails the test where the command starts Ray in this process, whether or not another test's Ray runs here."""
-    monkeypatch.setattr("tuning.ray_backend.local_cluster.ray.init", lambda *_, **__: pytest.fail("Ray was started"))
+    """Fails the test where the command starts Ray in this process, whether or not another test's
+    Ray runs here.
+    """
+    monkeypatch.setattr(
+        "tuning.ray_backend.local_cluster.ray.init", lambda *_, **__: pytest.fail("Ray was started")
+    )
 
 
 @pytest.fixture(scope="session")

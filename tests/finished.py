@@ -1,4 +1,6 @@
-"""Runs as a search leaves them when it has ended, made without Ray: the study, the best config, the summary."""
+"""Runs as a search leaves them when it has ended, made without Ray: the study, the best config,
+the summary.
+"""
 
 from __future__ import annotations
 

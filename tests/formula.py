@@ -1,6 +1,8 @@
-"""A formula in place of training: thousands of epochs in seconds, and every way for a trial to break. Imports no torch.
+"""A formula in place of training: thousands of epochs in seconds, and every way for a trial to
+break. Imports no torch.
 
-`check` closes every test of a fault, in the style of Jepsen: what a trial acknowledged to itself is in the record.
+`check` closes every test of a fault, in the style of Jepsen: what a trial acknowledged to itself is
+in the record.
 """
 
 from __future__ import annotations
@@ -60,11 +62,15 @@ def curve(config: dict[str, Any], folder: Path, fault: str, report: Report) -> N
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         report({"epoch": epoch, "val_acc": score, "checkpoint": path.name, "sha256": digest})
         with (folder / f"acknowledged-{number}").open("a") as file:
-            file.write(f"{epoch} {score} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}\n")
+            file.write(
+                f"{epoch} {score} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}\n"
+            )
 
 
 def break_down(fault: str, folder: Path, number: int, epoch: int, score: float) -> float:
-    """Fail in trial 0 (at the best point there is, so that ASHA never stops it) in epoch 4, or give the epoch's value."""
+    """Fail in trial 0 (at the best point there is, so that ASHA never stops it) in epoch 4, or
+    give the epoch's value.
+    """
     here = number == 0 and epoch == 4
     marker = folder / "broke"
     first = here and not marker.exists()
@@ -94,8 +100,18 @@ def space_in(folder: Path, first: float | None = None) -> SearchSpace:
     return read_space(path)
 
 
-def search(folder: Path, url: str, fault: str = "", *, trials: int = 8, slots: Slots | None = None, retries: int = 1) -> Study:
-    """A whole search on the cluster that runs; then the checks that hold after any search. Returns the record, read anew."""
+def search(
+    folder: Path,
+    url: str,
+    fault: str = "",
+    *,
+    trials: int = 8,
+    slots: Slots | None = None,
+    retries: int = 1,
+) -> Study:
+    """A whole search on the cluster that runs; then the checks that hold after any search.
+    Returns the record, read anew.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     space = space_in(folder, PEAK if fault else None)
     study = Study(create_record(url, space, folder.name), space, trials=trials, retries=retries)
@@ -107,7 +123,12 @@ def search(folder: Path, url: str, fault: str = "", *, trials: int = 8, slots: S
 
 
 def run(
-    study: Study, folder: Path, fault: str, slots: Slots, interrupt: tune_run.Interrupt, cluster: Cluster | None = None
+    study: Study,
+    folder: Path,
+    fault: str,
+    slots: Slots,
+    interrupt: tune_run.Interrupt,
+    cluster: Cluster | None = None,
 ) -> None:
     """Work on a study until it has no more trials, on a Ray of this process or on the one given."""
     (folder / "logs").mkdir(exist_ok=True)
@@ -125,18 +146,24 @@ def run(
 
 
 def check(study: Study, folder: Path, *, ended: bool = True) -> None:
-    """Nothing acknowledged is lost, no epoch is missing or twice, and every trial has one outcome where the search has ended."""
+    """Nothing acknowledged is lost, no epoch is missing or twice, and every trial has one
+    outcome where the search has ended.
+    """
     assert [trial.number for trial in study.trials] == list(range(len(study.trials)))
     for trial in study.trials:
         assert trial.outcome is not None or not ended
         recorded = {epoch.epoch: epoch.metrics["val_acc"] for epoch in trial.epochs}
         assert list(recorded) == list(range(1, len(trial.epochs) + 1))
         for epoch, score in acknowledged(folder, trial.number):
-            assert recorded[epoch] == score or math.isnan(score), "an epoch run again has the value it had"
+            assert recorded[epoch] == score or math.isnan(score), (
+                "an epoch run again has the value it had"
+            )
 
 
 def acknowledged(folder: Path, number: int) -> list[tuple[int, float]]:
-    """The epochs that a trial knows to be recorded, and their values. A line that a kill tore is no acknowledgement."""
+    """The epochs that a trial knows to be recorded, and their values. A line that a kill tore is
+    no acknowledgement.
+    """
     path = folder / f"acknowledged-{number}"
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     return [(int(line.split()[0]), float(line.split()[1])) for line in lines]
@@ -144,9 +171,15 @@ def acknowledged(folder: Path, number: int) -> list[tuple[int, float]]:
 
 def outcomes(study: Study) -> dict[str, int]:
     """How many trials ended in each way that occurred."""
-    return {outcome: n for outcome in Outcome if (n := sum(trial.outcome == outcome for trial in study.trials))}
+    return {
+        outcome: n
+        for outcome in Outcome
+        if (n := sum(trial.outcome == outcome for trial in study.trials))
+    }
 
 
 def measured(trials: Sequence[Trial]) -> list[tuple[Any, ...]]:
     """What does not depend on the clock: parameters, outcomes and values."""
-    return [(trial.params, trial.outcome, [epoch.metrics for epoch in trial.epochs]) for trial in trials]
+    return [
+        (trial.params, trial.outcome, [epoch.metrics for epoch in trial.epochs]) for trial in trials
+    ]

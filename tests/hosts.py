@@ -1,5 +1,6 @@
-"""Machines for the tests of a cluster: each has a network address, processes and a temporary folder of its own, by Linux'
-namespaces, and is plugged into one switch. All other folders are shared, but for one that a host may have for itself.
+"""Machines for the tests of a cluster: each has a network address, processes and a temporary folder
+of its own, by Linux' namespaces, and is plugged into one switch. All other folders are shared, but
+for one that a host may have for itself.
 
 Needs root.
 """
@@ -51,10 +52,17 @@ class Host:
         self.ray: Command | None = None
 
     def command(self, arguments: Sequence[str], cwd: Path, **environment: str) -> Command:
-        """A command of the environment that runs on this host; beside its Ray it sees what that sees."""
+        """A command of the environment that runs on this host; beside its Ray it sees what that
+        sees.
+        """
         environment = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", **environment}
-        ours = [f"--unset={name}" for name in os.environ if name.startswith(("RAY_", "TUNE_"))]  # of this process's own Ray
-        words = [*ours, f"PATH={Path(sys.executable).parent}:{os.environ['PATH']}", *map("=".join, environment.items())]
+        # of this process's own Ray
+        ours = [f"--unset={name}" for name in os.environ if name.startswith(("RAY_", "TUNE_"))]
+        words = [
+            *ours,
+            f"PATH={Path(sys.executable).parent}:{os.environ['PATH']}",
+            *map("=".join, environment.items()),
+        ]
         within = ["ip", "netns", "exec", self.name]
         if self.ray:
             within = ["nsenter", f"--target={self.first().pid}", "--net", "--mount", "--pid"]
@@ -72,12 +80,15 @@ class Host:
                 f'{mounts}exec "$@"',
                 "sh",
             ]
-        return Command(arguments, cwd, within=[*within, "env", f"--chdir={cwd}", *words])  # a namespace is entered at its root
+        # a namespace is entered at its root
+        return Command(arguments, cwd, within=[*within, "env", f"--chdir={cwd}", *words])
 
     def start_ray(self, arguments: Sequence[str], cwd: Path, **environment: str) -> None:
         """`ray start` with these arguments, up when this returns."""
         ray = Path(sys.executable).with_name("ray")
-        self.ray = self.command([str(ray), "start", "--block", "--disable-usage-stats", *arguments], cwd, **environment)
+        self.ray = self.command(
+            [str(ray), "start", "--block", "--disable-usage-stats", *arguments], cwd, **environment
+        )
         self.ray.wait_to_say(UP)
 
     def first(self) -> psutil.Process:
@@ -113,7 +124,20 @@ class Hosts:
         n = len(self.all) + 1
         host = Host(f"{self.id}-{n}", f"{NETWORK}.{n}", [self.temp, *private])
         ip("netns", "add", host.name)
-        ip("link", "add", "eth0", "netns", host.name, "type", "veth", "peer", "name", f"p{n}", "netns", f"{self.id}-switch")
+        ip(
+            "link",
+            "add",
+            "eth0",
+            "netns",
+            host.name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            f"p{n}",
+            "netns",
+            f"{self.id}-switch",
+        )
         ip("-n", host.name, "addr", "add", f"{host.address}/24", "dev", "eth0")
         for link in ("lo", "eth0"):
             ip("-n", host.name, "link", "set", link, "up")
@@ -132,7 +156,12 @@ class Hosts:
     def start_head(self, cwd: Path, *arguments: str, cpus: int = 1, **environment: str) -> Host:
         keep_the_token_private()
         head = self.add() if not self.all else self.head
-        flags = [f"--node-ip-address={head.address}", f"--num-cpus={cpus}", f"--temp-dir={self.temp}", "--num-gpus=0"]
+        flags = [
+            f"--node-ip-address={head.address}",
+            f"--num-cpus={cpus}",
+            f"--temp-dir={self.temp}",
+            "--num-gpus=0",
+        ]
         head.start_ray(["--head", *flags, *arguments], cwd, **environment)
         return head
 

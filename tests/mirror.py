@@ -1,4 +1,6 @@
-"""A mirror of MNIST's archives on this machine: small files over real HTTP, and the ways in which a mirror fails."""
+"""A mirror of MNIST's archives on this machine: small files over real HTTP, and the ways in
+which a mirror fails.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,13 @@ LIMIT_S = 60
 
 
 class MirrorServer(ThreadingHTTPServer):
-    """Serves a folder and notes what it was asked for; sends nothing before `crowd` clients asked whether it has the files."""
+    """Serves a folder and notes what it was asked for; sends nothing before `crowd` clients
+    asked whether it has the files.
+    """
 
     daemon_threads = True
-    request_queue_size = 64  # of the usual five the sixth client that comes at once waits a second or more
+    # of the usual five the sixth client that comes at once waits a second or more
+    request_queue_size = 64
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), partial(Mirror, directory=str(folder)))
@@ -62,7 +67,9 @@ class Mirror(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.note(f"GET {self.path}")
-        self.server.wait_for(lambda asked: sum(request.startswith("HEAD") for request in asked) >= self.server.crowd)
+        self.server.wait_for(
+            lambda asked: sum(request.startswith("HEAD") for request in asked) >= self.server.crowd
+        )
         if not self.path.startswith("/short/"):
             return super().do_GET()
         content = Path(self.translate_path(self.path.removeprefix("/short"))).read_bytes()
@@ -102,4 +109,6 @@ def small_mnist(folder: Path, *mirrors: str) -> BaseDataModule:
 def digest(data: BaseDataModule) -> str:
     """Of everything that a data set reads."""
     parts = (data.load_trainval(), data.load_test())
-    return hashlib.sha256(b"".join(part.images.numpy().tobytes() + part.labels.numpy().tobytes() for part in parts)).hexdigest()
+    return hashlib.sha256(
+        b"".join(part.images.numpy().tobytes() + part.labels.numpy().tobytes() for part in parts)
+    ).hexdigest()

@@ -1,4 +1,6 @@
-"""A PostgreSQL server of the test's own, from Debian's package: started, stopped, and started again."""
+"""A PostgreSQL server of the test's own, from Debian's package: started, stopped, and started
+again.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def programs() -> Path | None:
 
 
 class Postgres:
-    """A server on loopback that asks for a password. It refuses to run as root, so that it runs as `postgres` then."""
+    """A server on loopback that asks for a password. It refuses to run as root, so that it runs
+    as `postgres` then.
+    """
 
     def __init__(self, programs: Path) -> None:
         self.programs = programs
@@ -36,7 +40,15 @@ class Postgres:
         secret = self.folder / "secret"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
-        flags = ["--username", USER, "--auth", "scram-sha-256", "--pwfile", str(secret), "--no-sync"]
+        flags = [
+            "--username",
+            USER,
+            "--auth",
+            "scram-sha-256",
+            "--pwfile",
+            str(secret),
+            "--no-sync",
+        ]
         self.call("initdb", "--pgdata", str(self.folder / "data"), *flags)
         self.start()
 
@@ -47,11 +59,23 @@ class Postgres:
     def start(self) -> None:
         options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.folder}"
         log = str(self.folder / "log")
-        self.call("pg_ctl", "start", "--wait", "--pgdata", str(self.folder / "data"), "--log", log, "--options", options)
+        self.call(
+            "pg_ctl",
+            "start",
+            "--wait",
+            "--pgdata",
+            str(self.folder / "data"),
+            "--log",
+            log,
+            "--options",
+            options,
+        )
 
     def stop(self) -> None:
         """As an administrator's restart does it: open connections are ended."""
-        self.call("pg_ctl", "stop", "--wait", "--mode", "fast", "--pgdata", str(self.folder / "data"))
+        self.call(
+            "pg_ctl", "stop", "--wait", "--mode", "fast", "--pgdata", str(self.folder / "data")
+        )
 
     def url(self, password: str = f":{PASSWORD}") -> str:
         return f"postgresql://{USER}{password}@127.0.0.1:{self.port}/postgres"

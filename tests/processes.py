@@ -1,4 +1,6 @@
-"""Real processes for the tests: started, watched through what they write, killed, and seen to leave nothing behind."""
+"""Real processes for the tests: started, watched through what they write, killed, and seen to
+leave nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,16 @@ LIMIT_S = 300
 
 
 def heed_ctrl_c() -> None:
-    """A shell that runs the tests in its background has its children ignore SIGINT, and so theirs."""
+    """A shell that runs the tests in its background has its children ignore SIGINT, and so
+    theirs.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def heavy_imports(script: str, *arguments: str) -> tuple[int, list[str], str]:
-    """The exit code of a command, which heavy packages it imported until its end, and what it said on stderr."""
+    """The exit code of a command, which heavy packages it imported until its end, and what it
+    said on stderr.
+    """
     code = f"""
 import os, runpy, sys
 def end(code):
@@ -36,7 +42,13 @@ except SystemExit as done:
     if done.code is not None:
         end(done.code)  # the parser of flags ended it
 """
-    ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
     number, *found = ran.stdout.splitlines()[-1].split()
     return int(number), found, ran.stderr
 
@@ -45,7 +57,8 @@ class Command:
     """A command of the project in a process of its own; what it says is kept.
 
     Args:
-        within: another command that runs it, and has no process of its own: a namespace to be in, say.
+        within: another command that runs it, and has no process of its own: a namespace to be in,
+            say.
     """
 
     def __init__(self, arguments: Sequence[str], cwd: Path, within: Sequence[str] = ()) -> None:
@@ -63,7 +76,9 @@ class Command:
         self.complained: list[str] = []
         self._news = threading.Condition()
         pairs = ((self.process.stdout, self.said), (self.process.stderr, self.complained))
-        self._readers = [threading.Thread(target=self._read, args=pair, daemon=True) for pair in pairs]
+        self._readers = [
+            threading.Thread(target=self._read, args=pair, daemon=True) for pair in pairs
+        ]
         for reader in self._readers:
             reader.start()
 
@@ -117,11 +132,14 @@ def run(arguments: Sequence[str], cwd: Path) -> Command:
     return command
 
 
-AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # hold nothing, and wait a minute for their dead cluster before they end
+# hold nothing, and wait a minute for their dead cluster before they end
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 
 def left(processes: Sequence[psutil.Process], *, agents: bool = False) -> list[str]:
-    """Those of the processes that do not come to their end by themselves soon; with Ray's agents only where asked for."""
+    """Those of the processes that do not come to their end by themselves soon; with Ray's agents
+    only where asked for.
+    """
     names = {process.pid: process.name() for process in processes if process.is_running()}
     awaited = [process for process in processes if agents or names.get(process.pid) not in AGENTS]
     alive = psutil.wait_procs(awaited, timeout=120)[1]

@@ -1,4 +1,6 @@
-"""Searches in every shape that a report can be asked to show, made of plain records: no Ray, no study, no training."""
+"""Searches in every shape that a report can be asked to show, made of plain records: no Ray, no
+study, no training.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +44,29 @@ ENVIRONMENT: dict[str, Any] = {
 }
 
 
-def trial(number: int, outcome: Outcome | None, epochs: int, value: Callable[[int], float] | None = None) -> Trial:
-    """A trial whose epochs were recorded one a second; its curve rises to about 0.9 unless told otherwise."""
+def trial(
+    number: int, outcome: Outcome | None, epochs: int, value: Callable[[int], float] | None = None
+) -> Trial:
+    """A trial whose epochs were recorded one a second; its curve rises to about 0.9 unless told
+    otherwise.
+    """
     luck = random.Random(number)
     optimizer = luck.choice(["Adam", "SGD", NASTY])
-    params = {"fc1": round(8 * 512 ** luck.random()), "dropout": luck.random() / 2, "optimizer": optimizer}
+    params = {
+        "fc1": round(8 * 512 ** luck.random()),
+        "dropout": luck.random() / 2,
+        "optimizer": optimizer,
+    }
     params |= {"momentum": luck.random() * 0.99} if optimizer == "SGD" else {}
     height = 0.8 + luck.random() / 10
     curve = value or (lambda epoch: height * (1 - 0.6**epoch) + luck.random() / 100)
     recorded = tuple(
-        Epoch(k, {"val_acc": curve(k), "val_loss": 1 - curve(k)}, time=1000.0 + 9 * number + k) for k in range(1, epochs + 1)
+        Epoch(k, {"val_acc": curve(k), "val_loss": 1 - curve(k)}, time=1000.0 + 9 * number + k)
+        for k in range(1, epochs + 1)
     )
-    return Trial(number, params, recorded, outcome, f"{NASTY} broke" if outcome == Outcome.FAILED else "")
+    return Trial(
+        number, params, recorded, outcome, f"{NASTY} broke" if outcome == Outcome.FAILED else ""
+    )
 
 
 def many(n: int) -> list[Trial]:
@@ -65,7 +78,11 @@ def many(n: int) -> list[Trial]:
             found.append(trial(number, others[number // 10 % 4], number // 40 % 3))
         else:
             epochs = (EPOCHS, 3, 1, 1)[number % 4]
-            found.append(trial(number, Outcome.COMPLETE if epochs == EPOCHS else Outcome.STOPPED_EARLY, epochs))
+            found.append(
+                trial(
+                    number, Outcome.COMPLETE if epochs == EPOCHS else Outcome.STOPPED_EARLY, epochs
+                )
+            )
     return found
 
 
@@ -82,9 +99,13 @@ def shape(name: str) -> tuple[str, list[Trial]]:
         case "one trial":
             return "complete", [trial(0, Outcome.COMPLETE, EPOCHS)]
         case "ties":
-            return "complete", [trial(n, Outcome.COMPLETE, EPOCHS, lambda k: min(0.9, k / 5)) for n in range(12)]
+            return "complete", [
+                trial(n, Outcome.COMPLETE, EPOCHS, lambda k: min(0.9, k / 5)) for n in range(12)
+            ]
         case "all diverged":
-            return "failed", [trial(n, Outcome.DIVERGED, 2, lambda k: nan if k == 2 else 0.1) for n in range(4)]
+            return "failed", [
+                trial(n, Outcome.DIVERGED, 2, lambda k: nan if k == 2 else 0.1) for n in range(4)
+            ]
         case "in full swing":
             return "running", [*many(30), trial(30, None, 2), trial(31, None, 0)]
         case "interrupted":
@@ -96,7 +117,16 @@ def shape(name: str) -> tuple[str, list[Trial]]:
 
 
 SHAPES = (
-    *("nothing begun", "none finished", "one trial", "ties", "all diverged", "in full swing", "interrupted", "cut at once"),
+    *(
+        "nothing begun",
+        "none finished",
+        "one trial",
+        "ties",
+        "all diverged",
+        "in full swing",
+        "interrupted",
+        "cut at once",
+    ),
     *("500 trials", "everything"),
 )
 
@@ -108,7 +138,9 @@ def space_in(folder: Path) -> SearchSpace:
 
 
 def facts(name: str, folder: Path) -> Facts:
-    """All that a report is made from, for one of the `SHAPES`; `everything` has a final model, too."""
+    """All that a report is made from, for one of the `SHAPES`; `everything` has a final model,
+    too.
+    """
     status, trials = shape(name)
     ranked = ranking(trials, "val_acc", "max")
     summary = {
@@ -154,13 +186,22 @@ def validation(number: int, hits: int = 36) -> Validation:
     confusion = [[36 if i == j else 0 for j in range(10)] for i in range(10)]
     confusion[9][9], confusion[9][0] = hits, 36 - hits
     worst = [
-        WorstImage(index=k, label=NASTY, predicted="0" if k < 36 - hits else NASTY, probability=k / 100, png=picture())
+        WorstImage(
+            index=k,
+            label=NASTY,
+            predicted="0" if k < 36 - hits else NASTY,
+            probability=k / 100,
+            png=picture(),
+        )
         for k in range(20)
     ]
-    return Validation(trial=number, sha256="0" * 64, classes=classes, confusion=confusion, worst=worst)
+    return Validation(
+        trial=number, sha256="0" * 64, classes=classes, confusion=confusion, worst=worst
+    )
 
 
-LOST = {"trial": 3, "epochs": 9, "searched": 0.95, "mean": None, "std": None, "chosen": False}  # a seed of it diverged
+# a seed of it diverged
+LOST = {"trial": 3, "epochs": 9, "searched": 0.95, "mean": None, "std": None, "chosen": False}
 
 
 def final() -> Final:
@@ -168,7 +209,26 @@ def final() -> Final:
     scores = {"test_acc": 0.97, "test_acc_std": 0.2, "test_loss": 0.1, "test_loss_std": 0.01}
     return Final.model_validate(
         scores
-        | {"trial": 0, "epochs": 9, "metric": "val_acc", "promised": 0.95, "seeds": [0, 1, 2], "test_reads": 2}
+        | {
+            "trial": 0,
+            "epochs": 9,
+            "metric": "val_acc",
+            "promised": 0.95,
+            "seeds": [0, 1, 2],
+            "test_reads": 2,
+        }
         | {"per_class": {NASTY: 0.9, "1": 0.99}, "test_examples": 360, "baseline": scores}
-        | {"candidates": [{"trial": 0, "epochs": 9, "searched": 0.95, "mean": 0.94, "std": None, "chosen": True}, LOST]}
+        | {
+            "candidates": [
+                {
+                    "trial": 0,
+                    "epochs": 9,
+                    "searched": 0.95,
+                    "mean": 0.94,
+                    "std": None,
+                    "chosen": True,
+                },
+                LOST,
+            ]
+        }
     )

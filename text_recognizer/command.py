@@ -1,4 +1,6 @@
-"""How a command ends: expected errors as text, bugs with their traceback, and an exit code for each."""
+"""How a command ends: expected errors as text, bugs with their traceback, and an exit code for
+each.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ INTERRUPTED = 130
 
 
 def exit_code_of(main: Callable[[], int | None]) -> int:
-    """Run a command; print an expected error as text, a bug with its traceback; return the exit code."""
+    """Run a command; print an expected error as text, a bug with its traceback; return the exit
+    code.
+    """
     try:
         return main() or 0
     except RecogniserError as error:
@@ -28,7 +32,8 @@ def exit_code_of(main: Callable[[], int | None]) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
+        # or Python complains when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except SystemExit as end:
         if end.code == signal.SIGTERM:  # so Ray's handler ends a process, and ours
@@ -44,7 +49,9 @@ def exit_code_of(main: Callable[[], int | None]) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process as `sys.exit` does, but leave its memory to the system: taking torch's modules apart takes two seconds."""
+    """End the process as `sys.exit` does, but leave its memory to the system: taking torch's
+    modules apart takes two seconds.
+    """
     atexit._run_exitfuncs()
     with suppress(BrokenPipeError):
         sys.stdout.flush()

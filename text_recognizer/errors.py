@@ -1,13 +1,12 @@
 """Every way in which a command can fail on purpose, and the exit code each one has.
 
 RecogniserError
- ├─ InputError         2  a flag, a file or a request that breaks a rule; carries every problem found
- ├─ NoResultError      3  the search ended and no trial can be called best
- ├─ RunError           4  the run folder is locked, changed or damaged
- │   └─ CheckpointError   a checkpoint is missing, truncated or not what it should be
- ├─ StorageError       5  the runs folder or the study cannot be written
- ├─ ClusterError       6  Ray died under the search, which can be resumed
- └─ DataError          7  a data set that cannot be had or does not match its checksum
+ ├─ InputError         2  a flag, a file or a request that breaks a rule; carries every problem
+ found ├─ NoResultError      3  the search ended and no trial can be called best ├─ RunError
+ 4  the run folder is locked, changed or damaged │   └─ CheckpointError   a checkpoint is missing,
+ truncated or not what it should be ├─ StorageError       5  the runs folder or the study cannot be
+ written ├─ ClusterError       6  Ray died under the search, which can be resumed └─ DataError
+ 7  a data set that cannot be had or does not match its checksum
 
 Anything else that reaches `exit_code_of` is a bug of ours: 70, with its traceback.
 """
@@ -81,7 +80,9 @@ class ClusterError(RecogniserError):
 
 
 class DataError(RecogniserError):
-    """A data set cannot be read, downloaded or verified. `what` is the first sentence, without the advice."""
+    """A data set cannot be read, downloaded or verified. `what` is the first sentence, without
+    the advice.
+    """
 
     exit_code = 7
 

@@ -1,7 +1,8 @@
 """Closed tables of classes by name, and the hyperparameters their constructors take.
 
-A hyperparameter is a keyword-only argument with a default: it exists in the constructor's signature and nowhere else,
-and its name belongs to one kind of class only, so that a flat file of settings is never ambiguous.
+A hyperparameter is a keyword-only argument with a default: it exists in the constructor's signature
+and nowhere else, and its name belongs to one kind of class only, so that a flat file of settings is
+never ambiguous.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _owners: dict[str, str] = {}  # hyperparameter name -> the kind of class it belo
 
 
 def hyperparameters(cls: type) -> dict[str, Any]:
-    """Name -> default of every hyperparameter of `cls`, in the signature's order, those of its bases included."""
+    """Name -> default of every hyperparameter of `cls`, in the signature's order, those of its
+    bases included.
+    """
     found: dict[str, Any] = {}
     for base in cls.__mro__:
         if "__init__" not in vars(base):
@@ -43,7 +46,12 @@ def claim(kind: str, names: Iterable[str], owner: str) -> None:
     if clashes:
         raise InputError(
             *(
-                Problem(owner, "a name belongs to one constructor only", f"{name!r}, a name of the {_owners[name]}", "Rename it.")
+                Problem(
+                    owner,
+                    "a name belongs to one constructor only",
+                    f"{name!r}, a name of the {_owners[name]}",
+                    "Rename it.",
+                )
                 for name in clashes
             )
         )
@@ -75,7 +83,9 @@ class Registry(Mapping[str, type[T]], Generic[T]):
             return self._classes[name]
         except (KeyError, TypeError):
             rule = f"the {self.kind} is a known one"
-            raise InputError(Problem(self.kind, rule, shown(name), did_you_mean(str(name), self._classes))) from None
+            raise InputError(
+                Problem(self.kind, rule, shown(name), did_you_mean(str(name), self._classes))
+            ) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._classes

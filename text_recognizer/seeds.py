@@ -6,5 +6,7 @@ import hashlib
 
 
 def seed_of(*parts: int | str) -> int:
-    """A 63-bit seed that is a function of its parts and shares nothing with those of other parts."""
+    """A 63-bit seed that is a function of its parts and shares nothing with those of other
+    parts.
+    """
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1

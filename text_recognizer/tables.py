@@ -1,4 +1,6 @@
-"""The classes that files and flags may name. To add a model or a data set, write its module and list its class here."""
+"""The classes that files and flags may name. To add a model or a data set, write its module and
+list its class here.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,11 @@ def clipped(text: str, limit: int = 80) -> str:
 
 def printable(text: str) -> str:
     """`text` on one line, line breaks and what a terminal would obey or hide written as escapes."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return (
+        text
+        if text.isprintable()
+        else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    )
 
 
 def printable_lines(text: str) -> str:
@@ -38,7 +42,9 @@ def is_text(value: Any) -> bool:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint naming the closest of the `known` names; where none is close all of them, or the nearest few of many."""
+    """A hint naming the closest of the `known` names; where none is close all of them, or the
+    nearest few of many.
+    """
     known = sorted(known)
     close = closest(name, known)
     if close:
@@ -50,6 +56,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def closest(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:
-    """Up to `n` of the `known` names that are most like `name`, whatever the case of their letters."""
+    """Up to `n` of the `known` names that are most like `name`, whatever the case of their
+    letters.
+    """
     as_known = {other.lower(): other for other in known}
-    return [as_known[other] for other in difflib.get_close_matches(name.lower(), as_known, n, cutoff)]
+    return [
+        as_known[other] for other in difflib.get_close_matches(name.lower(), as_known, n, cutoff)
+    ]

@@ -50,7 +50,9 @@ def checksum(path: Path, algorithm: Literal["sha256", "md5"] = "sha256") -> str:
 
 @contextmanager
 def opened(request: str | urllib.request.Request, timeout_s: float) -> Iterator[HTTPResponse]:
-    """The answer to a request. Raises `OSError`, also where a redirect led from https to something less."""
+    """The answer to a request. Raises `OSError`, also where a redirect led from https to
+    something less.
+    """
     with urllib.request.urlopen(request, timeout=timeout_s) as response:
         asked = request if isinstance(request, str) else request.full_url
         schemes = [urlsplit(url).scheme for url in (asked, response.url)]
@@ -59,7 +61,9 @@ def opened(request: str | urllib.request.Request, timeout_s: float) -> Iterator[
         yield response
 
 
-def download(url: str, path: Path, md5: str, *, progress: Callable[[int, int], None] | None = None) -> None:
+def download(
+    url: str, path: Path, md5: str, *, progress: Callable[[int, int], None] | None = None
+) -> None:
     """Fetch `url`; it stands under `path` only once it is whole and its md5 is right.
 
     Args:
@@ -79,11 +83,15 @@ def download(url: str, path: Path, md5: str, *, progress: Callable[[int, int], N
             if progress:
                 progress(done, total)
         if digest.hexdigest() != md5:
-            raise DataError(f"{url}: `md5 == {md5}` must hold, but got {digest.hexdigest()} after {done} bytes. Try again later.")
+            raise DataError(
+                f"{url}: `md5 == {md5}` must hold, but got {digest.hexdigest()} after {done} "
+                "bytes. Try again later."
+            )
 
 
 def read_image(path: Path, size: tuple[int, int], *, grey: bool = True) -> Tensor:
-    """A picture as a uint8 tensor of shape (channels, height, width), light strokes on dark as the networks know them.
+    """A picture as a uint8 tensor of shape (channels, height, width), light strokes on dark as the
+    networks know them.
 
     A picture with a light border (ink on paper) is inverted.
 
@@ -94,12 +102,25 @@ def read_image(path: Path, size: tuple[int, int], *, grey: bool = True) -> Tenso
 
     try:
         with Image.open(path) as image:
-            resized = opaque(image).convert("L" if grey else "RGB").resize((size[1], size[0]), Image.Resampling.BILINEAR)
+            resized = (
+                opaque(image)
+                .convert("L" if grey else "RGB")
+                .resize((size[1], size[0]), Image.Resampling.BILINEAR)
+            )
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(Problem(str(path), "a readable picture", str(error), "Give a PNG or JPEG file.")) from None
+        raise InputError(
+            Problem(str(path), "a readable picture", str(error), "Give a PNG or JPEG file.")
+        ) from None
     pixels = np.array(resized, dtype=np.uint8)
     pixels = pixels[None] if grey else pixels.transpose(2, 0, 1)
-    border = np.concatenate([pixels[:, 0].ravel(), pixels[:, -1].ravel(), pixels[:, :, 0].ravel(), pixels[:, :, -1].ravel()])
+    border = np.concatenate(
+        [
+            pixels[:, 0].ravel(),
+            pixels[:, -1].ravel(),
+            pixels[:, :, 0].ravel(),
+            pixels[:, :, -1].ravel(),
+        ]
+    )
     return from_numpy(255 - pixels if np.median(border) > 127 else pixels)
 
 
@@ -116,5 +137,7 @@ def opaque(image: Image.Image) -> Image.Image:
 
 
 def to_categorical(labels: Tensor, num_classes: int) -> Tensor:
-    """One-hot: (n,) int64 class numbers in [0, num_classes) to (n, num_classes) int64 with a single 1 a row."""
+    """One-hot: (n,) int64 class numbers in [0, num_classes) to (n, num_classes) int64 with a
+    single 1 a row.
+    """
     return labels.new_zeros(len(labels), num_classes).scatter_(1, labels.unsqueeze(1), 1)

@@ -1,6 +1,8 @@
-"""Train one model: `python training/run_experiment.py --model_class=MLP --data_class=MNIST --max_epochs=5 --gpus=1`.
+"""Train one model: `python training/run_experiment.py --model_class=MLP --data_class=MNIST
+--max_epochs=5 --gpus=1`.
 
-Flags are the arguments of the chosen constructors and of `pl.Trainer`; `-` and `_` in them are the same.
+Flags are the arguments of the chosen constructors and of `pl.Trainer`; `-` and `_` in them are the
+same.
 """
 
 from __future__ import annotations
@@ -28,7 +30,11 @@ def main(argv: list[str] | None = None) -> None:
     """Parse, train, print what came of it."""
     parser, parsed = parse(with_underscores(sys.argv[1:] if argv is None else argv))
     defaults = parser.get_defaults()
-    settings = {name: value for name, value in parsed.items() if name not in OF_THE_COMMAND and value != defaults[name]}
+    settings = {
+        name: value
+        for name, value in parsed.items()
+        if name not in OF_THE_COMMAND and value != defaults[name]
+    }
     device_flags(settings)
     if settings.get("gpus") and not torch.cuda.is_available():
         print("note: there is no GPU here; training on the CPU")
@@ -42,7 +48,11 @@ def with_underscores(arguments: list[str]) -> list[str]:
     result = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        result.append("--" + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument)
+        result.append(
+            "--" + name[2:].replace("-", "_") + equals + value
+            if name.startswith("--")
+            else argument
+        )
     return result
 
 
@@ -50,19 +60,36 @@ def with_true(arguments: list[str], switches: set[str]) -> list[str]:
     """`--augment` alone as `--augment=true`."""
     followed = [*arguments[1:], "--"]
     return [
-        f"{argument}=true" if argument[2:] in switches and argument.startswith("--") and after.startswith("--") else argument
+        f"{argument}=true"
+        if argument[2:] in switches and argument.startswith("--") and after.startswith("--")
+        else argument
         for argument, after in zip(arguments, followed, strict=True)
     ]
 
 
 def parse(arguments: list[str]) -> tuple[jsonargparse.ArgumentParser, jsonargparse.Namespace]:
-    """All flags, the chosen classes' among them. Raises `InputError`; `--help` and `--print_config` print and exit."""
-    parser = jsonargparse.ArgumentParser(prog="run_experiment.py", description=__doc__, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="a file of settings; flags behind it override it")
-    parser.add_argument("--load_checkpoint", type=str | None, default=None, help="start from the weights in this file")
-    parser.add_argument("--test", type=bool, default=True, help="read the test set once, at the end")
+    """All flags, the chosen classes' among them. Raises `InputError`; `--help` and
+    `--print_config` print and exit.
+    """
+    parser = jsonargparse.ArgumentParser(
+        prog="run_experiment.py", description=__doc__, exit_on_error=False
+    )
+    parser.add_argument(
+        "--config", action="config", help="a file of settings; flags behind it override it"
+    )
+    parser.add_argument(
+        "--load_checkpoint",
+        type=str | None,
+        default=None,
+        help="start from the weights in this file",
+    )
+    parser.add_argument(
+        "--test", type=bool, default=True, help="read the test set once, at the end"
+    )
     add_settings(parser, *chosen_classes(arguments))
-    switches = {"test"} | {name for name, kind in known_settings(*chosen_classes(arguments)).items() if "bool" in kind}
+    switches = {"test"} | {
+        name for name, kind in known_settings(*chosen_classes(arguments)).items() if "bool" in kind
+    }
     try:
         return parser, parser.parse_args(with_true(arguments, switches))
     except UnicodeError as error:
@@ -73,28 +100,44 @@ def parse(arguments: list[str]) -> tuple[jsonargparse.ArgumentParser, jsonargpar
 
 
 def check_one_by_one(arguments: list[str]) -> None:
-    """Say all that is wrong with the flags: the parser stops at the first. Raises `InputError` if anything is."""
-    words = [word for argument in arguments for word in (argument.split("=", 1) if argument.startswith("--") else [argument])]
-    pairs = [(name[2:], value) for name, value in pairwise(words) if name.startswith("--") and not value.startswith("--")]
+    """Say all that is wrong with the flags: the parser stops at the first. Raises `InputError`
+    if anything is.
+    """
+    words = [
+        word
+        for argument in arguments
+        for word in (argument.split("=", 1) if argument.startswith("--") else [argument])
+    ]
+    pairs = [
+        (name[2:], value)
+        for name, value in pairwise(words)
+        if name.startswith("--") and not value.startswith("--")
+    ]
     model_class, data_class = chosen_classes(arguments)
     given = {name: value for name, value in pairs if name not in OF_THE_COMMAND}
     checked(given | {"model_class": model_class, "data_class": data_class})
 
 
 def chosen_classes(arguments: list[str]) -> tuple[str, str]:
-    """Model and data class, which decide what other flags there are: from the flags, else the file, else the defaults."""
+    """Model and data class, which decide what other flags there are: from the flags, else the
+    file, else the defaults.
+    """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("--config", "--model_class", "--data_class"):
         first.add_argument(flag)
     flags, _ = first.parse_known_args(arguments)
     named = read_names(Path(flags.config)) if flags.config else {}
-    named |= {name: value for name in ("model_class", "data_class") if (value := getattr(flags, name))}
+    named |= {
+        name: value for name in ("model_class", "data_class") if (value := getattr(flags, name))
+    }
     chosen = RUN_DEFAULTS | named
     return str(chosen["model_class"]), str(chosen["data_class"])
 
 
 def read_names(config: Path) -> dict[str, Any]:
-    """The settings in a file, unchecked; nothing where it cannot be read, which the real parser then says."""
+    """The settings in a file, unchecked; nothing where it cannot be read, which the real parser
+    then says.
+    """
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
@@ -105,9 +148,15 @@ def read_names(config: Path) -> dict[str, Any]:
 def print_outcome(outcome: Outcome) -> None:
     """Validation, test, and where the files are."""
     where = f"epoch {outcome.best_epoch}" if outcome.best_epoch else "the last epoch"
-    print(f"validation, {where}: " + "  ".join(f"{name} {value:.4f}" for name, value in outcome.validation.items()))
+    print(
+        f"validation, {where}: "
+        + "  ".join(f"{name} {value:.4f}" for name, value in outcome.validation.items())
+    )
     if outcome.test:
-        print(f"test, {where}: " + "  ".join(f"{name} {value:.4f}" for name, value in outcome.test.items()))
+        print(
+            f"test, {where}: "
+            + "  ".join(f"{name} {value:.4f}" for name, value in outcome.test.items())
+        )
     if outcome.checkpoint:
         print(f"best checkpoint: {outcome.checkpoint}")
     print(f"curves: tensorboard --logdir {outcome.log_dir}")

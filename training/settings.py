@@ -1,4 +1,6 @@
-"""The flat settings of an experiment: their names, types and defaults, all derived from the constructors."""
+"""The flat settings of an experiment: their names, types and defaults, all derived from the
+constructors.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ from text_recognizer.text import did_you_mean, shown
 
 Settings = dict[str, Any]
 TRAINER_SKIPS = {"callbacks", "logger", "plugins"}  # objects, not values
-# The Trainer takes objects for these, too. To the parser they are words: of an object it would import the class from wherever a
-# file says, and a file from elsewhere would choose what runs.
+# The Trainer takes objects for these, too. To the parser they are words: of an object it would
+# import the class from wherever a file says, and a file from elsewhere would choose what runs.
 WORDS_ALONE = ("accelerator", "strategy", "profiler")
 
 
@@ -35,7 +37,8 @@ class RunSettings:
         model_class: the network.
         data_class: the data set.
         seed: training seed: initialisation, and each epoch's order, dropout and augmentation.
-        gpus: 0 trains on the CPU, 1 on a GPU (on the CPU where there is none); None takes a GPU if there is one.
+        gpus: 0 trains on the CPU, 1 on a GPU (on the CPU where there is none); None takes a GPU if
+            there is one.
         threads: CPU threads of torch; None leaves its own choice.
         monitor: decides about early stopping and the best checkpoint.
         patience: epochs without a better monitor before training stops; 0 means never.
@@ -51,7 +54,12 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         check("seed", "0 <= seed < 2**32", self.seed, 0 <= self.seed < 2**32)
-        check("gpus", "gpus is 0 or 1: one experiment uses one device", self.gpus, self.gpus in (None, 0, 1))
+        check(
+            "gpus",
+            "gpus is 0 or 1: one experiment uses one device",
+            self.gpus,
+            self.gpus in (None, 0, 1),
+        )
         check("threads", "threads >= 1", self.threads, self.threads is None or self.threads >= 1)
         check("patience", "patience >= 0", self.patience, self.patience >= 0)
 
@@ -77,18 +85,30 @@ def settings_parser(model_class: str, data_class: str) -> jsonargparse.ArgumentP
 
 
 def add_settings(parser: jsonargparse.ArgumentParser, model_class: str, data_class: str) -> None:
-    """Add every setting of an experiment with these classes to `parser`. Raises `InputError` for unknown classes."""
+    """Add every setting of an experiment with these classes to `parser`. Raises `InputError` for
+    unknown classes.
+    """
     parser.add_class_arguments(RunSettings)
     for cls in (MODELS[model_class], DATASETS[data_class], BaseLitModel):
-        # What an experiment itself passes (dimensions, seed, …) comes first in a signature and is no hyperparameter.
-        parser.add_class_arguments(cls, skip=set(inspect.signature(cls).parameters) - set(hyperparameters(cls)))
+        # What an experiment itself passes (dimensions, seed, …) comes first in a signature and is
+        # no hyperparameter.
+        parser.add_class_arguments(
+            cls, skip=set(inspect.signature(cls).parameters) - set(hyperparameters(cls))
+        )
     parser.add_class_arguments(pl.Trainer, skip={*TRAINER_SKIPS, *WORDS_ALONE})
     for name in WORDS_ALONE:
-        parser.add_argument(f"--{name}", type=str | None, default=hyperparameters(pl.Trainer)[name], help="a name of Lightning's")
+        parser.add_argument(
+            f"--{name}",
+            type=str | None,
+            default=hyperparameters(pl.Trainer)[name],
+            help="a name of Lightning's",
+        )
 
 
 def known_settings(model_class: str, data_class: str) -> dict[str, str]:
-    """Name -> type of every setting of an experiment with these classes. Raises `InputError` where one is unknown."""
+    """Name -> type of every setting of an experiment with these classes. Raises `InputError`
+    where one is unknown.
+    """
     known = type_names(RunSettings, RUN_DEFAULTS)
     for cls in (MODELS[model_class], DATASETS[data_class], BaseLitModel):
         known |= type_names(cls, hyperparameters(cls))
@@ -96,14 +116,26 @@ def known_settings(model_class: str, data_class: str) -> dict[str, str]:
 
 
 def type_names(cls: type, names: Iterable[str]) -> dict[str, str]:
-    """The types of arguments of a constructor, inherited ones included, as a message can show them."""
-    constructors = [vars(base)["__init__"] for base in reversed(cls.__mro__) if base is not object and "__init__" in vars(base)]
-    hints = {name: hint for constructor in constructors for name, hint in get_type_hints(constructor).items()}
+    """The types of arguments of a constructor, inherited ones included, as a message can show
+    them.
+    """
+    constructors = [
+        vars(base)["__init__"]
+        for base in reversed(cls.__mro__)
+        if base is not object and "__init__" in vars(base)
+    ]
+    hints = {
+        name: hint
+        for constructor in constructors
+        for name, hint in get_type_hints(constructor).items()
+    }
     return {name: type_name(hints[name]) for name in names}
 
 
 def type_name(hint: Any) -> str:
-    """A type as a message shows it; a union's members in the same order always, whatever `typing` has cached."""
+    """A type as a message shows it; a union's members in the same order always, whatever
+    `typing` has cached.
+    """
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         members = sorted(type_name(member) for member in get_args(hint) if member is not NoneType)
@@ -114,12 +146,15 @@ def type_name(hint: Any) -> str:
 
 
 def checked(settings: Mapping[str, Any]) -> Settings:
-    """The settings with their types checked and converted (an int where a float is meant, say); nothing is added.
+    """The settings with their types checked and converted (an int where a float is meant, say);
+    nothing is added.
 
     Raises:
         InputError: with every unknown name and every value of a wrong type.
     """
-    model_class, data_class = (settings.get(key, RUN_DEFAULTS[key]) for key in ("model_class", "data_class"))
+    model_class, data_class = (
+        settings.get(key, RUN_DEFAULTS[key]) for key in ("model_class", "data_class")
+    )
     known = known_settings(model_class, data_class)
     parser = settings_parser(model_class, data_class)
     result: Settings = {}

@@ -1,4 +1,6 @@
-"""What the command lines have in common: `-` and `_` are the same in a flag, and a whole number is written with digits."""
+"""What the command lines have in common: `-` and `_` are the same in a flag, and a whole number
+is written with digits.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from text_recognizer.text import printable, shown
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes no abbreviations and quotes what it refuses in a way that a terminal can show."""
+    """A parser that takes no abbreviations and quotes what it refuses in a way that a terminal
+    can show.
+    """
 
     def __init__(self, prog: str, description: str | None) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
@@ -22,21 +26,27 @@ class Parser(argparse.ArgumentParser):
 
 
 def integer(text: str) -> int:
-    """A whole number as everybody writes it; Python's own `int` also takes `1_0` and other alphabets' digits."""
+    """A whole number as everybody writes it; Python's own `int` also takes `1_0` and other
+    alphabets' digits.
+    """
     if not re.fullmatch(r"[-+]?[0-9]{1,18}", text):
         raise ValueError(text)
     return int(text)
 
 
 def number(text: str) -> float:
-    """The same for a number: what `float` takes, without `_`, blanks and other alphabets' digits."""
+    """The same for a number: what `float` takes, without `_`, blanks and other alphabets'
+    digits.
+    """
     if not text.isascii() or "_" in text or text != text.strip():
         raise ValueError(text)
     return float(text)
 
 
 def folder_path(text: str) -> Path:
-    """The path of a folder, which need not be there; refused is what no file system has: a NUL, a link to itself."""
+    """The path of a folder, which need not be there; refused is what no file system has: a NUL,
+    a link to itself.
+    """
     path = Path(text)
     try:
         path.resolve()
@@ -47,7 +57,8 @@ def folder_path(text: str) -> Path:
 
 
 def with_dashes(arguments: list[str]) -> list[str]:
-    """`--gpus_per_trial=1` as `--gpus-per-trial=1`; values stay as they are, and so does all behind a `--`.
+    """`--gpus_per_trial=1` as `--gpus-per-trial=1`; values stay as they are, and so does all behind
+    a `--`.
 
     Raises:
         InputError: for `--flag=--`, of which argparse makes an empty list.
@@ -58,5 +69,7 @@ def with_dashes(arguments: list[str]) -> list[str]:
         name, equals, value = argument.partition("=")
         if name.startswith("--") and equals and value == "--":
             raise InputError(Problem(name, "a value for the flag", shown(value)))
-        result.append(name.replace("_", "-") + equals + value if name.startswith("--") else argument)
+        result.append(
+            name.replace("_", "-") + equals + value if name.startswith("--") else argument
+        )
     return result + arguments[end:]

@@ -1,7 +1,9 @@
-"""`report.html`: what was searched and found, in one file without a network. `python tuning/report.py RUN` writes it again.
+"""`report.html`: what was searched and found, in one file without a network. `python
+tuning/report.py RUN` writes it again.
 
-It is made of numbers (`analysis`, `importance`, `advice`) and figures of them (`plots`); here they are put into a page. While a
-search runs its session writes the page again and again, and the page reloads itself.
+It is made of numbers (`analysis`, `importance`, `advice`) and figures of them (`plots`); here they
+are put into a page. While a search runs its session writes the page again and again, and the page
+reloads itself.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
     """The flags; `-` and `_` in them are the same."""
     result = Parser("report.py", "Write a run's report.html again, from its folder alone.")
     result.add_argument("run", type=Path, help="a run's folder, e.g. runs/latest")
-    result.add_argument("--json", action="store_true", help="print the report's numbers instead of writing it")
+    result.add_argument(
+        "--json", action="store_true", help="print the report's numbers instead of writing it"
+    )
     return result
 
 

@@ -1,7 +1,9 @@
-"""The final script: train a search's best config on training and validation data, then read the test set once.
+"""The final script: train a search's best config on training and validation data, then read the
+test set once.
 
-Several seeds say how much of the result is luck; lab 1's defaults are trained beside it. With --top K the K best configs are
-trained again first, and the one with the best mean on the validation data goes on.
+Several seeds say how much of the result is luck; lab 1's defaults are trained beside it. With --top
+K the K best configs are trained again first, and the one with the best mean on the validation data
+goes on.
 """
 
 from __future__ import annotations
@@ -29,20 +31,37 @@ def parser() -> argparse.ArgumentParser:
     result = Parser("retrain.py", __doc__)
     result.add_argument("run", type=Path, help="a run's folder, e.g. runs/latest")
     result.add_argument(
-        "--seeds", type=integer, default=3, metavar="N", help="seeds per config, from the search's on (default 3)"
+        "--seeds",
+        type=integer,
+        default=3,
+        metavar="N",
+        help="seeds per config, from the search's on (default 3)",
     )
     result.add_argument(
-        "--top", type=integer, default=1, metavar="K", help="train so many of the best configs again, then choose (default 1)"
+        "--top",
+        type=integer,
+        default=1,
+        metavar="K",
+        help="train so many of the best configs again, then choose (default 1)",
     )
     result.add_argument(
         "--gpus-per-trial",
         type=number,
         metavar="F",
-        help="share of a GPU for each training, from 0 to 1 (default: a whole one, if there is any)",
+        help=(
+            "share of a GPU for each training, from 0 to 1 (default: a whole one, if there is any)"
+        ),
     )
-    result.add_argument("--cpus-per-trial", type=integer, metavar="N", help="CPU cores and threads for each training (default 1)")
+    result.add_argument(
+        "--cpus-per-trial",
+        type=integer,
+        metavar="N",
+        help="CPU cores and threads for each training (default 1)",
+    )
     result.add_argument("--require-gpu", action="store_true", help="refuse to train on the CPUs")
-    result.add_argument("--data-dir", metavar="DIR", help="where data sets are (default: where the search had them)")
+    result.add_argument(
+        "--data-dir", metavar="DIR", help="where data sets are (default: where the search had them)"
+    )
     return result
 
 
@@ -53,7 +72,8 @@ def main(argv: list[str] | None = None) -> int:
     lock = folder.lock()
     try:
         summary = read_summary(folder)
-        from tuning.final.retraining import (  # torch and Ray take seconds to import; a wrong path is refused before
+        # torch and Ray take seconds to import; a wrong path is refused before
+        from tuning.final.retraining import (
             Request,
             Retraining,
         )
@@ -73,7 +93,9 @@ def say(text: str) -> None:
 
 def checked_run(flags: argparse.Namespace) -> RunFolder:
     """The run. Raises `InputError` with all that is wrong with the flags."""
-    problems: list[Problem | str] = [*request_problems(flags.gpus_per_trial, flags.cpus_per_trial, None)]
+    problems: list[Problem | str] = [
+        *request_problems(flags.gpus_per_trial, flags.cpus_per_trial, None)
+    ]
     if not 1 <= flags.seeds <= MAX_SEEDS:
         problems.append(Problem("--seeds", f"1 <= seeds <= {MAX_SEEDS}", str(flags.seeds)))
     if flags.top < 1:
@@ -97,21 +119,27 @@ def read_summary(folder: RunFolder) -> dict[str, Any]:
     summary = read_json(folder.summary)
     if summary.get("status") == "failed" and summary.get("stop_reason"):
         raise NoResultError(
-            f"{folder.path}: `a search that ended with a best trial` must hold, but no trial can be best. "
+            f"{folder.path}: `a search that ended with a best trial` must hold, but no trial "
+            "can be best. "
             f"See {shown_path(folder.report)}, then search a better space."
         )
     if summary.get("status") != "complete":
         raise NoResultError(
-            f"{folder.path}: `a search that has ended` must hold, but it is {summary.get('status')}. "
+            f"{folder.path}: `a search that has ended` must hold, but it is "
+            f"{summary.get('status')}. "
             f"Let it end: python tuning/search.py --resume {shown_path(folder.path)}"
         )
     best = summary.get("best")
     if not best or not folder.best_config.is_file():
         raise NoResultError(
-            f"{folder.path}: `a search that ended with a best trial` must hold, but there is no best_config.yaml."
+            f"{folder.path}: `a search that ended with a best trial` must hold, but there is no "
+            "best_config.yaml."
         )
     if not isinstance(best, dict) or not {"trial", "epoch", "value"} <= best.keys():
-        raise RunError(f"{folder.summary}: `best has trial, epoch and value` must hold, but got {json.dumps(best)[:80]}.")
+        raise RunError(
+            f"{folder.summary}: `best has trial, epoch and value` must hold, but got "
+            f"{json.dumps(best)[:80]}."
+        )
     return summary
 
 

@@ -24,9 +24,28 @@ from tuning.run.listing import DAMAGED, KILLED, RunFacts, all_runs, facts_of
 
 DEFAULT_DIR = Path("runs")
 HOW_TO = "Make one: python tuning/search.py --space search_spaces/mlp.yaml"
-COLUMNS = ("run", "status", "data", "trials", "best", "by trial", "epochs", "time", "test acc", "begun")
-LEFT_OUT = ("begun", "time", "epochs", "by trial", "data")  # where a terminal is too narrow for all, in this order
-STYLES = {"complete": "green", "running": "cyan", "interrupted": "yellow", KILLED: "yellow", "failed": "red", DAMAGED: "red"}
+COLUMNS = (
+    "run",
+    "status",
+    "data",
+    "trials",
+    "best",
+    "by trial",
+    "epochs",
+    "time",
+    "test acc",
+    "begun",
+)
+# where a terminal is too narrow for all, in this order
+LEFT_OUT = ("begun", "time", "epochs", "by trial", "data")
+STYLES = {
+    "complete": "green",
+    "running": "cyan",
+    "interrupted": "yellow",
+    KILLED: "yellow",
+    "failed": "red",
+    DAMAGED: "red",
+}
 PIPE_WIDTH = 10_000  # columns: nothing is cut off or wrapped for a program
 
 
@@ -42,9 +61,19 @@ def main(argv: list[str] | None = None) -> None:
 def parser() -> argparse.ArgumentParser:
     """The flags; `-` and `_` in them are the same."""
     result = Parser("runs.py", __doc__)
-    result.add_argument("run", type=Path, nargs="*", metavar="RUN", help="two run folders to compare (default: list all runs)")
-    result.add_argument("--runs-dir", type=folder_path, metavar="DIR", help="where runs are kept (default runs)")
-    result.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
+    result.add_argument(
+        "run",
+        type=Path,
+        nargs="*",
+        metavar="RUN",
+        help="two run folders to compare (default: list all runs)",
+    )
+    result.add_argument(
+        "--runs-dir", type=folder_path, metavar="DIR", help="where runs are kept (default runs)"
+    )
+    result.add_argument(
+        "--json", action="store_true", help="print one JSON document instead of a table"
+    )
     return result
 
 
@@ -60,7 +89,14 @@ def two_runs(paths: Sequence[Path], runs_dir: Path | None) -> tuple[RunFacts, Ru
         hint = "Name two to compare them, or none to list all."
         problems.append(Problem("RUN", "two runs or none", f"{len(paths)}", hint))
     if runs_dir:
-        problems.append(Problem("--runs-dir", "a folder to list", "runs to compare beside it", "Leave it out: a RUN is a path."))
+        problems.append(
+            Problem(
+                "--runs-dir",
+                "a folder to list",
+                "runs to compare beside it",
+                "Leave it out: a RUN is a path.",
+            )
+        )
     if problems:
         raise InputError(*problems)
     left, right = (facts_of(open_run(path)) for path in paths)
@@ -81,23 +117,38 @@ def say_list(runs: Sequence[RunFacts], runs_dir: Path, *, as_json: bool) -> None
     elif not runs:
         print(f"no runs in {printable(shown_path(runs_dir))}. {HOW_TO}")
     else:
-        reasons = [f"{run.name} is damaged: {'; '.join(run.reason.splitlines())}" for run in runs if run.reason]
+        reasons = [
+            f"{run.name} is damaged: {'; '.join(run.reason.splitlines())}"
+            for run in runs
+            if run.reason
+        ]
         console = console_here()
-        say(console, fitting(runs, console.width), *(Text(printable(reason), "red") for reason in reasons))
+        say(
+            console,
+            fitting(runs, console.width),
+            *(Text(printable(reason), "red") for reason in reasons),
+        )
 
 
 def fitting(runs: Sequence[RunFacts], width: int) -> Table:
-    """A table with as many columns as `width` characters have room for; its foot names the others."""
+    """A table with as many columns as `width` characters have room for; its foot names the
+    others.
+    """
     wide = Console(width=PIPE_WIDTH)
     tables = (table_of(runs, LEFT_OUT[:n]) for n in range(len(LEFT_OUT)))
-    return next((table for table in tables if wide.measure(table).maximum <= width), table_of(runs, LEFT_OUT))
+    return next(
+        (table for table in tables if wide.measure(table).maximum <= width),
+        table_of(runs, LEFT_OUT),
+    )
 
 
 def table_of(runs: Sequence[RunFacts], without: Sequence[str] = ()) -> Table:
     """A row for each run."""
     names = [name for name in COLUMNS if name not in without]
     caption = f"a wider terminal shows {', '.join(without)}" if without else None
-    table = Table(box=None, pad_edge=False, header_style="bold", caption=caption, caption_justify="left")
+    table = Table(
+        box=None, pad_edge=False, header_style="bold", caption=caption, caption_justify="left"
+    )
     for name in names:
         table.add_column(name, overflow="fold")
     for run in runs:
@@ -127,11 +178,22 @@ def cells(run: RunFacts) -> list[str]:
 
 def say_comparison(left: RunFacts, right: RunFacts, *, as_json: bool) -> None:
     """Print which run is better, then all that matters of both, what differs marked."""
-    names = (left.name, right.name) if left.name != right.name else (shown_path(left.path), shown_path(right.path))
+    names = (
+        (left.name, right.name)
+        if left.name != right.name
+        else (shown_path(left.path), shown_path(right.path))
+    )
     words, found = verdict(left, right, names), rows(left, right)
     if as_json:
         differences = [row.as_plain() for row in found if row.differs]
-        say_json({"verdict": words, "left": left.as_plain(), "right": right.as_plain(), "differences": differences})
+        say_json(
+            {
+                "verdict": words,
+                "left": left.as_plain(),
+                "right": right.as_plain(),
+                "differences": differences,
+            }
+        )
     else:
         say(console_here(), Text(printable(words), "bold"), side_by_side(found, names))
 
@@ -143,7 +205,12 @@ def side_by_side(found: Sequence[Row], names: tuple[str, str]) -> Table:
         table.add_column(Text(printable(name)), overflow="fold")
     for row in found:
         style = "bold" if row.differs else ""
-        table.add_row(*(Text(printable(text), style) for text in ("*" if row.differs else "", row.what, *row.texts())))
+        table.add_row(
+            *(
+                Text(printable(text), style)
+                for text in ("*" if row.differs else "", row.what, *row.texts())
+            )
+        )
     return table
 
 

@@ -1,4 +1,6 @@
-"""The limit: a loop in plain PyTorch over normalised floats, with fused Adam and no metric but validation's. Nothing is kept."""
+"""The limit: a loop in plain PyTorch over normalised floats, with fused Adam and no metric but
+validation's. Nothing is kept.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def train(task: Task, lr: float) -> tuple[list[float], float]:
         network.eval()
         with torch.no_grad():
             parts = torch.split(validation, 1024)
-            hits = sum(int((network(images[part]).argmax(1) == labels[part]).sum()) for part in parts)
+            hits = sum(
+                int((network(images[part]).argmax(1) == labels[part]).sum()) for part in parts
+            )
         best = max(best, hits / len(validation))
         ends.append(time.time())
     return ends, best

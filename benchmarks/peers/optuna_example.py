@@ -1,7 +1,9 @@
-"""Optuna's own example for Lightning (`pytorch_lightning_simple.py`): its pruning callback, a shared study, two processes.
+"""Optuna's own example for Lightning (`pytorch_lightning_simple.py`): its pruning callback, a
+shared study, two processes.
 
-As in the example, torchvision's data set makes each sample a tensor whenever it is read, and the accuracy is logged at each
-validation step. Pruning is off: all that are compared train the same number of epochs.
+As in the example, torchvision's data set makes each sample a tensor whenever it is read, and the
+accuracy is logged at each validation step. Pruning is off: all that are compared train the same
+number of epochs.
 """
 
 from __future__ import annotations
@@ -29,10 +31,13 @@ def work(task: Task, storage: str, trials: int) -> None:
 
     from text_recognizer.models.mlp import MLP
 
-    # Optuna's callback asks for the package `lightning`, which has the same code under another name.
+    # Optuna's callback asks for the package `lightning`, which has the same code under another
+    # name.
     alias: Any = ModuleType("lightning")
     alias.pytorch = pl
-    sys.modules.update({"lightning": alias, "lightning.pytorch": pl, "lightning.pytorch.callbacks": pl.callbacks})
+    sys.modules.update(
+        {"lightning": alias, "lightning.pytorch": pl, "lightning.pytorch.callbacks": pl.callbacks}
+    )
     from optuna_integration import PyTorchLightningPruningCallback
 
     torch.set_num_threads(1)
@@ -82,7 +87,9 @@ def work(task: Task, storage: str, trials: int) -> None:
         return float(trainer.callback_metrics["val_acc"])
 
     with tempfile.TemporaryDirectory() as folder:
-        study = optuna.load_study(study_name="peer", storage=storage, pruner=optuna.pruners.NopPruner())
+        study = optuna.load_study(
+            study_name="peer", storage=storage, pruner=optuna.pruners.NopPruner()
+        )
         study.optimize(objective, n_trials=trials)
 
 
@@ -96,7 +103,10 @@ def main() -> None:
         study = optuna.create_study(storage=storage, study_name="peer", direction="maximize")
         begin = time.time()
         context = get_context("spawn")
-        workers = [context.Process(target=work, args=(task, storage, task.trials // SLOTS)) for _ in range(SLOTS)]
+        workers = [
+            context.Process(target=work, args=(task, storage, task.trials // SLOTS))
+            for _ in range(SLOTS)
+        ]
         for worker in workers:
             worker.start()
         for worker in workers:

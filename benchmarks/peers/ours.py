@@ -1,4 +1,6 @@
-"""This project's search: the command itself, as a user calls it, dashboard, report and checkpoints included."""
+"""This project's search: the command itself, as a user calls it, dashboard, report and
+checkpoints included.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,16 @@ def main() -> None:
         space = Path(folder) / "space.yaml"
         space.write_text(SPACE.format(**vars(task)))
         times = timed_fit()
-        flags = ["--space", str(space), "--runs-dir", folder, "--name", "bench", "--gpus-per-trial", str(task.gpus)]
+        flags = [
+            "--space",
+            str(space),
+            "--runs-dir",
+            folder,
+            "--name",
+            "bench",
+            "--gpus-per-trial",
+            str(task.gpus),
+        ]
         flags += ["--no-dashboard"] if task.gpus else ["--max-concurrent", str(SLOTS)]
         code = search.main(flags)
         assert code == 0, f"the search ended with {code}"

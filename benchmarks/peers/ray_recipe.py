@@ -1,8 +1,10 @@
-"""Ray's own recipe for Lightning with Tune, as its documentation and the example it ships (`mnist_ptl_mini.py`) teach it.
+"""Ray's own recipe for Lightning with Tune, as its documentation and the example it ships
+(`mnist_ptl_mini.py`) teach it.
 
-A function trainable builds a LightningModule with torchmetrics logged at each step and a DataModule of torchvision's MNIST with
-a transform for each sample; `TuneReportCheckpointCallback` reports and saves after each validation. Only the network is this
-project's, so that all that are compared train the same, and what the example has left of Lightning 1 is brought up to date.
+A function trainable builds a LightningModule with torchmetrics logged at each step and a DataModule
+of torchvision's MNIST with a transform for each sample; `TuneReportCheckpointCallback` reports and
+saves after each validation. Only the network is this project's, so that all that are compared train
+the same, and what the example has left of Lightning 1 is brought up to date.
 """
 
 from __future__ import annotations
@@ -29,14 +31,18 @@ from text_recognizer.models.mlp import MLP
 
 
 class MNISTDataModule(pl.LightningDataModule):
-    """55,000 images to train on, 5,000 to validate; each is made a normalised tensor whenever it is read."""
+    """55,000 images to train on, 5,000 to validate; each is made a normalised tensor whenever it
+    is read.
+    """
 
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.task = task
 
     def setup(self, stage: str | None = None) -> None:
-        transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+        transform = transforms.Compose(
+            [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
+        )
         mnist = MNIST(self.task.data_dir, train=True, transform=transform)
         self.training, self.validation = random_split(mnist, [55_000, 5_000])
 
@@ -103,7 +109,9 @@ def main() -> None:
     ray.init(num_cpus=None if task.gpus else SLOTS, include_dashboard=not task.gpus)
     with tempfile.TemporaryDirectory() as folder:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(train_mnist, task=task), {"cpu": 1, "gpu": task.gpus}),
+            tune.with_resources(
+                tune.with_parameters(train_mnist, task=task), {"cpu": 1, "gpu": task.gpus}
+            ),
             tune_config=tune.TuneConfig(metric="acc", mode="max", num_samples=task.trials),
             run_config=tune.RunConfig(name="tune_mnist", storage_path=folder),
             param_space={"fc1": task.fc1, "fc2": task.fc2, "lr": tune.loguniform(1e-4, 1e-2)},
@@ -112,7 +120,9 @@ def main() -> None:
 
 
 def timed(tuner: tune.Tuner, moment: str, accuracy: str) -> Done:
-    """Run it; `moment` and `accuracy` are what a report calls its time and its validation accuracy."""
+    """Run it; `moment` and `accuracy` are what a report calls its time and its validation
+    accuracy.
+    """
     begin = time.time()
     found = tuner.fit()
     end = time.time()

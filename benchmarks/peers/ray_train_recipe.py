@@ -1,7 +1,9 @@
-"""The recipe of Ray's documentation for Lightning with Tune: each trial is a `TorchTrainer` of Ray Train around Lightning's.
+"""The recipe of Ray's documentation for Lightning with Tune: each trial is a `TorchTrainer` of Ray
+Train around Lightning's.
 
-The classes are those of `ray_recipe`, which leaves Ray Train out. Since Ray Train's second version a function that Tune starts
-builds the trainer and hands its reports on. Ray counts a CPU for each of the two, and is told of as many: or one trial would run.
+The classes are those of `ray_recipe`, which leaves Ray Train out. Since Ray Train's second version
+a function that Tune starts builds the trainer and hands its reports on. Ray counts a CPU for each
+of the two, and is told of as many: or one trial would run.
 """
 
 from __future__ import annotations
@@ -14,7 +16,12 @@ import pytorch_lightning as pl
 import ray
 import torch
 from ray import train, tune
-from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, RayTrainReportCallback, prepare_trainer
+from ray.train.lightning import (
+    RayDDPStrategy,
+    RayLightningEnvironment,
+    RayTrainReportCallback,
+    prepare_trainer,
+)
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -46,7 +53,9 @@ def trial(config: dict[str, Any]) -> None:
     TorchTrainer(
         train_func,
         train_loop_config=config,
-        scaling_config=train.ScalingConfig(num_workers=1, use_gpu=task.gpus > 0, resources_per_worker=resources),
+        scaling_config=train.ScalingConfig(
+            num_workers=1, use_gpu=task.gpus > 0, resources_per_worker=resources
+        ),
         run_config=train.RunConfig(storage_path=config["folder"], callbacks=[reporting]),
     ).fit()
 
@@ -56,11 +65,20 @@ def main() -> None:
     task = Task.from_json(sys.argv[1])
     ray.init(num_cpus=None if task.gpus else 2 * SLOTS, include_dashboard=not task.gpus)
     with tempfile.TemporaryDirectory() as folder:
-        space = {"fc1": task.fc1, "fc2": task.fc2, "lr": tune.loguniform(1e-4, 1e-2), "task": task, "folder": folder}
+        space = {
+            "fc1": task.fc1,
+            "fc2": task.fc2,
+            "lr": tune.loguniform(1e-4, 1e-2),
+            "task": task,
+            "folder": folder,
+        }
         tuner = tune.Tuner(
             trial,
             tune_config=tune.TuneConfig(
-                metric="ptl/val_accuracy", mode="max", num_samples=task.trials, max_concurrent_trials=SLOTS
+                metric="ptl/val_accuracy",
+                mode="max",
+                num_samples=task.trials,
+                max_concurrent_trials=SLOTS,
             ),
             run_config=tune.RunConfig(name="tune_mnist", storage_path=folder),
             param_space=space,

@@ -11,7 +11,13 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 LIMIT_MS = 60_000
 
 
@@ -40,11 +46,15 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def window(browser: Browser) -> Iterator[Open]:
-    """Opens a window; at the end of the test no page in it has complained, asked for the network, or shown a dialog."""
+    """Opens a window; at the end of the test no page in it has complained, asked for the
+    network, or shown a dialog.
+    """
     complaints: list[str] = []
     contexts = []
 
-    def opened(width: int = 1200, scheme: str = "light", *, strict: bool = True, offline: bool = True) -> Page:
+    def opened(
+        width: int = 1200, scheme: str = "light", *, strict: bool = True, offline: bool = True
+    ) -> Page:
         context = browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme=scheme,  # type: ignore[arg-type]
@@ -57,7 +67,12 @@ def window(browser: Browser) -> Iterator[Open]:
             page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-            page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else complaints.append(r.url))
+            page.on(
+                "request",
+                lambda r: (
+                    None if r.url.startswith(("file:", "data:")) else complaints.append(r.url)
+                ),
+            )
         return page
 
     yield opened

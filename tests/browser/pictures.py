@@ -19,7 +19,13 @@ TARGET = ROOT / "docs" / "images"
 COLUMNS = 112
 WIDTH = 1100
 NAME = "mlp-digits"
-COLOURS = {"1": "font-weight:bold", "31": "color:#ff7b72", "32": "color:#7ee787", "33": "color:#e3b341", "36": "color:#79c0ff"}
+COLOURS = {
+    "1": "font-weight:bold",
+    "31": "color:#ff7b72",
+    "32": "color:#7ee787",
+    "33": "color:#e3b341",
+    "36": "color:#79c0ff",
+}
 
 
 def main() -> None:
@@ -27,8 +33,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         path = next(found for name in NAMES if (found := shutil.which(name)))
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        search = [str(ROOT / "tuning/search.py"), "--space", str(ROOT / "search_spaces/mlp.yaml"), "--data-class", "Digits"]
-        terminal = Terminal([*search, "--gpus-per-trial", "0.5", "--name", NAME], Path(place), columns=COLUMNS, rows=28)
+        search = [
+            str(ROOT / "tuning/search.py"),
+            "--space",
+            str(ROOT / "search_spaces/mlp.yaml"),
+            "--data-class",
+            "Digits",
+        ]
+        terminal = Terminal(
+            [*search, "--gpus-per-trial", "0.5", "--name", NAME],
+            Path(place),
+            columns=COLUMNS,
+            rows=28,
+        )
         try:
             terminal.wait_for(r"1[6-9] of 30 trials ended")
             console(browser, terminal.screen(colours=True))
@@ -63,13 +80,18 @@ def report(browser: Browser, path: Path, scheme: str) -> None:
     page = browser.new_page(viewport={"width": WIDTH, "height": 1500}, color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(path.as_uri())
     page.wait_for_selector("body[data-drawn]")
-    save(page.screenshot(clip={"x": 0, "y": 0, "width": WIDTH, "height": 1500}), f"report-{scheme}.png")
+    save(
+        page.screenshot(clip={"x": 0, "y": 0, "width": WIDTH, "height": 1500}),
+        f"report-{scheme}.png",
+    )
 
 
 def save(picture: bytes, name: str) -> None:
     """A small PNG: so few colours need no more than a palette."""
     TARGET.mkdir(parents=True, exist_ok=True)
-    Image.open(io.BytesIO(picture)).convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(TARGET / name, optimize=True)
+    Image.open(io.BytesIO(picture)).convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(
+        TARGET / name, optimize=True
+    )
 
 
 if __name__ == "__main__":

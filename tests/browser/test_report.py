@@ -1,4 +1,6 @@
-"""`report.html` as it is seen: every shape of a search, light and dark, narrow and wide, on paper, and while it is rewritten."""
+"""`report.html` as it is seen: every shape of a search, light and dark, narrow and wide, on
+paper, and while it is rewritten.
+"""
 
 from __future__ import annotations
 
@@ -66,14 +68,18 @@ def test_it_opens_on_a_phone(window: Open, tmp_path: Path) -> None:
     page = window(PHONE, "dark")
     page.goto(written("everything", tmp_path))
     assert drawn(page) > 5
-    widths = page.evaluate("[...document.querySelectorAll('.plot:not(.wide)')].map((plot) => plot.getBoundingClientRect().width)")
+    widths = page.evaluate(
+        "[...document.querySelectorAll('.plot:not(.wide)')].map((plot) => plot.getBoundingClientRect().width)"
+    )
     assert max(widths) < PHONE
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def brightness(page: Page, style: str) -> float:
     """Of a colour of the body, from 0 to 1."""
-    colour = page.evaluate(f"getComputedStyle(document.body).{style}.match(/[0-9.]+/g).slice(0, 3).map(Number)")
+    colour = page.evaluate(
+        f"getComputedStyle(document.body).{style}.match(/[0-9.]+/g).slice(0, 3).map(Number)"
+    )
     return float(sum(colour)) / (3 * 255)
 
 
@@ -82,7 +88,9 @@ def test_dark_is_dark_and_paper_is_white(window: Open, tmp_path: Path) -> None:
     page.goto(written("everything", tmp_path))
     drawn(page)
     assert brightness(page, "backgroundColor") < 0.2 < 0.8 < brightness(page, "color")
-    ink = page.evaluate("getComputedStyle(document.querySelector('#curves .xtick text')).fill.match(/[0-9.]+/g).map(Number)")
+    ink = page.evaluate(
+        "getComputedStyle(document.querySelector('#curves .xtick text')).fill.match(/[0-9.]+/g).map(Number)"
+    )
     assert min(ink[:3]) > 200, "the plots' text can be read, too"
     page.emulate_media(media="print")
     assert brightness(page, "color") < 0.2 < 0.8 < brightness(page, "backgroundColor")
@@ -91,16 +99,22 @@ def test_dark_is_dark_and_paper_is_white(window: Open, tmp_path: Path) -> None:
 def column(page: Page, name: str) -> list[str]:
     """The cells of one column of the leaderboard, as they stand."""
     heads = [head.strip(" ▲▼") for head in page.locator("#leaderboard thead th").all_inner_texts()]
-    return page.locator(f"#leaderboard tbody td:nth-child({heads.index(name) + 1})").all_inner_texts()
+    return page.locator(
+        f"#leaderboard tbody td:nth-child({heads.index(name) + 1})"
+    ).all_inner_texts()
 
 
-def test_the_leaderboard_is_sorted_by_a_click_and_stays_so_over_a_reload(window: Open, tmp_path: Path) -> None:
+def test_the_leaderboard_is_sorted_by_a_click_and_stays_so_over_a_reload(
+    window: Open, tmp_path: Path
+) -> None:
     page = window()
     page.goto(written("in full swing", tmp_path))
     drawn(page)
     board = page.locator("#leaderboard thead")
     values = [value for value in column(page, "val_acc") if value]
-    assert [text for text in column(page, "rank") if text] == [str(n + 1) for n in range(27)], "the best comes first"
+    assert [text for text in column(page, "rank") if text] == [str(n + 1) for n in range(27)], (
+        "the best comes first"
+    )
     for clicks in (1, 2):
         board.get_by_role("button", name="val_acc").click()
         found = column(page, "val_acc")
@@ -115,7 +129,9 @@ def test_the_leaderboard_is_sorted_by_a_click_and_stays_so_over_a_reload(window:
     assert page.locator("#leaderboard th[aria-sort=ascending]").inner_text().startswith("fc1")
 
 
-def test_it_prints_on_paper_with_nothing_cut_off(window: Open, tmp_path: Path, pictures: Path | None) -> None:
+def test_it_prints_on_paper_with_nothing_cut_off(
+    window: Open, tmp_path: Path, pictures: Path | None
+) -> None:
     page = window(scheme="dark")
     page.goto(written("everything", tmp_path))
     drawn(page)
@@ -143,7 +159,9 @@ def test_the_page_of_a_running_search_reloads_itself_until_the_search_has_ended(
     assert page.get_attribute("body", "data-reload") is None
 
 
-def test_a_reader_never_sees_half_a_page_while_it_is_rewritten(window: Open, tmp_path: Path) -> None:
+def test_a_reader_never_sees_half_a_page_while_it_is_rewritten(
+    window: Open, tmp_path: Path
+) -> None:
     page = window()
     address = written("in full swing", tmp_path)
     done = threading.Event()

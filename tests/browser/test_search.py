@@ -1,6 +1,8 @@
-"""A real search as a person follows it: in a terminal, in its live report, in Ray's dashboard, optuna-dashboard and TensorBoard.
+"""A real search as a person follows it: in a terminal, in its live report, in Ray's dashboard,
+optuna-dashboard and TensorBoard.
 
-One search runs under all of these tests, in their order; the last ones interrupt it and go on with it.
+One search runs under all of these tests, in their order; the last ones interrupt it and go on with
+it.
 """
 
 from __future__ import annotations
@@ -44,12 +46,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def terminal(place: Path) -> Iterator[Terminal]:
     """The search, with two trials at once and far more of them than it will ever come to."""
-    opened = Terminal([SEARCH, "--space", "tiny.yaml", "--gpus-per-trial", "0.5", "--name", "seen"], place)
+    opened = Terminal(
+        [SEARCH, "--space", "tiny.yaml", "--gpus-per-trial", "0.5", "--name", "seen"], place
+    )
     yield opened
     opened.close()
 
 
-def test_the_terminal_shows_the_trials_that_run_and_the_search_as_a_whole(terminal: Terminal, pictures: Path | None) -> None:
+def test_the_terminal_shows_the_trials_that_run_and_the_search_as_a_whole(
+    terminal: Terminal, pictures: Path | None
+) -> None:
     terminal.wait_for(r"\d+ +\d/9 +0\.\d{4} +(complete|stopped early)")
     terminal.wait_for(r"trial +epoch +val_acc +status +fc1 +lr")
     terminal.wait_for(r"\d+ +\d/9 +(0\.\d{4})? +running +\d+ +0\.00")
@@ -62,7 +68,9 @@ def test_the_terminal_shows_the_trials_that_run_and_the_search_as_a_whole(termin
         (pictures / "terminal.ansi").write_text(terminal.screen(colours=True, above=60))
 
 
-def test_the_live_report_grows_while_the_search_runs(terminal: Terminal, window: Open, place: Path) -> None:
+def test_the_live_report_grows_while_the_search_runs(
+    terminal: Terminal, window: Open, place: Path
+) -> None:
     terminal.wait_for(r"\d+ +\d/9 +0\.\d{4} +(complete|stopped early)")
     page = window()
     page.goto((place / "runs/seen/report.html").as_uri())
@@ -74,7 +82,9 @@ def test_the_live_report_grows_while_the_search_runs(terminal: Terminal, window:
 def output_of(command: str, place: Path) -> str:
     """What a command prints that the search told the user to type."""
     environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    return subprocess.run(shlex.split(command), cwd=place, env=environment, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        shlex.split(command), cwd=place, env=environment, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_rays_dashboard_asks_for_the_token_and_shows_the_job_the_actors_and_their_trials(
@@ -94,13 +104,16 @@ def test_rays_dashboard_asks_for_the_token_and_shows_the_job_the_actors_and_thei
     page.goto(f"{url}/#/jobs")
     page.get_by_text("search.py --space tiny.yaml").first.wait_for()
     page.get_by_role("link", name="Actors").click()
-    row = page.locator("tr", has_text="ALIVE").filter(has=page.get_by_text("tiny", exact=True)).first
+    row = (
+        page.locator("tr", has_text="ALIVE").filter(has=page.get_by_text("tiny", exact=True)).first
+    )
     row.wait_for()
     if pictures:
         page.screenshot(path=pictures / "ray.png")
     row.get_by_role("link").first.click()
     line = page.get_by_text(re.compile(r"trial \d+: fc1=\d+, lr=0\.00")).first
-    failed = page.get_by_text("Failed to load").first  # Ray's own page does so at times; a person loads it again
+    # Ray's own page does so at times; a person loads it again
+    failed = page.get_by_text("Failed to load").first
     for _ in range(TRIES):
         line.or_(failed).first.wait_for()
         if line.is_visible():
@@ -111,13 +124,17 @@ def test_rays_dashboard_asks_for_the_token_and_shows_the_job_the_actors_and_thei
 
 @contextmanager
 def served(command: str, place: Path) -> Iterator[str]:
-    """A dashboard, started with the command that the search printed, at a free port; its address."""
+    """A dashboard, started with the command that the search printed, at a free port; its
+    address.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([*shlex.split(command), "--port", str(port)], cwd=place, env=environment, **quiet)  # type: ignore[call-overload]
+    process = subprocess.Popen(
+        [*shlex.split(command), "--port", str(port)], cwd=place, env=environment, **quiet
+    )  # type: ignore[call-overload]
     try:
         while True:  # until it answers
             assert process.poll() is None, f"`{command}` ended"
@@ -178,9 +195,13 @@ def test_ctrl_c_says_what_happens_and_how_to_go_on(terminal: Terminal) -> None:
     terminal.wait_for("ended with 130")
 
 
-def test_kept_alive_ray_and_its_dashboard_outlive_the_search_until_enter(terminal: Terminal, place: Path) -> None:
+def test_kept_alive_ray_and_its_dashboard_outlive_the_search_until_enter(
+    terminal: Terminal, place: Path
+) -> None:
     begun = len((place / "runs/seen/trials.csv").read_text().splitlines()) - 1
-    again = Terminal([SEARCH, "--resume", "runs/seen", "--trials", str(begun + 1), "--keep-alive"], place)
+    again = Terminal(
+        [SEARCH, "--resume", "runs/seen", "--trials", str(begun + 1), "--keep-alive"], place
+    )
     try:
         url = again.wait_for(r"dashboard (http://127\.0\.0\.1:\d+)")[1]
         again.wait_for("retrain: python tuning/retrain.py runs/seen")

@@ -27,10 +27,17 @@ KILL_AT = 20  # epochs
 
 
 def main(folder: Path) -> None:
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
     workers = [nodes.add_node(num_cpus=1) for _ in range(2)]
     space = space_in(folder)
-    study = Study(create_record(sqlite_url(folder / "study.db"), space, "nodes"), space, trials=TRIALS, retries=0)
+    study = Study(
+        create_record(sqlite_url(folder / "study.db"), space, "nodes"),
+        space,
+        trials=TRIALS,
+        retries=0,
+    )
     epochs = 0
 
     def lose_a_node(trial: Trial) -> None:

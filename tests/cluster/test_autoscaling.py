@@ -1,4 +1,6 @@
-"""Autoscaling clusters, with the provider of nodes that Ray tests itself with: they are real processes on the head's machine."""
+"""Autoscaling clusters, with the provider of nodes that Ray tests itself with: they are real
+processes on the head's machine.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,26 @@ from tests.cluster.test_nodes import close, start
 from tests.hosts import Hosts
 from tuning.run.folder import RunFolder
 
-NODE = {"resources": {"CPU": 1, "object_store_memory": 200_000_000}, "node_config": {}, "min_workers": 0, "max_workers": 2}
+NODE = {
+    "resources": {"CPU": 1, "object_store_memory": 200_000_000},
+    "node_config": {},
+    "min_workers": 0,
+    "max_workers": 2,
+}
 EMPTY_LISTS = (
-    *("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands", "rsync_exclude"),
-    *("head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files", "rsync_filter"),
+    *(
+        "initialization_commands",
+        "setup_commands",
+        "head_setup_commands",
+        "worker_setup_commands",
+        "rsync_exclude",
+    ),
+    *(
+        "head_start_ray_commands",
+        "worker_start_ray_commands",
+        "cluster_synced_files",
+        "rsync_filter",
+    ),
 )
 CONFIG = {
     **{name: [] for name in EMPTY_LISTS},
@@ -35,27 +53,39 @@ CONFIG = {
         "disable_launch_config_check": True,
     },
     "head_node_type": "ray.head.default",
-    "available_node_types": {"worker": NODE, "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}},
+    "available_node_types": {
+        "worker": NODE,
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+    },
 }
 
 
 FIRST: dict[str, str] = {}
-SECOND = {"RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID}  # as `ray up` and KubeRay set them
+# as `ray up` and KubeRay set them
+SECOND = {"RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("autoscaler", [FIRST, SECOND], ids=["Ray's first autoscaler", "Ray's second"])
+@pytest.mark.parametrize(
+    "autoscaler", [FIRST, SECOND], ids=["Ray's first autoscaler", "Ray's second"]
+)
 def test_a_cluster_without_room_is_waited_for_and_grows_with_the_trials(
     network: Hosts, tmp_path: Path, autoscaler: dict[str, str]
 ) -> None:
     (tmp_path / "cluster.json").write_text(json.dumps(CONFIG))
     settings = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1", **autoscaler}
-    network.start_head(tmp_path, f"--autoscaling-config={tmp_path / 'cluster.json'}", cpus=0, **settings)
+    network.start_head(
+        tmp_path, f"--autoscaling-config={tmp_path / 'cluster.json'}", cpus=0, **settings
+    )
     search = start(network.head, network.address, tmp_path, epochs=40)
-    search.wait_to_say("no node of the cluster has room for a trial (1 CPU) now: waiting for it to grow")
+    search.wait_to_say(
+        "no node of the cluster has room for a trial (1 CPU) now: waiting for it to grow"
+    )
     search.wait_to_say("the cluster has room for 2 trials at once now")
     assert search.end() == 0, search.output + search.errors
     assert "cluster   1 node, 0 CPUs, 0 GPUs, autoscaling" in search.output
     run = RunFolder(tmp_path / "runs/run")
     close(run)
-    assert json.loads(run.summary.read_text())["resources"]["slots"] == 2, "what there was room for in the end"
+    assert json.loads(run.summary.read_text())["resources"]["slots"] == 2, (
+        "what there was room for in the end"
+    )

@@ -19,15 +19,38 @@ RAY = str(Path(sys.executable).with_name("ray"))
 
 
 def submitted(network: Hosts, folder: Path, *flags: str) -> Command:
-    """`ray job submit … -- python tuning/search.py --address auto …`, which follows the job to its end."""
-    submit = [RAY, "job", "submit", "--address", "http://127.0.0.1:8265", "--working-dir", str(ROOT), "--"]
-    search = ["python", "tuning/search.py", "--address", "auto", "--space", str(folder / "small.yaml"), "--name", "run", *flags]
+    """`ray job submit … -- python tuning/search.py --address auto …`, which follows the job to
+    its end.
+    """
+    submit = [
+        RAY,
+        "job",
+        "submit",
+        "--address",
+        "http://127.0.0.1:8265",
+        "--working-dir",
+        str(ROOT),
+        "--",
+    ]
+    search = [
+        "python",
+        "tuning/search.py",
+        "--address",
+        "auto",
+        "--space",
+        str(folder / "small.yaml"),
+        "--name",
+        "run",
+        *flags,
+    ]
     (folder / "small.yaml").write_text(SPACE.replace("EPOCHS", "3"))
     return network.head.command([*submit, *search], folder)
 
 
 @pytest.mark.slow
-def test_a_search_as_a_job_prints_the_same_and_its_run_outlives_the_job(network: Hosts, tmp_path: Path) -> None:
+def test_a_search_as_a_job_prints_the_same_and_its_run_outlives_the_job(
+    network: Hosts, tmp_path: Path
+) -> None:
     network.start_head(tmp_path)
     network.start_worker(tmp_path)
     lost = submitted(network, tmp_path)
@@ -36,7 +59,12 @@ def test_a_search_as_a_job_prints_the_same_and_its_run_outlives_the_job(network:
     job = submitted(network, tmp_path, "--runs-dir", str(tmp_path / "kept"))
     assert job.end() == 0, job.output + job.errors
     run = RunFolder(tmp_path / "kept/run")
-    for line in ("cluster   2 nodes, 2 CPUs, 0 GPUs", "best: trial ", f"wrote {run.best_checkpoint}", f"retrain.py {run.path}"):
+    for line in (
+        "cluster   2 nodes, 2 CPUs, 0 GPUs",
+        "best: trial ",
+        f"wrote {run.best_checkpoint}",
+        f"retrain.py {run.path}",
+    ):
         assert line in job.output
     assert json.loads(run.summary.read_text())["status"] == "complete"
     assert len(load_record(sqlite_url(run.study), "run").get_trials()) == 4

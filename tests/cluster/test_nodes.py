@@ -1,4 +1,6 @@
-"""C1, C2: a search over three machines, of which one dies, by losing its power or its cable; and the head."""
+"""C1, C2: a search over three machines, of which one dies, by losing its power or its cable; and
+the head.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ search: {trials: 4, max_epochs: EPOCHS, scheduler: none}
 SEARCH = ["-m", "tests.faults.acknowledging"]
 
 
-def start(host: Host, address: str, folder: Path, *flags: str, epochs: int = 60, **environment: str) -> Command:
+def start(
+    host: Host, address: str, folder: Path, *flags: str, epochs: int = 60, **environment: str
+) -> Command:
     (folder / "small.yaml").write_text(SPACE.replace("EPOCHS", str(epochs)))
     arguments = [*SEARCH, "--space", "small.yaml", "--name", "run", "--address", address, *flags]
     return host.command(arguments, folder, **environment)
@@ -43,7 +47,12 @@ def study_of(run: RunFolder) -> Study:
 def trained_on(run: RunFolder) -> dict[int, list[str]]:
     """Trial -> the addresses of the hosts that its epochs were trained on, in their order."""
     files = folder_of(run.for_workers).glob("acknowledged-*")
-    return {int(file.name.split("-")[1]): [line.split()[2] for line in file.read_text().split("\n")[:-1]] for file in files}
+    return {
+        int(file.name.split("-")[1]): [
+            line.split()[2] for line in file.read_text().split("\n")[:-1]
+        ]
+        for file in files
+    }
 
 
 def at_work(host: Host, run: RunFolder, search: Command) -> int:
@@ -70,30 +79,44 @@ def close(run: RunFolder) -> Study:
 
 @pytest.mark.parametrize(
     "loss",
-    [pytest.param(Host.kill, id="killed"), pytest.param(Host.cut_off, id="cut off", marks=pytest.mark.slow)],
+    [
+        pytest.param(Host.kill, id="killed"),
+        pytest.param(Host.cut_off, id="cut off", marks=pytest.mark.slow),
+    ],
 )
 def test_c1_trials_of_a_lost_node_go_on_elsewhere_and_are_charged_with_nothing(
     loss: Callable[[Host], None], three: Hosts, tmp_path: Path
 ) -> None:
     run = RunFolder(tmp_path / "runs/run", tmp_path / "shared/run")
-    search = start(three.head, three.address, tmp_path, "--checkpoint-dir", "shared", "--retries", "0")
+    search = start(
+        three.head, three.address, tmp_path, "--checkpoint-dir", "shared", "--retries", "0"
+    )
     lost = three.all[1]
     trial = at_work(lost, run, search)
     loss(lost)
     assert search.end() == 0, search.output + search.errors
     assert "cluster   3 nodes, 3 CPUs, 0 GPUs" in search.output
-    assert f"node {lost.address} is gone: its trials go on elsewhere, charged with nothing" in search.output
+    assert (
+        f"node {lost.address} is gone: its trials go on elsewhere, charged with nothing"
+        in search.output
+    )
     study = close(run)
     assert not any(trial.failures for trial in study.trials)
     where = trained_on(run)
-    assert {host.address for host in three.all} == set().union(*where.values()), "each had its share"
+    assert {host.address for host in three.all} == set().union(*where.values()), (
+        "each had its share"
+    )
     assert where[trial][0] == lost.address
     assert where[trial][-1] != lost.address
-    assert len(list((tmp_path / "shared/run/trials").iterdir())) == 3, "the best three have a checkpoint there"
+    assert len(list((tmp_path / "shared/run/trials").iterdir())) == 3, (
+        "the best three have a checkpoint there"
+    )
 
 
 @pytest.mark.slow
-def test_c2_a_search_whose_head_died_goes_on_on_a_new_cluster(network: Hosts, tmp_path: Path) -> None:
+def test_c2_a_search_whose_head_died_goes_on_on_a_new_cluster(
+    network: Hosts, tmp_path: Path
+) -> None:
     head = network.start_head(tmp_path)
     driver = network.start_worker(tmp_path)
     search = start(driver, network.address, tmp_path, epochs=60)
@@ -107,7 +130,9 @@ def test_c2_a_search_whose_head_died_goes_on_on_a_new_cluster(network: Hosts, tm
     assert not any(trial.failures for trial in study_of(run).trials), "no trial is charged with it"
     driver.kill()
     network.start_head(tmp_path, cpus=2)
-    resumed = head.command([*SEARCH, "--resume", "runs/run", "--address", network.address], tmp_path)
+    resumed = head.command(
+        [*SEARCH, "--resume", "runs/run", "--address", network.address], tmp_path
+    )
     assert resumed.end() == 0, resumed.output + resumed.errors
     close(run)
 
@@ -133,7 +158,9 @@ def test_a_folder_that_a_node_does_not_see_and_a_wrong_token_are_refused_before_
 
 
 @pytest.mark.slow
-def test_a_cluster_without_a_token_is_joined_and_it_is_said_loudly(network: Hosts, tmp_path: Path) -> None:
+def test_a_cluster_without_a_token_is_joined_and_it_is_said_loudly(
+    network: Hosts, tmp_path: Path
+) -> None:
     network.start_head(tmp_path, cpus=2, RAY_AUTH_MODE="disabled")
     search = start(network.head, network.address, tmp_path, epochs=2)
     assert search.end() == 0, search.output + search.errors
@@ -157,8 +184,11 @@ def test_c2_a_driver_whose_own_ray_died_ends_and_says_so(network: Hosts, tmp_pat
     search = start(driver, network.address, tmp_path)
     run = RunFolder(tmp_path / "runs/run")
     at_work(network.head, run, search)
-    raylet = next(process for process in driver.first().children(recursive=True) if process.name() == "raylet")
-    driver.first().suspend()  # `ray start --block` ends with its raylet, and the host's other processes with that
+    raylet = next(
+        process for process in driver.first().children(recursive=True) if process.name() == "raylet"
+    )
+    # `ray start --block` ends with its raylet, and the host's other processes with that
+    driver.first().suspend()
     raylet.kill()
     assert search.process.wait(timeout=60) == 6, search.output + search.errors
     search.end()

@@ -1,4 +1,6 @@
-"""A study in PostgreSQL: its server may restart under a search, and its password is written nowhere."""
+"""A study in PostgreSQL: its server may restart under a search, and its password is written
+nowhere.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ search: {trials: 2, max_epochs: 2, scheduler: none}
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_server_that_is_restarted_in_the_middle_of_a_search_is_waited_for(server: Postgres, tmp_path: Path) -> None:
+def test_a_server_that_is_restarted_in_the_middle_of_a_search_is_waited_for(
+    server: Postgres, tmp_path: Path
+) -> None:
     said: list[str] = []
 
     def start_again(text: str) -> None:
@@ -90,14 +94,28 @@ def test_a_search_with_its_study_there_and_its_password_nowhere(
     assert PASSWORD.encode() not in everything_in(folder.path)
     assert PASSWORD not in search.output + search.errors
 
-    refused = run_command([SEARCH, *flags, "--name", "second", "--storage", server.url(":wrong")], tmp_path)
+    refused = run_command(
+        [SEARCH, *flags, "--name", "second", "--storage", server.url(":wrong")], tmp_path
+    )
     assert refused.process.returncode == 5
     assert "password authentication failed" in refused.errors
     assert not (tmp_path / "runs/second").exists()
     without = run_command([SEARCH, "--resume", "runs/run", "--trials", "3"], tmp_path)
     assert without.process.returncode == 5
     assert "Give it in --storage, or in PostgreSQL's own ways" in without.errors
-    again = run_command([SEARCH, "--resume", "runs/run", "--trials", "3", "--no-dashboard", "--storage", server.url()], tmp_path)
+    again = run_command(
+        [
+            SEARCH,
+            "--resume",
+            "runs/run",
+            "--trials",
+            "3",
+            "--no-dashboard",
+            "--storage",
+            server.url(),
+        ],
+        tmp_path,
+    )
     assert again.process.returncode == 0, again.errors
     assert json.loads(folder.summary.read_text())["counts"]["complete"] == 3
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
@@ -105,6 +123,8 @@ def test_a_search_with_its_study_there_and_its_password_nowhere(
     assert report.process.returncode == 0, report.errors
     assert PASSWORD.encode() not in everything_in(folder.path)
     recorded = load_record(storage.Address.parse(server.url()).engine_url, "run")
-    assert [trial.user_attrs["outcome"] for trial in recorded.get_trials()] == [Outcome.COMPLETE] * 3
+    assert [trial.user_attrs["outcome"] for trial in recorded.get_trials()] == [
+        Outcome.COMPLETE
+    ] * 3
     with pytest.raises(InputError, match="the run's own"):
         storage.kept_address(folder, "postgresql://searcher@elsewhere/other")

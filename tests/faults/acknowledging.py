@@ -1,6 +1,7 @@
 """The real search command, whose trials also note each epoch after its report has returned.
 
-`python -m tests.faults.acknowledging FOLDER --space … ` is `tuning/search.py --space …`; the notes are in FOLDER.
+`python -m tests.faults.acknowledging FOLDER --space … ` is `tuning/search.py --space …`; the notes
+are in FOLDER.
 """
 
 from __future__ import annotations

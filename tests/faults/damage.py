@@ -1,4 +1,6 @@
-"""What becomes of a space file that was damaged, or tampered with: bytes, tokens, lines or all of it changed."""
+"""What becomes of a space file that was damaged, or tampered with: bytes, tokens, lines or all
+of it changed.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,19 @@ from hypothesis import strategies as st
 from tests.faults.made_up import FILES
 
 NUMBERS = "1e999 -1e999 1e-999 .nan .NaN .inf -.inf 0x10 1_0 -0 -0.0 1e-4 5e-324 0 -1 1 2 1.5 9007199254740993"
-WORDS = (
-    "null ~ true # { } [ ] , : ! & @ ` ' \" int float categorical type low high log step choices when fc1 asha stop space search"
-)
+WORDS = "null ~ true # { } [ ] , : ! & @ ` ' \" int float categorical type low high log step choices when fc1 asha stop space search"
 HOSTILE = (
-    *("!!python/object/apply:os.system [touch owned]", "!!map {}", "!x", "&a", "&a [*a]", "*a", "*", "<<: {a: 1}", "<<: *a"),
+    *(
+        "!!python/object/apply:os.system [touch owned]",
+        "!!map {}",
+        "!x",
+        "&a",
+        "&a [*a]",
+        "*a",
+        "*",
+        "<<: {a: 1}",
+        "<<: *a",
+    ),
     *(
         "? [a]\n: b\n",
         "? a",
@@ -31,8 +41,32 @@ HOSTILE = (
         '"\\ud83d\\ude00"',
         '"\\ud83d"',
     ),
-    *('"\\UFFFFFFFF"', '"\\U00110000"', '"\\x1b[31m"', "\x1b[31m", "\x85", "\u2028", "\u202e", "\r", "\x07", "\x7f", "\ufffe"),
-    *("\U0010ffff", "é", "е", "\u0661", "\uff11", "𝟙", "e\u0301", "%YAML 1.1\n---\n", "%TAG ! tag:x,1:\n---\n", "---\n", "...\n"),
+    *(
+        '"\\UFFFFFFFF"',
+        '"\\U00110000"',
+        '"\\x1b[31m"',
+        "\x1b[31m",
+        "\x85",
+        "\u2028",
+        "\u202e",
+        "\r",
+        "\x07",
+        "\x7f",
+        "\ufffe",
+    ),
+    *(
+        "\U0010ffff",
+        "é",
+        "е",
+        "\u0661",
+        "\uff11",
+        "𝟙",
+        "e\u0301",
+        "%YAML 1.1\n---\n",
+        "%TAG ! tag:x,1:\n---\n",
+        "---\n",
+        "...\n",
+    ),
     *(
         "[" * 30,
         "{a: " * 25,
@@ -47,11 +81,37 @@ HOSTILE = (
         "x" * 3000,
         "? " + "y" * 3000,
     ),
-    *("%YAML 1." + "9" * 5000 + "\n---\n", "9" * 320, "9" * 5000, "'1e-4'", "[[1]]", "{x}", "%s", "{0}", "{}", "[]", "time: 3m"),
+    *(
+        "%YAML 1." + "9" * 5000 + "\n---\n",
+        "9" * 320,
+        "9" * 5000,
+        "'1e-4'",
+        "[[1]]",
+        "{x}",
+        "%s",
+        "{0}",
+        "{}",
+        "[]",
+        "time: 3m",
+    ),
     *NUMBERS.split(),
     *WORDS.split(),
-    *("low: 5", "step: 1", "when: {fc1: 64}", "when: {optimizer: SGD}", "when: {lr: 1}", "max_epochs: 1", "mode: min"),
-    *("start_with: [{}]", "stop: {target: .5}", "asha: {grace_epochs: 99}", "choices: [1, true]", "log: true"),
+    *(
+        "low: 5",
+        "step: 1",
+        "when: {fc1: 64}",
+        "when: {optimizer: SGD}",
+        "when: {lr: 1}",
+        "max_epochs: 1",
+        "mode: min",
+    ),
+    *(
+        "start_with: [{}]",
+        "stop: {target: .5}",
+        "asha: {grace_epochs: 99}",
+        "choices: [1, true]",
+        "log: true",
+    ),
 )
 TOKEN = re.compile(rb"[\w.+-]+|[\[\]{},:#?-]")
 Damage = Callable[[bytes, Random], bytes]
@@ -88,7 +148,15 @@ def other_token(data: bytes, random: Random) -> bytes:
     if not tokens:
         return data
     one, two = random.choice(tokens), random.choice(tokens)
-    new = random.choice([two.group(), b"", one.group() * 2, encoded(random.choice(HOSTILE)), encoded(random.choice(HOSTILE))])
+    new = random.choice(
+        [
+            two.group(),
+            b"",
+            one.group() * 2,
+            encoded(random.choice(HOSTILE)),
+            encoded(random.choice(HOSTILE)),
+        ]
+    )
     return data[: one.start()] + new + data[one.end() :]
 
 
@@ -134,8 +202,18 @@ def all_of_it(data: bytes, random: Random) -> bytes:
     return random.choice(WHOLE)(data, random)
 
 
-FREQUENT: tuple[Damage, ...] = (spliced, spliced, other_token, other_token, other_token, other_lines, other_lines)
-DAMAGES = st.tuples(st.sampled_from((*FREQUENT, other_bytes, flipped, all_of_it)), st.integers(0, 2**32))
+FREQUENT: tuple[Damage, ...] = (
+    spliced,
+    spliced,
+    other_token,
+    other_token,
+    other_token,
+    other_lines,
+    other_lines,
+)
+DAMAGES = st.tuples(
+    st.sampled_from((*FREQUENT, other_bytes, flipped, all_of_it)), st.integers(0, 2**32)
+)
 
 
 def damaged(text: str, damages: Sequence[tuple[Damage, int]]) -> bytes:
@@ -148,4 +226,6 @@ def damaged(text: str, damages: Sequence[tuple[Damage, int]]) -> bytes:
 
 def damaged_files(*texts: str) -> st.SearchStrategy[bytes]:
     """One of the texts, or a made up file, damaged a little or much."""
-    return st.builds(damaged, st.sampled_from(texts) | FILES, st.lists(DAMAGES, min_size=1, max_size=5))
+    return st.builds(
+        damaged, st.sampled_from(texts) | FILES, st.lists(DAMAGES, min_size=1, max_size=5)
+    )

@@ -1,6 +1,8 @@
-"""A search with a formula in place of training, as a process of its own that can be killed and started again.
+"""A search with a formula in place of training, as a process of its own that can be killed and
+started again.
 
-`python -m tests.faults.drive FOLDER TRIALS`: begins the search in FOLDER, or goes on with it; one slot. Ends with 0.
+`python -m tests.faults.drive FOLDER TRIALS`: begins the search in FOLDER, or goes on with it; one
+slot. Ends with 0.
 """
 
 from __future__ import annotations
@@ -23,7 +25,11 @@ CREATED = "created"
 def main(folder: Path, trials: int) -> None:
     """Search until there is nothing more to do."""
     space, url = space_in(folder), sqlite_url(folder / "study.db")
-    record = load_record(url, folder.name) if (folder / CREATED).exists() else create_record(url, space, folder.name)
+    record = (
+        load_record(url, folder.name)
+        if (folder / CREATED).exists()
+        else create_record(url, space, folder.name)
+    )
     (folder / CREATED).touch()
     study = Study(record, space, trials=trials, retries=RETRIES)
     with own_cluster(dashboard=False, num_cpus=1):

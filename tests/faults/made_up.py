@@ -17,22 +17,44 @@ from tuning.space.strict_yaml import WORDS, scalar
 MAX_INT = 2**53
 Content = dict[str, Any]
 
-# Text that YAML, or one of its versions, takes for something else, and what PyYAML writes in one way and reads in another.
+# Text that YAML, or one of its versions, takes for something else, and what PyYAML writes in one
+# way and reads in another.
 SIGNS = "~ null NULL nUll true tRue yes no on << = ? - : | > { } [a] a,b --- ... \\ \\n %a @a `a é 𝟙 !!x &a *a ' \" '' \"a #"
 NUMBERS = "1e-4 1E5 089 010 0x1F 0b1 1_000 12:30 1. .5 5e-324 1e999 -0 2026-11-23 -.5e+3 .nan .inf -.inf +.inf"
 TRICKY = (
     *SIGNS.split(),
     *NUMBERS.split(),
-    *("", "- a", "a: b", "a #b", "# a", " a", "a ", "a\n", "\na", "a\n\n b", "a\tb", "\0", "\x1b[31m"),
+    *(
+        "",
+        "- a",
+        "a: b",
+        "a #b",
+        "# a",
+        " a",
+        "a ",
+        "a\n",
+        "\na",
+        "a\n\n b",
+        "a\tb",
+        "\0",
+        "\x1b[31m",
+    ),
     *("a\x85b", "a\u2028b\u2029", "\ufeffa"),
 )
 TEXT = st.sampled_from(TRICKY) | st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 WHOLE = st.integers(-MAX_INT, MAX_INT) | st.integers(-100, 100)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 SCALAR = st.none() | st.booleans() | WHOLE | FINITE | TEXT
-NESTED = st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=6)
+NESTED = st.recursive(
+    SCALAR,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
 NAMES = "fc1 fc2 lr dropout optimizer momentum null true yes y _ e1 class when"
-NAME = (st.sampled_from(NAMES.split()) | st.text(string.ascii_letters + string.digits + "_", min_size=1, max_size=9)).filter(
+NAME = (
+    st.sampled_from(NAMES.split())
+    | st.text(string.ascii_letters + string.digits + "_", min_size=1, max_size=9)
+).filter(
     lambda name: name.isidentifier() and name not in OWNED_BY_SEARCH and name not in NOT_SEARCHED
 )
 
@@ -51,10 +73,14 @@ def ints(draw: st.DrawFn) -> Content:
 
 @st.composite
 def floats(draw: st.DrawFn) -> Content:
-    """A float parameter without its condition; the grid of one with a step is decimal, as people write them."""
+    """A float parameter without its condition; the grid of one with a step is decimal, as people
+    write them.
+    """
     kind = draw(st.sampled_from(["linear", "log", "step"]))
     if kind == "step":
-        low, step, digits = (draw(st.integers(*span)) for span in ((-(10**6), 10**6), (1, 10**4), (-9, 30)))
+        low, step, digits = (
+            draw(st.integers(*span)) for span in ((-(10**6), 10**6), (1, 10**4), (-9, 30))
+        )
         steps = draw(st.sampled_from([1, 2, 3]) | st.integers(1, 10**4))
         low, high, step = (float(f"{value}e{-digits}") for value in (low, low + steps * step, step))
         return {"type": "float", "low": low, "high": high, "step": step}
@@ -63,7 +89,9 @@ def floats(draw: st.DrawFn) -> Content:
     return {"type": "float", "low": low, "high": high} | ({"log": True} if kind == "log" else {})
 
 
-CATEGORICAL = st.lists(SCALAR, min_size=2, max_size=5, unique=True).map(lambda found: {"type": "categorical", "choices": found})
+CATEGORICAL = st.lists(SCALAR, min_size=2, max_size=5, unique=True).map(
+    lambda found: {"type": "categorical", "choices": found}
+)
 
 
 def values_of(parameter: Content) -> st.SearchStrategy[Any]:
@@ -83,16 +111,24 @@ def same(value: Any, other: Any) -> bool:
 
 def shared(left: Mapping[str, list[Any]], right: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
     """Demands on other parameters that hold together: what each of them can still be."""
-    two = {name: [v for v in left[name] if any(same(v, other) for other in right[name])] for name in left if name in right}
+    two = {
+        name: [v for v in left[name] if any(same(v, other) for other in right[name])]
+        for name in left
+        if name in right
+    }
     return {**left, **right, **two}
 
 
 @st.composite
-def conditions(draw: st.DrawFn, before: Mapping[str, Content], needs: Mapping[str, Content]) -> tuple[Content, Content]:
+def conditions(
+    draw: st.DrawFn, before: Mapping[str, Content], needs: Mapping[str, Content]
+) -> tuple[Content, Content]:
     """A `when` on parameters made up before that can be met, and all that it comes to."""
     when: Content = {}
     need: Content = {}
-    for name in (name for name in before if before[name]["type"] != "float" and draw(st.integers(0, 3)) == 0):
+    for name in (
+        name for name in before if before[name]["type"] != "float" and draw(st.integers(0, 3)) == 0
+    ):
         values = draw(st.lists(values_of(before[name]), min_size=1, max_size=3))
         wanted = shared(shared(need, {name: values}), needs[name])
         if all(wanted.values()):
@@ -106,7 +142,10 @@ def points(draw: st.DrawFn, parameters: Mapping[str, Content]) -> Content:
     point: Content = {}
     for name, parameter in parameters.items():
         when = parameter.get("when", {})
-        if all(other in point and any(same(point[other], value) for value in values) for other, values in when.items()):
+        if all(
+            other in point and any(same(point[other], value) for value in values)
+            for other, values in when.items()
+        ):
             point[name] = draw(values_of(parameter))
     return point
 
@@ -133,7 +172,9 @@ def searches(draw: st.DrawFn) -> Content:
         "stop": st.fixed_dictionaries({}, optional=stop),
         "seed": st.integers(0, 2**32 - 1),
     }
-    return {"metric": metric, "max_epochs": epochs, "asha": {"grace_epochs": 1}} | draw(st.fixed_dictionaries({}, optional=parts))
+    return {"metric": metric, "max_epochs": epochs, "asha": {"grace_epochs": 1}} | draw(
+        st.fixed_dictionaries({}, optional=parts)
+    )
 
 
 @st.composite
@@ -144,17 +185,38 @@ def contents(draw: st.DrawFn) -> Content:
     needs: dict[str, Content] = {}
     for name in names:
         when, needs[name] = draw(conditions(parameters, needs))
-        parameters[name] = draw(st.one_of(ints(), floats(), CATEGORICAL)) | ({"when": when} if when else {})
+        parameters[name] = draw(st.one_of(ints(), floats(), CATEGORICAL)) | (
+            {"when": when} if when else {}
+        )
     fixed = draw(st.dictionaries(NAME.filter(lambda name: name not in names), NESTED, max_size=3))
     search = draw(searches())
-    if starts := draw(st.lists(points(parameters), max_size=2, unique_by=lambda point: frozenset(point.items()))):
+    if starts := draw(
+        st.lists(points(parameters), max_size=2, unique_by=lambda point: frozenset(point.items()))
+    ):
         search["start_with"] = starts
-    found = {"experiment": fixed, "space": {name: parameters[name] for name in draw(st.permutations(names))}, "search": search}
-    return found if fixed or draw(st.booleans()) else {name: found[name] for name in ("space", "search")}
+    found = {
+        "experiment": fixed,
+        "space": {name: parameters[name] for name in draw(st.permutations(names))},
+        "search": search,
+    }
+    return (
+        found
+        if fixed or draw(st.booleans())
+        else {name: found[name] for name in ("space", "search")}
+    )
 
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-ESCAPES = {"\n": "\\n", "\t": "\\t", '"': '\\"', "\\": "\\\\", "\0": "\\0", "\x85": "\\N", "\u2028": "\\L", "\x1b": "\\e"}
+ESCAPES = {
+    "\n": "\\n",
+    "\t": "\\t",
+    '"': '\\"',
+    "\\": "\\\\",
+    "\0": "\\0",
+    "\x85": "\\N",
+    "\u2028": "\\L",
+    "\x1b": "\\e",
+}
 
 
 class Hand:
@@ -168,7 +230,9 @@ class Hand:
 
     def text(self, content: Content) -> str:
         """A whole file."""
-        head = self.random.choice(["", "", "# by hand\n", "%YAML 1.2\n---\n", "---\n", "\ufeff", "\n\n"])
+        head = self.random.choice(
+            ["", "", "# by hand\n", "%YAML 1.2\n---\n", "---\n", "\ufeff", "\n\n"]
+        )
         body = f"{self.flow(content)}\n" if self.often(0.1) else "".join(self.lines(content, 0))
         text = head + body + self.random.choice(["", "", "...\n", "# end"])
         return text.replace("\n", "\r\n") if self.often(0.1) else text
@@ -176,8 +240,14 @@ class Hand:
     def lines(self, value: Any, indent: int) -> Iterator[str]:
         """In block style, as far as one likes."""
         blank = " " * indent
-        marks = [f"{self.scalar(key)}:" for key in value] if isinstance(value, dict) else ["-"] * len(value)
-        for mark, inner in zip(marks, value.values() if isinstance(value, dict) else value, strict=True):
+        marks = (
+            [f"{self.scalar(key)}:" for key in value]
+            if isinstance(value, dict)
+            else ["-"] * len(value)
+        )
+        for mark, inner in zip(
+            marks, value.values() if isinstance(value, dict) else value, strict=True
+        ):
             if self.often(0.1):
                 yield self.random.choice([f"{blank}# between: [{{\n", "\n", "  \n"])
             if isinstance(inner, dict | list) and inner and self.often(0.5):
@@ -223,12 +293,25 @@ def numbers(value: float) -> list[str]:
     """`1e-05`, `1e-5`, `1E-5`, `.5`, `5.` and the like."""
     usual = repr(value)
     short = re.sub(r"e([-+])0*", r"e\1", usual)
-    return [usual, short, short.upper(), re.sub(r"^(-?)0\.", r"\1.", usual), usual.removesuffix("0"), f"{value:.17e}"]
+    return [
+        usual,
+        short,
+        short.upper(),
+        re.sub(r"^(-?)0\.", r"\1.", usual),
+        usual.removesuffix("0"),
+        f"{value:.17e}",
+    ]
 
 
 def quotings(text: str) -> list[str]:
-    """In double quotes with escapes, in single quotes where they can hold it, plain where it stays text."""
-    found = ['"' + "".join(ESCAPES.get(c) or (c if c.isprintable() else f"\\U{ord(c):08x}") for c in text) + '"']
+    """In double quotes with escapes, in single quotes where they can hold it, plain where it
+    stays text.
+    """
+    found = [
+        '"'
+        + "".join(ESCAPES.get(c) or (c if c.isprintable() else f"\\U{ord(c):08x}") for c in text)
+        + '"'
+    ]
     if text.isprintable():
         found.append("'" + text.replace("'", "''") + "'")
     if PLAIN.fullmatch(text) and text.lower() not in WORDS:

@@ -1,7 +1,9 @@
-"""Bad search space files and bad flags through the real command: refused with exit code 2, one line a problem, and nothing begun.
+"""Bad search space files and bad flags through the real command: refused with exit code 2, one line
+a problem, and nothing begun.
 
-What is wrong with form and values is refused by a process that never imports torch or Ray. What takes the constructors to
-know is refused before Ray starts. In an expected line `…` stands for anything.
+What is wrong with form and values is refused by a process that never imports torch or Ray. What
+takes the constructors to know is refused before Ray starts. In an expected line `…` stands for
+anything.
 """
 
 from __future__ import annotations
@@ -71,42 +73,100 @@ def conditional(text: str) -> str:
 # name -> the file, and the beginning of each line that refuses it, after the file's path
 FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     "empty": ("", ": `a search space` must hold, but got an empty file"),
-    "comments only": ("# nothing\n\n# at all\n", ": `a search space` must hold, but got an empty file"),
+    "comments only": (
+        "# nothing\n\n# at all\n",
+        ": `a search space` must hold, but got an empty file",
+    ),
     "binary": (bytes(range(256)) * 4, ":2: `text in UTF-8`"),
     "UTF-16": (GOOD.encode("utf-16"), ":1: `text in UTF-8`"),
     "a comment in Latin-1": (GOOD.encode() + b"# gr\xf6\xdfer\n", ":3: `text in UTF-8`"),
-    "a bell": (GOOD + "search: \a\n", ":3: `valid YAML` must hold, but got the character '\\x07'. Write it as an escape"),
-    "a character beyond Unicode": (fixed('a: "\\U00110000"'), ":1: `valid YAML` must hold, but got a number that no character"),
-    "a character beyond C": (fixed('a: "\\UFFFFFFFF"'), ":1: `valid YAML` must hold, but got a number that no character"),
-    "a version of 5,000 digits": (f"%YAML 1.{'9' * 5000}\n---\n{GOOD}", ":1: `valid YAML` must hold, but got a number that"),
-    "a tag of 900 letters": (f"a: !{'x' * 900}!y 1\n", ":1: `valid YAML`…undefined tag handle '!xxx"),
-    "6 MB": (b"#" * 6_000_000, ": `a file of at most 100,000 bytes` must hold, but got 6,000,000 bytes"),
+    "a bell": (
+        GOOD + "search: \a\n",
+        ":3: `valid YAML` must hold, but got the character '\\x07'. Write it as an escape",
+    ),
+    "a character beyond Unicode": (
+        fixed('a: "\\U00110000"'),
+        ":1: `valid YAML` must hold, but got a number that no character",
+    ),
+    "a character beyond C": (
+        fixed('a: "\\UFFFFFFFF"'),
+        ":1: `valid YAML` must hold, but got a number that no character",
+    ),
+    "a version of 5,000 digits": (
+        f"%YAML 1.{'9' * 5000}\n---\n{GOOD}",
+        ":1: `valid YAML` must hold, but got a number that",
+    ),
+    "a tag of 900 letters": (
+        f"a: !{'x' * 900}!y 1\n",
+        ":1: `valid YAML`…undefined tag handle '!xxx",
+    ),
+    "6 MB": (
+        b"#" * 6_000_000,
+        ": `a file of at most 100,000 bytes` must hold, but got 6,000,000 bytes",
+    ),
     "one byte too many": ("#" * (MAX_BYTES + 1), ": `a file of at most 100,000 bytes`"),
     "two documents": (f"{GOOD}---\n{GOOD}", ":3: `valid YAML`…single document"),
     "tab indent": ("space:\n\tfc1: 1\n", ":2: `valid YAML`…'\\t'"),
     "unclosed flow": ("space: {fc1: {type: int\n", ":2: `valid YAML`"),
-    "undefined alias": ("space: *nothing\n", ":1: `no anchors and aliases` must hold, but got 'nothing'"),
-    "an object of Python's": ("space: !!python/object/apply:os.system [touch owned]\n", ":1: `plain values without tags`"),
+    "undefined alias": (
+        "space: *nothing\n",
+        ":1: `no anchors and aliases` must hold, but got 'nothing'",
+    ),
+    "an object of Python's": (
+        "space: !!python/object/apply:os.system [touch owned]\n",
+        ":1: `plain values without tags`",
+    ),
     "a tag of YAML's own": ("space: !!map {}\n", ":1: `plain values without tags`"),
     "alias bomb": (
-        "a: &a [x, x]\n" + "".join(f"{c}: &{c} [*{p}, *{p}]\n" for p, c in zip("abcdefgh", "bcdefghi", strict=True)),
+        "a: &a [x, x]\n"
+        + "".join(f"{c}: &{c} [*{p}, *{p}]\n" for p, c in zip("abcdefgh", "bcdefghi", strict=True)),
         ":1: `no anchors and aliases` must hold, but got 'a'. Write the value out.",
     ),
     "5,000 levels in brackets": ("[" * 5000 + "]" * 5000, ":1: `at most 20 levels`"),
-    "300 levels by indentation": ("\n".join(" " * i + "a:" for i in range(300)), ":21: `at most 20 levels`"),
-    "top-level list": ("- space\n", ":1: `the sections experiment, space, search` must hold, but got ['space']"),
-    "a word": ("hello\n", ":1: `the sections experiment, space, search` must hold, but got 'hello'"),
+    "300 levels by indentation": (
+        "\n".join(" " * i + "a:" for i in range(300)),
+        ":21: `at most 20 levels`",
+    ),
+    "top-level list": (
+        "- space\n",
+        ":1: `the sections experiment, space, search` must hold, but got ['space']",
+    ),
+    "a word": (
+        "hello\n",
+        ":1: `the sections experiment, space, search` must hold, but got 'hello'",
+    ),
     "null": ("---\n~\n", ":2: `the sections experiment, space, search` must hold, but got None"),
     "a document of a later version": (f"%YAML 9.1\n---\n{GOOD}", ":1: `valid YAML`…incompatible"),
-    "duplicate section": (f"{GOOD}search: {{}}\nspace: {{}}\n", ":4: `each key stands once` must hold, but got 'space' again"),
-    "duplicate key": (parameter("type: int, low: 1, low: 2, high: 8"), ":2: `each key stands once` must hold, but got 'low'"),
+    "duplicate section": (
+        f"{GOOD}search: {{}}\nspace: {{}}\n",
+        ":4: `each key stands once` must hold, but got 'space' again",
+    ),
+    "duplicate key": (
+        parameter("type: int, low: 1, low: 2, high: 8"),
+        ":2: `each key stands once` must hold, but got 'low'",
+    ),
     "a list as a key": ("? [space]\n: 1\n", ":1: `keys are words`"),
-    "unknown section": (f"{GOOD}results: 1\n", ":3 results: `a known section`…Known: experiment, search, space."),
-    "misspelt section": (GOOD.replace("space", "spcae"), ":1 spcae: `a known section`…Did you mean 'space'?"),
+    "unknown section": (
+        f"{GOOD}results: 1\n",
+        ":3 results: `a known section`…Known: experiment, search, space.",
+    ),
+    "misspelt section": (
+        GOOD.replace("space", "spcae"),
+        ":1 spcae: `a known section`…Did you mean 'space'?",
+    ),
     "a merge key": (f"{GOOD}search:\n  <<: {{trials: 3}}\n", ":4 search.<<: `a known key`"),
-    "unknown key": (setting("colour: red"), ":3 search.colour: `a known key`…Known: asha, max_epochs,"),
-    "misspelt key": (setting("max_epoch: 3"), ":3 search.max_epoch: `a known key`…Did you mean 'max_epochs'?"),
-    "misspelt key of ASHA": (setting("asha: {grace: 1}"), ":3 search.asha.grace: `a known key`…Known: grace_epochs,"),
+    "unknown key": (
+        setting("colour: red"),
+        ":3 search.colour: `a known key`…Known: asha, max_epochs,",
+    ),
+    "misspelt key": (
+        setting("max_epoch: 3"),
+        ":3 search.max_epoch: `a known key`…Did you mean 'max_epochs'?",
+    ),
+    "misspelt key of ASHA": (
+        setting("asha: {grace: 1}"),
+        ":3 search.asha.grace: `a known key`…Known: grace_epochs,",
+    ),
     "misspelt key of a parameter": (
         parameter("type: int, lo: 1, low: 1, high: 8"),
         ":2 space.fc1.lo: `a known…Did you mean 'low'?",
@@ -118,93 +178,244 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         ":2 space.fc1.choices: `a known key`…Known: high, log, low, step, type, when.",
     ),
     "no parameter": ("search: {trials: 3}\n", ":1 space: `one parameter or more to search`"),
-    "fixed and searched": (fixed("fc1: 8"), ":3 space.fc1: `a parameter is either fixed or searched`"),
+    "fixed and searched": (
+        fixed("fc1: 8"),
+        ":3 space.fc1: `a parameter is either fixed or searched`",
+    ),
     "a key with /": (GOOD.replace("fc1", "a/b"), ":2 space.a/b: `a name of letters"),
     "an empty key": (GOOD.replace("fc1", "''"), ":2 space.: `a name of letters"),
     "a number as a key": (GOOD.replace("fc1", "1"), ":2 space.1: `a name of letters"),
     "null as a key": (GOOD.replace("fc1", "~"), ":2 space.~: `a name of letters"),
-    "a letter that only looks like c": (GOOD.replace("fc1", "f\u04411"), ":2 space.f\u04411: `a name…a to z…'f\\u04411'"),
+    "a letter that only looks like c": (
+        GOOD.replace("fc1", "f\u04411"),
+        ":2 space.f\u04411: `a name…a to z…'f\\u04411'",
+    ),
     "wide letters": (GOOD.replace("fc1", "\uff46\uff43\uff11"), ":2 space…'\\uff46\\uff43\\uff11'"),
-    "an odd letter under experiment": (fixed("f\u0441: 1"), ":1 experiment.f\u0441: `a name…'f\\u0441'"),
-    "a key of 50,000 letters": (f"space:\n  ? {'k' * 50_000}\n  : 1\n", ":2 space.kkk…: `a mapping of names to values`"),
-    "a name of 50,000 odd letters": (f"space:\n  ? {'é' * 40_000}\n  : 1\n", ":2 space.ééé…: `a name of letters"),
-    "half a character in a key": (fixed('"\\ud83d": 1'), ":1: `text of whole characters` must hold, but got the key '\\ud83d'"),
-    "half a character under experiment": (fixed('a: "\\ud83d"'), ":1 experiment.a: `text of whole characters`…'\\ud83d'"),
-    "half a character as a path": (fixed('data_dir: "\\ud83d"'), ":1 experiment.data_dir: `text of whole characters`"),
+    "an odd letter under experiment": (
+        fixed("f\u0441: 1"),
+        ":1 experiment.f\u0441: `a name…'f\\u0441'",
+    ),
+    "a key of 50,000 letters": (
+        f"space:\n  ? {'k' * 50_000}\n  : 1\n",
+        ":2 space.kkk…: `a mapping of names to values`",
+    ),
+    "a name of 50,000 odd letters": (
+        f"space:\n  ? {'é' * 40_000}\n  : 1\n",
+        ":2 space.ééé…: `a name of letters",
+    ),
+    "half a character in a key": (
+        fixed('"\\ud83d": 1'),
+        ":1: `text of whole characters` must hold, but got the key '\\ud83d'",
+    ),
+    "half a character under experiment": (
+        fixed('a: "\\ud83d"'),
+        ":1 experiment.a: `text of whole characters`…'\\ud83d'",
+    ),
+    "half a character as a path": (
+        fixed('data_dir: "\\ud83d"'),
+        ":1 experiment.data_dir: `text of whole characters`",
+    ),
     "half a character as a choice": (
         parameter('type: categorical, choices: [a, "\\ud83d"]'),
         ":2 space.fc1.choices.1: `text of whole characters` must hold, but got '\\ud83d'",
     ),
-    "half a character as a metric": (setting('metric: "\\ud83d"'), ":3 search.metric: `text of whole characters`"),
+    "half a character as a metric": (
+        setting('metric: "\\ud83d"'),
+        ":3 search.metric: `text of whole characters`",
+    ),
     "a key of two lines": (GOOD.replace("fc1", '"fc\\n1"'), ":2 space.fc\\n1: `a name of letters"),
-    "a key that colours the terminal": (GOOD.replace("fc1", '"\\e[31mfc1"'), ":2 space.\\x1b[31mfc1: `a name of letters"),
-    "a section that turns text around": (f'{GOOD}"\\u202espace": 1\n', ":3 \\u202espace: `a known section`"),
-    "a section that is a list": ("space: [fc1]\n", ":1 space: `a mapping of names to values` must hold, but got ['fc1']"),
-    "search: []": (f"{GOOD}search: []\n", ":3 search: `a mapping of names to values` must hold, but got []"),
-    "search: false": (f"{GOOD}search: false\n", ":3 search: `a mapping of names to values` must hold, but got False"),
-    "a parameter that is a word": ("space:\n  fc1: int\n", ":2 space.fc1: `a mapping of names to values`…'int'"),
-    "a parameter that is nothing": ("space:\n  fc1:\n", ":2 space.fc1: `a mapping of names to values`…None"),
-    "asha that is a word": (setting("asha: true"), ":3 search.asha: `a mapping of names to values`…True"),
-    "asha off by a word that is none": (setting("scheduler: false"), ":3 search.scheduler: `one of asha, none`…False"),
+    "a key that colours the terminal": (
+        GOOD.replace("fc1", '"\\e[31mfc1"'),
+        ":2 space.\\x1b[31mfc1: `a name of letters",
+    ),
+    "a section that turns text around": (
+        f'{GOOD}"\\u202espace": 1\n',
+        ":3 \\u202espace: `a known section`",
+    ),
+    "a section that is a list": (
+        "space: [fc1]\n",
+        ":1 space: `a mapping of names to values` must hold, but got ['fc1']",
+    ),
+    "search: []": (
+        f"{GOOD}search: []\n",
+        ":3 search: `a mapping of names to values` must hold, but got []",
+    ),
+    "search: false": (
+        f"{GOOD}search: false\n",
+        ":3 search: `a mapping of names to values` must hold, but got False",
+    ),
+    "a parameter that is a word": (
+        "space:\n  fc1: int\n",
+        ":2 space.fc1: `a mapping of names to values`…'int'",
+    ),
+    "a parameter that is nothing": (
+        "space:\n  fc1:\n",
+        ":2 space.fc1: `a mapping of names to values`…None",
+    ),
+    "asha that is a word": (
+        setting("asha: true"),
+        ":3 search.asha: `a mapping of names to values`…True",
+    ),
+    "asha off by a word that is none": (
+        setting("scheduler: false"),
+        ":3 search.scheduler: `one of asha, none`…False",
+    ),
     "no type": (parameter("low: 1, high: 8"), ":2 space.fc1: `type is int, float or categorical`"),
-    "type in capitals": (parameter("type: INT, low: 1, high: 8"), ":2 space.fc1.type: `one of int, float, categorical`…'int'?"),
-    "type: null": (parameter("type: null, low: 1, high: 8"), ":2 space.fc1.type: `one of int, float, categorical`…None"),
+    "type in capitals": (
+        parameter("type: INT, low: 1, high: 8"),
+        ":2 space.fc1.type: `one of int, float, categorical`…'int'?",
+    ),
+    "type: null": (
+        parameter("type: null, low: 1, high: 8"),
+        ":2 space.fc1.type: `one of int, float, categorical`…None",
+    ),
     "no high": (parameter("type: int, low: 1"), ":2 space.fc1.high: `high is given`"),
-    "low > high": (parameter("type: int, low: 9, high: 8"), ":2 space.fc1: `low < high` must hold, but got (low=9, high=8)"),
-    "low == high": (parameter("type: float, low: 8, high: 8"), ":2 space.fc1: `low < high`…belongs under experiment"),
+    "low > high": (
+        parameter("type: int, low: 9, high: 8"),
+        ":2 space.fc1: `low < high` must hold, but got (low=9, high=8)",
+    ),
+    "low == high": (
+        parameter("type: float, low: 8, high: 8"),
+        ":2 space.fc1: `low < high`…belongs under experiment",
+    ),
     "-0 to 0": (parameter("type: float, low: -0.0, high: 0"), ":2 space.fc1: `low < high`"),
-    "log from 0": (parameter("type: float, low: 0, high: 1, log: true"), ":2 space.fc1: `low > 0 where log is on`"),
-    "log from -1": (parameter("type: float, low: -1, high: 1, log: true"), ":2 space.fc1: `low > 0 where log is on`"),
-    "log: yes": (parameter("type: int, low: 1, high: 8, log: yes"), ":2 space.fc1.log: `true or false` must hold, but got 'yes'"),
-    "log: 1": (parameter("type: int, low: 1, high: 8, log: 1"), ":2 space.fc1.log: `true or false` must hold, but got 1"),
-    "int from 1.5": (parameter("type: int, low: 1.5, high: 8"), ":2 space.fc1.low: `a whole number` must hold, but got 1.5"),
-    "int from 1.0": (parameter("type: int, low: 1.0, high: 8"), ":2 space.fc1.low: `a whole number` must hold, but got 1.0"),
-    "a huge int": (parameter("type: int, low: 1, high: 1" + "0" * 20), ":2 space.fc1.high: `high <= 9007199254740992`"),
-    "5,000 digits": (parameter("type: int, low: 1, high: " + "9" * 5000), ":2 space.fc1.high: `a whole number`…inf"),
-    "NaN": (parameter("type: float, low: .nan, high: 1"), ":2 space.fc1.low: `a finite number` must hold, but got nan"),
-    "inf": (parameter("type: float, low: 0, high: .inf"), ":2 space.fc1.high: `a finite number` must hold, but got inf"),
-    "1e400": (parameter("type: float, low: 0, high: 1e400"), ":2 space.fc1.high: `a finite number` must hold, but got inf"),
-    "low: true": (parameter("type: int, low: true, high: 8"), ":2 space.fc1.low: `a whole number` must hold, but got True"),
-    "1_000": (parameter("type: int, low: 1, high: 1_000"), ":2 space.fc1.high: `a whole number` must hold, but got '1_000'"),
-    "0x10": (parameter("type: int, low: 1, high: 0x10"), ":2 space.fc1.high: `a whole number` must hold, but got '0x10'"),
-    "a quoted number": (parameter('type: float, low: "1e-4", high: 1'), ":2 space.fc1.low: `a number` must hold, but got '1e-4'"),
-    "wider than a number can be": (parameter("type: float, low: -1e308, high: 1e308"), ":2 space.fc1: `high - low is a finite"),
-    "step 0": (parameter("type: int, low: 1, high: 8, step: 0"), ":2 space.fc1: `0 < step <= high - low`"),
-    "a negative step": (parameter("type: int, low: 1, high: 8, step: -1"), ":2 space.fc1: `0 < step <= high - low`"),
-    "a step beyond the range": (parameter("type: int, low: 1, high: 8, step: 9"), ":2 space.fc1: `0 < step <= high - low`"),
+    "log from 0": (
+        parameter("type: float, low: 0, high: 1, log: true"),
+        ":2 space.fc1: `low > 0 where log is on`",
+    ),
+    "log from -1": (
+        parameter("type: float, low: -1, high: 1, log: true"),
+        ":2 space.fc1: `low > 0 where log is on`",
+    ),
+    "log: yes": (
+        parameter("type: int, low: 1, high: 8, log: yes"),
+        ":2 space.fc1.log: `true or false` must hold, but got 'yes'",
+    ),
+    "log: 1": (
+        parameter("type: int, low: 1, high: 8, log: 1"),
+        ":2 space.fc1.log: `true or false` must hold, but got 1",
+    ),
+    "int from 1.5": (
+        parameter("type: int, low: 1.5, high: 8"),
+        ":2 space.fc1.low: `a whole number` must hold, but got 1.5",
+    ),
+    "int from 1.0": (
+        parameter("type: int, low: 1.0, high: 8"),
+        ":2 space.fc1.low: `a whole number` must hold, but got 1.0",
+    ),
+    "a huge int": (
+        parameter("type: int, low: 1, high: 1" + "0" * 20),
+        ":2 space.fc1.high: `high <= 9007199254740992`",
+    ),
+    "5,000 digits": (
+        parameter("type: int, low: 1, high: " + "9" * 5000),
+        ":2 space.fc1.high: `a whole number`…inf",
+    ),
+    "NaN": (
+        parameter("type: float, low: .nan, high: 1"),
+        ":2 space.fc1.low: `a finite number` must hold, but got nan",
+    ),
+    "inf": (
+        parameter("type: float, low: 0, high: .inf"),
+        ":2 space.fc1.high: `a finite number` must hold, but got inf",
+    ),
+    "1e400": (
+        parameter("type: float, low: 0, high: 1e400"),
+        ":2 space.fc1.high: `a finite number` must hold, but got inf",
+    ),
+    "low: true": (
+        parameter("type: int, low: true, high: 8"),
+        ":2 space.fc1.low: `a whole number` must hold, but got True",
+    ),
+    "1_000": (
+        parameter("type: int, low: 1, high: 1_000"),
+        ":2 space.fc1.high: `a whole number` must hold, but got '1_000'",
+    ),
+    "0x10": (
+        parameter("type: int, low: 1, high: 0x10"),
+        ":2 space.fc1.high: `a whole number` must hold, but got '0x10'",
+    ),
+    "a quoted number": (
+        parameter('type: float, low: "1e-4", high: 1'),
+        ":2 space.fc1.low: `a number` must hold, but got '1e-4'",
+    ),
+    "wider than a number can be": (
+        parameter("type: float, low: -1e308, high: 1e308"),
+        ":2 space.fc1: `high - low is a finite",
+    ),
+    "step 0": (
+        parameter("type: int, low: 1, high: 8, step: 0"),
+        ":2 space.fc1: `0 < step <= high - low`",
+    ),
+    "a negative step": (
+        parameter("type: int, low: 1, high: 8, step: -1"),
+        ":2 space.fc1: `0 < step <= high - low`",
+    ),
+    "a step beyond the range": (
+        parameter("type: int, low: 1, high: 8, step: 9"),
+        ":2 space.fc1: `0 < step <= high - low`",
+    ),
     "a step that misses high": (
         parameter("type: int, low: 1, high: 8, step: 3"),
         ":2 space.fc1: `high is reached by whole steps",
     ),
-    "half a step": (parameter("type: int, low: 1, high: 8, step: 0.5"), ":2 space.fc1.step: `a whole number`"),
-    "too fine a step": (parameter("type: float, low: 0, high: 1, step: 1e-300"), ":2 space.fc1: `at most 9007199254740992 steps"),
-    "log with step": (parameter("type: int, low: 1, high: 8, log: true, step: 1"), ":2 space.fc1: `either log or step`"),
+    "half a step": (
+        parameter("type: int, low: 1, high: 8, step: 0.5"),
+        ":2 space.fc1.step: `a whole number`",
+    ),
+    "too fine a step": (
+        parameter("type: float, low: 0, high: 1, step: 1e-300"),
+        ":2 space.fc1: `at most 9007199254740992 steps",
+    ),
+    "log with step": (
+        parameter("type: int, low: 1, high: 8, log: true, step: 1"),
+        ":2 space.fc1: `either log or step`",
+    ),
     "no choices": (parameter("type: categorical"), ":2 space.fc1.choices: `choices is given`"),
-    "empty choices": (parameter("type: categorical, choices: []"), ":2 space.fc1: `two choices or more` must hold, but got []"),
-    "one choice": (parameter("type: categorical, choices: [SGD]"), ":2 space.fc1: `two choices or more`…under experiment"),
+    "empty choices": (
+        parameter("type: categorical, choices: []"),
+        ":2 space.fc1: `two choices or more` must hold, but got []",
+    ),
+    "one choice": (
+        parameter("type: categorical, choices: [SGD]"),
+        ":2 space.fc1: `two choices or more`…under experiment",
+    ),
     "a word as choices": (
         parameter("type: categorical, choices: SGD"),
         ":2 space.fc1.choices: `a list` must hold, but got 'SGD'",
     ),
-    "a mapping as choices": (parameter("type: categorical, choices: {a: 1}"), ":2 space.fc1.choices: `a list`…{'a': 1}"),
+    "a mapping as choices": (
+        parameter("type: categorical, choices: {a: 1}"),
+        ":2 space.fc1.choices: `a list`…{'a': 1}",
+    ),
     "nested choices": (
         parameter("type: categorical, choices: [[1, 2], [3]]"),
         ":2 space.fc1.choices.0: `a single, finite value` must hold, but got [1, 2]",
         ":2 space.fc1.choices.1: `a single, finite value` must hold, but got [3]",
     ),
-    "NaN as a choice": (parameter("type: categorical, choices: [.nan, 1]"), ":2 space.fc1.choices.0: `a single, finite value`"),
+    "NaN as a choice": (
+        parameter("type: categorical, choices: [.nan, 1]"),
+        ":2 space.fc1.choices.0: `a single, finite value`",
+    ),
     "a huge choice": (
         parameter(f"type: categorical, choices: [1, {'9' * 320}]"),
         ":2 space.fc1.choices.1: `a whole number from -9007199254740992 to 9007199254740992`",
     ),
-    "duplicate choices": (parameter("type: categorical, choices: [1, 2, 1]"), ":2 space.fc1: `each choice stands once`…1 again"),
+    "duplicate choices": (
+        parameter("type: categorical, choices: [1, 2, 1]"),
+        ":2 space.fc1: `each choice stands once`…1 again",
+    ),
     "choices that Optuna takes for one": (
         parameter("type: categorical, choices: [true, 1]"),
         ":2 space.fc1: `each choice stands",
     ),
-    "when on an unknown parameter": (conditional("when: {optimiser: SGD}"), ":3 space.momentum.when.optimiser…'optimizer'?"),
+    "when on an unknown parameter": (
+        conditional("when: {optimiser: SGD}"),
+        ":3 space.momentum.when.optimiser…'optimizer'?",
+    ),
     "when on a fixed setting": (
-        "experiment: {optimizer: SGD}\n" + parameter("type: int, low: 1, high: 8, when: {optimizer: SGD}"),
+        "experiment: {optimizer: SGD}\n"
+        + parameter("type: int, low: 1, high: 8, when: {optimizer: SGD}"),
         ":3 space.fc1.when.optimizer: `a searched parameter`…It is fixed under experiment.",
     ),
     "when on a parameter that is refused itself": (
@@ -221,13 +432,28 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         ":3 space.b.when.a: `conditions form no circle`",
     ),
     "a chain of conditions without an end": (
-        "space:\n" + "".join(f"  p{i}: {{type: int, low: 1, high: 3, when: {{p{i + 1}: 1}}}}\n" for i in range(1500)),
+        "space:\n"
+        + "".join(
+            f"  p{i}: {{type: int, low: 1, high: 3, when: {{p{i + 1}: 1}}}}\n" for i in range(1500)
+        ),
         ":1501 space.p1499.when.p1500: `a searched parameter`",
     ),
-    "when on a value that is no choice": (conditional("when: {optimizer: Sgd}"), ":3 space…optimizer can be one of…'Sgd'"),
-    "when on no value": (conditional("when: {optimizer: []}"), ":3 space.momentum.when.optimizer: `at least 1 of them`"),
-    "when on nothing": (conditional("when: {}"), ":3 space.momentum.when: `at least 1 of them` must hold, but got {}"),
-    "when: null": (conditional("when: null"), ":3 space.momentum.when: `a mapping of names to values`"),
+    "when on a value that is no choice": (
+        conditional("when: {optimizer: Sgd}"),
+        ":3 space…optimizer can be one of…'Sgd'",
+    ),
+    "when on no value": (
+        conditional("when: {optimizer: []}"),
+        ":3 space.momentum.when.optimizer: `at least 1 of them`",
+    ),
+    "when on nothing": (
+        conditional("when: {}"),
+        ":3 space.momentum.when: `at least 1 of them` must hold, but got {}",
+    ),
+    "when: null": (
+        conditional("when: null"),
+        ":3 space.momentum.when: `a mapping of names to values`",
+    ),
     "when on a number of 320 digits": (
         f"{GOOD}  fc2: {{type: int, low: 1, high: 8, when: {{fc1: {'9' * 320}}}}}\n",
         ":3 space.fc2.when.fc1.0: `a whole number from -9007199254740992 to 9007199254740992` must hold, but got 999",
@@ -243,61 +469,151 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     ),
     "trials 0": (setting("trials: 0"), ":3 search.trials: `trials >= 1` must hold, but got 0"),
     "trials -1": (setting("trials: -1"), ":3 search.trials: `trials >= 1` must hold, but got -1"),
-    "trials true": (setting("trials: true"), ":3 search.trials: `a whole number` must hold, but got True"),
+    "trials true": (
+        setting("trials: true"),
+        ":3 search.trials: `a whole number` must hold, but got True",
+    ),
     "trials 1e9": (setting("trials: 1e9"), ":3 search.trials: `a whole number`"),
     "a billion trials": (setting("trials: 1000000000"), ":3 search.trials: `trials <= 1000000`"),
-    "trials 1.0": (setting("trials: 1.0"), ":3 search.trials: `a whole number` must hold, but got 1.0"),
-    "trials null": (setting("trials: null"), ":3 search.trials: `a whole number` must hold, but got None"),
-    "trials as text": (setting("trials: '3'"), ":3 search.trials: `a whole number` must hold, but got '3'"),
+    "trials 1.0": (
+        setting("trials: 1.0"),
+        ":3 search.trials: `a whole number` must hold, but got 1.0",
+    ),
+    "trials null": (
+        setting("trials: null"),
+        ":3 search.trials: `a whole number` must hold, but got None",
+    ),
+    "trials as text": (
+        setting("trials: '3'"),
+        ":3 search.trials: `a whole number` must hold, but got '3'",
+    ),
     "seed -1": (setting("seed: -1"), ":3 search.seed: `seed >= 0` must hold, but got -1"),
     "seed 2**32": (setting("seed: 4294967296"), ":3 search.seed: `seed < 4294967296`"),
-    "max_epochs below grace": (setting("max_epochs: 2, asha: {grace_epochs: 3}"), ":3 search: `asha.grace_epochs <= max_epochs`"),
+    "max_epochs below grace": (
+        setting("max_epochs: 2, asha: {grace_epochs: 3}"),
+        ":3 search: `asha.grace_epochs <= max_epochs`",
+    ),
     "a budget of no epoch": (setting("stop: {epochs: 0}"), ":3 search.stop.epochs: `epochs >= 1`"),
-    "a budget without a unit": (setting("stop: {time: 30}"), ":3 search.stop.time: `a duration above 0…30"),
-    "a budget in Arabic digits": (setting("stop: {time: ٣m}"), ":3 search.stop.time: `a duration above 0…'٣m'"),
-    "a budget of two lines": (setting('stop: {time: "3m\\n"}'), ":3 search.stop.time: `a duration above 0…'3m\\n'"),
-    "a budget without an end": (setting(f"stop: {{time: {'9' * 400}d}}"), ":3 search.stop.time: `a duration of at most 36500d`"),
-    "no GPU-hours": (setting("stop: {gpu_hours: 0}"), ":3 search.stop.gpu_hours: `gpu_hours > 0.0`"),
-    "an accuracy in per cent": (setting("stop: {target: 98.5}"), ":3 search: `stop.target is a val_acc that can be reached`"),
-    "a target that is no number": (setting("stop: {target: .nan}"), ":3 search.stop.target: `a finite number`"),
-    "a misspelt limit": (setting("stop: {plateu: 3}"), ":3 search.stop.plateu: `a known key`…Did you mean 'plateau'?"),
+    "a budget without a unit": (
+        setting("stop: {time: 30}"),
+        ":3 search.stop.time: `a duration above 0…30",
+    ),
+    "a budget in Arabic digits": (
+        setting("stop: {time: ٣m}"),
+        ":3 search.stop.time: `a duration above 0…'٣m'",
+    ),
+    "a budget of two lines": (
+        setting('stop: {time: "3m\\n"}'),
+        ":3 search.stop.time: `a duration above 0…'3m\\n'",
+    ),
+    "a budget without an end": (
+        setting(f"stop: {{time: {'9' * 400}d}}"),
+        ":3 search.stop.time: `a duration of at most 36500d`",
+    ),
+    "no GPU-hours": (
+        setting("stop: {gpu_hours: 0}"),
+        ":3 search.stop.gpu_hours: `gpu_hours > 0.0`",
+    ),
+    "an accuracy in per cent": (
+        setting("stop: {target: 98.5}"),
+        ":3 search: `stop.target is a val_acc that can be reached`",
+    ),
+    "a target that is no number": (
+        setting("stop: {target: .nan}"),
+        ":3 search.stop.target: `a finite number`",
+    ),
+    "a misspelt limit": (
+        setting("stop: {plateu: 3}"),
+        ":3 search.stop.plateu: `a known key`…Did you mean 'plateau'?",
+    ),
     "a point twice": (
         setting("start_with: [{fc1: 9}, {fc1: 9}]"),
         ":3 search.start_with.1: `each point stands once`",
     ),
-    "reduction_factor 1": (setting("asha: {reduction_factor: 1}"), ":3 search.asha.reduction_factor: `reduction_factor >= 2`"),
-    "unknown metric": (setting("metric: accuracy"), ":3 search.metric: `one of train_loss, train_acc, val_loss, val_acc`"),
-    "misspelt metric": (setting("metric: valacc"), ":3 search.metric: `one of …Did you mean 'val_acc'?"),
+    "reduction_factor 1": (
+        setting("asha: {reduction_factor: 1}"),
+        ":3 search.asha.reduction_factor: `reduction_factor >= 2`",
+    ),
+    "unknown metric": (
+        setting("metric: accuracy"),
+        ":3 search.metric: `one of train_loss, train_acc, val_loss, val_acc`",
+    ),
+    "misspelt metric": (
+        setting("metric: valacc"),
+        ":3 search.metric: `one of …Did you mean 'val_acc'?",
+    ),
     "a metric of the test set": (setting("metric: test_acc"), ":3 search.metric: `one of "),
-    "a metric of 10,000 letters": (setting("metric: " + "x" * 10_000), ":3 search.metric: `one of "),
-    "unknown mode": (setting("mode: best"), ":3 search.mode: `one of max, min` must hold, but got 'best'"),
+    "a metric of 10,000 letters": (
+        setting("metric: " + "x" * 10_000),
+        ":3 search.metric: `one of ",
+    ),
+    "unknown mode": (
+        setting("mode: best"),
+        ":3 search.mode: `one of max, min` must hold, but got 'best'",
+    ),
     "mode against the metric": (setting("mode: min"), ":3 search: `mode is max for val_acc`"),
-    "unknown sampler": (setting("sampler: TPE"), ":3 search.sampler: `one of tpe, random, gp`…Did you mean 'tpe'?"),
-    "start_with outside the range": (setting("start_with: [{fc1: 65}]"), ":3 search.start_with.0.fc1: `8 <= value <= 64`"),
+    "unknown sampler": (
+        setting("sampler: TPE"),
+        ":3 search.sampler: `one of tpe, random, gp`…Did you mean 'tpe'?",
+    ),
+    "start_with outside the range": (
+        setting("start_with: [{fc1: 65}]"),
+        ":3 search.start_with.0.fc1: `8 <= value <= 64`",
+    ),
     "start_with of 320 digits": (
         setting(f"start_with: [{{fc1: {'9' * 320}}}]"),
         ":3 search.start_with.0.fc1: `a whole number from -9",
     ),
-    "start_with incomplete": (setting("start_with: [{}]"), ":3 search.start_with.0: `a value for every parameter…Add fc1."),
+    "start_with incomplete": (
+        setting("start_with: [{}]"),
+        ":3 search.start_with.0: `a value for every parameter…Add fc1.",
+    ),
     "start_with of a misspelt name": (
         setting("start_with: [{fc1: 8}, {fc1: 9, fcl: 8}]"),
         ":3 search.start_with.1.fcl: `a searched parameter`…Did you mean 'fc1'?",
     ),
-    "start_with of NaN": (setting("start_with: [{fc1: .nan}]"), ":3 search.start_with.0.fc1: `a single, finite value`"),
-    "start_with that is no list": (setting("start_with: {fc1: 8}"), ":3 search.start_with: `a list`"),
-    "start_with of words": (setting("start_with: [fc1]"), ":3 search.start_with.0: `a mapping of names to values`"),
+    "start_with of NaN": (
+        setting("start_with: [{fc1: .nan}]"),
+        ":3 search.start_with.0.fc1: `a single, finite value`",
+    ),
+    "start_with that is no list": (
+        setting("start_with: {fc1: 8}"),
+        ":3 search.start_with: `a list`",
+    ),
+    "start_with of words": (
+        setting("start_with: [fc1]"),
+        ":3 search.start_with.0: `a mapping of names to values`",
+    ),
     "320 digits under experiment": (
         fixed(f"dropout: {'9' * 320}"),
         ":1 experiment.dropout: `a whole number from -9007199254740992 to 9007199254740992` must hold, but got 999",
     ),
-    "NaN in a list under experiment": (fixed("a: [1, {b: .nan}]"), ":1 experiment.a: `a finite number` must hold, but got nan"),
+    "NaN in a list under experiment": (
+        fixed("a: [1, {b: .nan}]"),
+        ":1 experiment.a: `a finite number` must hold, but got nan",
+    ),
     "NaN under experiment": (fixed("lr: .nan"), ":1 experiment.lr: `a finite number`"),
-    "max_epochs under experiment": (fixed("max_epochs: 3"), ":1 experiment.max_epochs…Set it under search."),
-    "many machines under experiment": (fixed("num_nodes: 3"), ":1 experiment.num_nodes…One trial uses one device"),
-    "a searched model": (GOOD.replace("fc1", "model_class"), ":2 space.model_class: `a setting that can be searched`"),
+    "max_epochs under experiment": (
+        fixed("max_epochs: 3"),
+        ":1 experiment.max_epochs…Set it under search.",
+    ),
+    "many machines under experiment": (
+        fixed("num_nodes: 3"),
+        ":1 experiment.num_nodes…One trial uses one device",
+    ),
+    "a searched model": (
+        GOOD.replace("fc1", "model_class"),
+        ":2 space.model_class: `a setting that can be searched`",
+    ),
     "after a byte order mark": ("\ufeff" + setting("trials: 0"), ":3 search.trials: `trials >= 1`"),
-    "in lines of Windows": (setting("trials: 0").replace("\n", "\r\n"), ":3 search.trials: `trials >= 1`"),
-    "behind a very long line": ("#" + "x" * 90_000 + "\n" + setting("trials: 0"), ":4 search.trials: `trials >= 1`"),
+    "in lines of Windows": (
+        setting("trials: 0").replace("\n", "\r\n"),
+        ":3 search.trials: `trials >= 1`",
+    ),
+    "behind a very long line": (
+        "#" + "x" * 90_000 + "\n" + setting("trials: 0"),
+        ":4 search.trials: `trials >= 1`",
+    ),
     "eight mistakes": (
         "experiment:\n  lr: .inf\n  gpus: 1\nspace:\n  fc1: {type: int, low: 9, high: 8}\n  fc2: {type: flaot, low: 1, high: 2}\n"
         "  lr: {type: float, low: 1, high: 2}\n  dropout: {type: float, low: 0, high: 0.5, when: {fc3: 1}}\n"
@@ -313,47 +629,108 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     ),
 }
 
-# name -> the arguments beside a good file, and the beginning of each line; None for what argparse says in its own way
+# name -> the arguments beside a good file, and the beginning of each line; None for what argparse
+# says in its own way
 FLAGS: dict[str, tuple[list[str], tuple[str, ...] | None]] = {
-    "gpus -1": (["--gpus-per-trial", "-1"], ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1` must hold, but got -1",)),
-    "gpus nan": (["--gpus-per-trial", "nan"], ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1` must hold, but got nan",)),
-    "gpus inf": (["--gpus-per-trial=inf"], ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1` must hold, but got inf",)),
-    "gpus 1.5": (["--gpus_per_trial=1.5"], ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1`…One trial uses a fraction",)),
-    "gpus 0.00001": (["--gpus-per-trial", "0.00001"], ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1`",)),
-    "more gpus than a node has": (["--gpus-per-trial", "64"], ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1`",)),
+    "gpus -1": (
+        ["--gpus-per-trial", "-1"],
+        ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1` must hold, but got -1",),
+    ),
+    "gpus nan": (
+        ["--gpus-per-trial", "nan"],
+        ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1` must hold, but got nan",),
+    ),
+    "gpus inf": (
+        ["--gpus-per-trial=inf"],
+        ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1` must hold, but got inf",),
+    ),
+    "gpus 1.5": (
+        ["--gpus_per_trial=1.5"],
+        ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1`…One trial uses a fraction",),
+    ),
+    "gpus 0.00001": (
+        ["--gpus-per-trial", "0.00001"],
+        ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1`",),
+    ),
+    "more gpus than a node has": (
+        ["--gpus-per-trial", "64"],
+        ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1`",),
+    ),
     "trials 0": (["--trials", "0"], ("--trials: `trials >= 1` must hold, but got 0",)),
-    "stall limit without an end": (["--stall-limit", "9" * 400 + "d"], ("--stall-limit: `a duration of at most 36500d`…'999",)),
-    "metric of half a character": (["--metric", "\ud83d"], ("--metric: `text of whole characters`…'\\ud83d'",)),
+    "stall limit without an end": (
+        ["--stall-limit", "9" * 400 + "d"],
+        ("--stall-limit: `a duration of at most 36500d`…'999",),
+    ),
+    "metric of half a character": (
+        ["--metric", "\ud83d"],
+        ("--metric: `text of whole characters`…'\\ud83d'",),
+    ),
     "a billion trials": (["--trials", "1000000000"], ("--trials: `trials <= 1000000`",)),
-    "concurrent 0": (["--max-concurrent", "0"], ("--max-concurrent: `max-concurrent >= 1` must hold, but got 0",)),
-    "cpus 0": (["--cpus-per-trial", "0"], ("--cpus-per-trial: `cpus-per-trial >= 1` must hold, but got 0",)),
+    "concurrent 0": (
+        ["--max-concurrent", "0"],
+        ("--max-concurrent: `max-concurrent >= 1` must hold, but got 0",),
+    ),
+    "cpus 0": (
+        ["--cpus-per-trial", "0"],
+        ("--cpus-per-trial: `cpus-per-trial >= 1` must hold, but got 0",),
+    ),
     "retries -1": (["--retries", "-1"], ("--retries: `retries >= 0`",)),
     "keep 0": (["--keep", "0"], ("--keep: `keep >= 1`",)),
-    "two at once": (["--keep", "0", "--gpus-per-trial", "2"], ("--gpus-per-trial: ", "--keep: `keep >= 1`")),
+    "two at once": (
+        ["--keep", "0", "--gpus-per-trial", "2"],
+        ("--gpus-per-trial: ", "--keep: `keep >= 1`"),
+    ),
     "seed -1": (["--seed=-1"], ("--seed: `seed >= 0` must hold, but got -1",)),
     "max_epochs 0": (["--max_epochs=0"], ("--max-epochs: `max_epochs >= 1` must hold, but got 0",)),
     "misspelt metric": (["--metric", "val_ac"], ("--metric: `one of …Did you mean 'val_acc'?",)),
     "metric of two lines": (["--metric", "val\nacc"], ("--metric: `one of …'val\\nacc'",)),
-    "mode": (["--mode", "MIN"], ("--mode: `one of max, min` must hold, but got 'MIN'. Did you mean 'min'?",)),
-    "a name that leaves the folder": (["--name", "../x"], ("--name: `letters, digits…but got '../x'",)),
+    "mode": (
+        ["--mode", "MIN"],
+        ("--mode: `one of max, min` must hold, but got 'MIN'. Did you mean 'min'?",),
+    ),
+    "a name that leaves the folder": (
+        ["--name", "../x"],
+        ("--name: `letters, digits…but got '../x'",),
+    ),
     "an absolute name": (["--name", "/tmp/x"], ("--name: `letters, digits…but got '/tmp/x'",)),
     "an empty name": (["--name", ""], ("--name: `letters, digits…but got ''",)),
     "a name of 300 characters": (["--name", "x" * 300], ("--name: `letters, digits…but got 'xxx",)),
     "a name of two lines": (["--name", "a\nb"], ("--name: `letters, digits…but got 'a\\nb'",)),
-    "the name of the link to the newest": (["--name", "latest"], ("--name: `letters, digits…but got 'latest'",)),
-    "time budget": (["--time-budget", "30"], ("--time-budget: `a duration above 0 such as 90s, 30m, 2h or 1h30m`…'30'",)),
+    "the name of the link to the newest": (
+        ["--name", "latest"],
+        ("--name: `letters, digits…but got 'latest'",),
+    ),
+    "time budget": (
+        ["--time-budget", "30"],
+        ("--time-budget: `a duration above 0 such as 90s, 30m, 2h or 1h30m`…'30'",),
+    ),
     "stall limit": (["--stall-limit=-5m"], ("--stall-limit: `a duration above 0…'-5m'",)),
-    "file and flags at once": (["--keep", "0", "--trials", "0"], ("--keep: `keep >= 1`", "--trials: `trials >= 1`")),
+    "file and flags at once": (
+        ["--keep", "0", "--trials", "0"],
+        ("--keep: `keep >= 1`", "--trials: `trials >= 1`"),
+    ),
     "trials 1_0": (["--trials", "1_0"], None),
     "resume and space": (["--resume", "runs/x"], None),
     "an address without a port": (
         ["--address", "head"],
         ("--address: `auto, HOST:PORT or ray://HOST:PORT` must hold, but got 'head'",),
     ),
-    "an address of the dashboard": (["--address", "http://h:8265"], ("--address: `auto, HOST:PORT…but got 'http://h:8265'",)),
-    "a cluster of others, kept alive": (["--address", "auto", "--keep-alive"], ("--keep-alive: …it beside --address",)),
-    "a cluster of others, checked": (["--address", "auto", "--check"], ("--check: …it beside --address",)),
-    "another database": (["--storage", "mysql://a:pw@h/x"], ("--storage: `postgresql://…but got 'mysql://a:***@h/x'",)),
+    "an address of the dashboard": (
+        ["--address", "http://h:8265"],
+        ("--address: `auto, HOST:PORT…but got 'http://h:8265'",),
+    ),
+    "a cluster of others, kept alive": (
+        ["--address", "auto", "--keep-alive"],
+        ("--keep-alive: …it beside --address",),
+    ),
+    "a cluster of others, checked": (
+        ["--address", "auto", "--check"],
+        ("--check: …it beside --address",),
+    ),
+    "another database": (
+        ["--storage", "mysql://a:pw@h/x"],
+        ("--storage: `postgresql://…but got 'mysql://a:***@h/x'",),
+    ),
     "trials many": (["--trials", "many"], None),
     "trials 1.5": (["--trials", "1.5"], None),
     "gpus half": (["--gpus-per-trial", "half"], None),
@@ -377,21 +754,52 @@ def assert_refused(code: int, complained: str, expected: tuple[str, ...], where:
         assert beginning(where + text).match(line), f"{line}\nis not: {where}{text}"
         assert line.isprintable()
         assert len(line) < LONGEST_LINE + len(where)
-    for leaked in ("Traceback", "Input should be", "a dictionary", "instance of Asha", "pydantic", "Known: ."):
+    for leaked in (
+        "Traceback",
+        "Input should be",
+        "a dictionary",
+        "instance of Asha",
+        "pydantic",
+        "Known: .",
+    ):
         assert leaked not in complained
 
 
 # name -> a path that is no search space, and the rule it breaks; `files` makes what there must be
 PATHS: dict[str, tuple[str, str]] = {
-    "missing": ("missing.yaml", "missing.yaml: `a readable file`…no such file…search_spaces/mlp.yaml"),
+    "missing": (
+        "missing.yaml",
+        "missing.yaml: `a readable file`…no such file…search_spaces/mlp.yaml",
+    ),
     "a directory": ("folder", "folder: `a readable file` must hold, but got is a directory"),
-    "below a file": ("good.yaml/x", "good.yaml/x: `a readable file` must hold, but got not a directory"),
-    "a pipe that nobody writes to": ("fifo", "fifo: `a regular file` must hold, but got a pipe, a socket or a device"),
-    "a device without an end": ("/dev/zero", "/dev/zero: `a regular file` must hold, but got a pipe, a socket or a device"),
-    "a link to itself": ("loop", "loop: `a readable file` must hold, but got too many levels of symbolic links"),
-    "a link to nothing": ("dangling", "dangling: `a readable file` must hold, but got no such file"),
-    "a name of 300 letters": ("x" * 300, f"{'x' * 300}: `a readable file` must hold, but got file name too long"),
-    "a NUL in the path": ("a\0b", "a\\x00b: `a readable file` must hold, but got embedded null byte"),
+    "below a file": (
+        "good.yaml/x",
+        "good.yaml/x: `a readable file` must hold, but got not a directory",
+    ),
+    "a pipe that nobody writes to": (
+        "fifo",
+        "fifo: `a regular file` must hold, but got a pipe, a socket or a device",
+    ),
+    "a device without an end": (
+        "/dev/zero",
+        "/dev/zero: `a regular file` must hold, but got a pipe, a socket or a device",
+    ),
+    "a link to itself": (
+        "loop",
+        "loop: `a readable file` must hold, but got too many levels of symbolic links",
+    ),
+    "a link to nothing": (
+        "dangling",
+        "dangling: `a readable file` must hold, but got no such file",
+    ),
+    "a name of 300 letters": (
+        "x" * 300,
+        f"{'x' * 300}: `a readable file` must hold, but got file name too long",
+    ),
+    "a NUL in the path": (
+        "a\0b",
+        "a\\x00b: `a readable file` must hold, but got embedded null byte",
+    ),
     "a path of two lines": ("a\nb", "a\\nb: `a readable file` must hold, but got no such file"),
     "nothing": ("", ".: `a readable file` must hold, but got is a directory"),
 }
@@ -403,7 +811,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bad")
     (path / "good.yaml").write_text(GOOD)
     for number, (content, *_) in enumerate(FORM.values()):
-        (path / f"{number}.yaml").write_bytes(content.encode() if isinstance(content, str) else content)
+        (path / f"{number}.yaml").write_bytes(
+            content.encode() if isinstance(content, str) else content
+        )
     (path / "folder").mkdir()
     os.mkfifo(path / "fifo")
     (path / "loop").symlink_to("loop")
@@ -416,7 +826,9 @@ def refusals(folder: Path) -> dict[str, dict[str, Any]]:
     """What one process, which runs all cases one after another, said to each."""
     commands = {f"form {name}": ["--space", f"{number}.yaml"] for number, name in enumerate(FORM)}
     commands |= {f"path {name}": ["--space", path] for name, (path, _) in PATHS.items()}
-    commands |= {f"flags {name}": ["--space", "good.yaml", *flags] for name, (flags, _) in FLAGS.items()}
+    commands |= {
+        f"flags {name}": ["--space", "good.yaml", *flags] for name, (flags, _) in FLAGS.items()
+    }
     done = subprocess.run(
         [sys.executable, "-c", RUNNER],
         cwd=folder,
@@ -432,7 +844,9 @@ def refusals(folder: Path) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("name", FORM)
 def test_a_bad_file_is_refused_line_by_line(name: str, refusals: dict[str, dict[str, Any]]) -> None:
     found = refusals[f"form {name}"]
-    assert_refused(found["code"], found["complained"], FORM[name][1:], f"{list(FORM).index(name)}.yaml")
+    assert_refused(
+        found["code"], found["complained"], FORM[name][1:], f"{list(FORM).index(name)}.yaml"
+    )
     assert found["said"] == ""
 
 
@@ -453,7 +867,9 @@ def test_a_bad_flag_is_refused_by_its_name(name: str, refusals: dict[str, dict[s
     return None
 
 
-def test_form_values_and_flags_are_refused_without_torch_and_ray(refusals: dict[str, dict[str, Any]], folder: Path) -> None:
+def test_form_values_and_flags_are_refused_without_torch_and_ray(
+    refusals: dict[str, dict[str, Any]], folder: Path
+) -> None:
     assert {name: found["heavy"] for name, found in refusals.items() if found["heavy"]} == {}
     assert not (folder / "runs").exists()
     assert not (folder / "owned").exists(), "a tag ran a command"
@@ -461,8 +877,19 @@ def test_form_values_and_flags_are_refused_without_torch_and_ray(refusals: dict[
 
 def test_the_script_itself_refuses(folder: Path) -> None:
     command = [sys.executable, str(ROOT / "tuning" / "search.py"), "--space"]
-    for path, code in (("fifo", 2), (f"{list(FORM).index('eight mistakes')}.yaml", 2), ("/dev/zero", 2)):
-        done = subprocess.run([*command, path], cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    for path, code in (
+        ("fifo", 2),
+        (f"{list(FORM).index('eight mistakes')}.yaml", 2),
+        ("/dev/zero", 2),
+    ):
+        done = subprocess.run(
+            [*command, path],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
         assert done.returncode == code
         assert done.stderr.startswith(f"error: {path}")
         assert "Traceback" not in done.stderr
@@ -484,18 +911,29 @@ ACCEPTED = {
 def test_what_only_looks_odd_is_read_like_the_plain_file(name: str, tmp_path: Path) -> None:
     (tmp_path / "odd.yaml").write_bytes(ACCEPTED[name].encode())
     (tmp_path / "plain.yaml").write_text(GOOD)
-    assert read_space(tmp_path / "odd.yaml").as_plain() == read_space(tmp_path / "plain.yaml").as_plain()
+    assert (
+        read_space(tmp_path / "odd.yaml").as_plain()
+        == read_space(tmp_path / "plain.yaml").as_plain()
+    )
 
 
 def test_1e_4_is_a_number_whatever_yaml_says(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("space:\n  lr: {type: float, low: 1e-4, high: 1E-1, log: true}\n")
+    (tmp_path / "a.yaml").write_text(
+        "space:\n  lr: {type: float, low: 1e-4, high: 1E-1, log: true}\n"
+    )
     assert read_space(tmp_path / "a.yaml").parameters["lr"].ends() == [0.0001, 0.1]
 
 
 # What the constructors know. name -> experiment and space, and the beginnings of the lines
 NAMES: dict[str, tuple[str, ...]] = {
-    "a misspelt parameter": ("space:\n  fc3: {type: int, low: 8, high: 64}\n", ":4 space.fc3: `an argument of MLP…'fc2'?"),
-    "a name in capitals": ("space:\n  LR: {type: float, low: 0.1, high: 1}\n", ":4 space.LR: `an argument of MLP…'lr'?"),
+    "a misspelt parameter": (
+        "space:\n  fc3: {type: int, low: 8, high: 64}\n",
+        ":4 space.fc3: `an argument of MLP…'fc2'?",
+    ),
+    "a name in capitals": (
+        "space:\n  LR: {type: float, low: 0.1, high: 1}\n",
+        ":4 space.LR: `an argument of MLP…'lr'?",
+    ),
     "a parameter that nothing has": (
         "space:\n  zzzz: {type: int, low: 8, high: 64}\n",
         ":4 space.zzzz: `an argument of MLP, Digits, BaseLitModel or pl.Trainer`…The nearest of ",
@@ -509,24 +947,66 @@ NAMES: dict[str, tuple[str, ...]] = {
         ":3 experiment.drop_out: `an argument…'dropout'?",
         ":5 space.fcc1: `an argument…'fc1'?",
     ),
-    "an argument that an experiment passes itself": (f"  input_dims: 3\n{GOOD}", ":3 experiment.input_dims: `an argument of"),
-    "an unknown model": (f"  model_class: MPL\n{GOOD}", ":3 experiment.model_class: `the model is…Did you mean 'MLP'?"),
-    "a list of models": (f"  model_class: [MLP]\n{GOOD}", ":3 experiment.model_class: `the model is a known one`"),
-    "no model": (f"  model_class: null\n{GOOD}", ":3 experiment.model_class: `the model is a known one`…Known: CNN, MLP."),
-    "a width of 0": ("space:\n  fc1: {type: int, low: 0, high: 8}\n", ":4 space.fc1: `fc1 >= 1` must hold, but got 0"),
-    "a width of -8": ("space:\n  fc1: {type: int, low: -8, high: 8}\n", ":4 space.fc1: `fc1 >= 1` must hold, but got -8"),
-    "a quoted learning rate": (f"  lr: '1e-3'\n{GOOD}", ":3 experiment.lr: `lr is float`…the text '1e-3'. Write it without"),
-    "a learning rate in words": (f"  lr: fast\n{GOOD}", ":3 experiment.lr: `lr is float` must hold, but got 'fast'"),
-    "no learning rate": (f"  lr: null\n{GOOD}", ":3 experiment.lr: `lr is float` must hold, but got nothing"),
-    "a learning rate of 1e-400": ("space:\n  lr: {type: float, low: 1e-400, high: 1}\n", ":4 space.lr: `0 < lr < inf`"),
+    "an argument that an experiment passes itself": (
+        f"  input_dims: 3\n{GOOD}",
+        ":3 experiment.input_dims: `an argument of",
+    ),
+    "an unknown model": (
+        f"  model_class: MPL\n{GOOD}",
+        ":3 experiment.model_class: `the model is…Did you mean 'MLP'?",
+    ),
+    "a list of models": (
+        f"  model_class: [MLP]\n{GOOD}",
+        ":3 experiment.model_class: `the model is a known one`",
+    ),
+    "no model": (
+        f"  model_class: null\n{GOOD}",
+        ":3 experiment.model_class: `the model is a known one`…Known: CNN, MLP.",
+    ),
+    "a width of 0": (
+        "space:\n  fc1: {type: int, low: 0, high: 8}\n",
+        ":4 space.fc1: `fc1 >= 1` must hold, but got 0",
+    ),
+    "a width of -8": (
+        "space:\n  fc1: {type: int, low: -8, high: 8}\n",
+        ":4 space.fc1: `fc1 >= 1` must hold, but got -8",
+    ),
+    "a quoted learning rate": (
+        f"  lr: '1e-3'\n{GOOD}",
+        ":3 experiment.lr: `lr is float`…the text '1e-3'. Write it without",
+    ),
+    "a learning rate in words": (
+        f"  lr: fast\n{GOOD}",
+        ":3 experiment.lr: `lr is float` must hold, but got 'fast'",
+    ),
+    "no learning rate": (
+        f"  lr: null\n{GOOD}",
+        ":3 experiment.lr: `lr is float` must hold, but got nothing",
+    ),
+    "a learning rate of 1e-400": (
+        "space:\n  lr: {type: float, low: 1e-400, high: 1}\n",
+        ":4 space.lr: `0 < lr < inf`",
+    ),
     "quoted choices": (
         "space:\n  fc1: {type: categorical, choices: ['8', 16]}\n",
         ":4 space.fc1: `fc1 is int` must hold, but got the text '8'",
     ),
-    "a width of 8.0": (f"  fc2: 8.0\n{GOOD}", ":3 experiment.fc2: `fc2 is int` must hold, but got 8.0"),
-    "a width that is true": (f"  fc2: true\n{GOOD}", ":3 experiment.fc2: `fc2 is int` must hold, but got True"),
-    "yes for true": (f"  one_cycle: yes\n{GOOD}", ":3 experiment.one_cycle: `one_cycle is bool`…the text 'yes'"),
-    "momentum for Adam": (f"  momentum: 0.9\n{GOOD}", ":3 experiment.momentum: `momentum is an argument of the optimizer`"),
+    "a width of 8.0": (
+        f"  fc2: 8.0\n{GOOD}",
+        ":3 experiment.fc2: `fc2 is int` must hold, but got 8.0",
+    ),
+    "a width that is true": (
+        f"  fc2: true\n{GOOD}",
+        ":3 experiment.fc2: `fc2 is int` must hold, but got True",
+    ),
+    "yes for true": (
+        f"  one_cycle: yes\n{GOOD}",
+        ":3 experiment.one_cycle: `one_cycle is bool`…the text 'yes'",
+    ),
+    "momentum for Adam": (
+        f"  momentum: 0.9\n{GOOD}",
+        ":3 experiment.momentum: `momentum is an argument of the optimizer`",
+    ),
     "momentum for the wrong choice": (
         "space:\n  optimizer: {type: categorical, choices: [SGD, Adam]}\n  momentum: {type: float, low: 0, high: 0.9}\n",
         ":5 space.momentum: `momentum is an argument of the optimizer`…momentum=0.9 with Adam",
@@ -536,26 +1016,44 @@ NAMES: dict[str, tuple[str, ...]] = {
         "space:\n  batch_size: {type: int, low: 8, high: 70000}\n",
         ":4 space.batch_size: `1 <= batch_size <= 1077, the training examples of Digits` must hold, but got 70000",
     ),
-    "a batch of none": ("space:\n  batch_size: {type: int, low: 0, high: 8}\n", ":4 space.batch_size: `1 <= batch_size"),
+    "a batch of none": (
+        "space:\n  batch_size: {type: int, low: 0, high: 8}\n",
+        ":4 space.batch_size: `1 <= batch_size",
+    ),
     "a layer that no machine holds": (
         "space:\n  fc1: {type: int, low: 8, high: 9007199254740992}\n",
         ":3 space: `every corner of the space can be built`…9007199254740992",
     ),
-    "a Trainer that cannot be built": (f"  strategy: warp\n{GOOD}", ":3 experiment.strategy: `a setting that can be built`"),
-    "a fraction above 1": (f"  limit_train_batches: 5.5\n{GOOD}", ":3 experiment.limit_train_batches: `a setting that can be"),
-    "steps of no batch": (f"  accumulate_grad_batches: 0\n{GOOD}", ":3 experiment.accumulate_grad_batches: `accum"),
+    "a Trainer that cannot be built": (
+        f"  strategy: warp\n{GOOD}",
+        ":3 experiment.strategy: `a setting that can be built`",
+    ),
+    "a fraction above 1": (
+        f"  limit_train_batches: 5.5\n{GOOD}",
+        ":3 experiment.limit_train_batches: `a setting that can be",
+    ),
+    "steps of no batch": (
+        f"  accumulate_grad_batches: 0\n{GOOD}",
+        ":3 experiment.accumulate_grad_batches: `accum",
+    ),
 }
 
 # Flags that take the constructors, or the folder of runs, to judge.
 LATE_FLAGS: dict[str, tuple[list[str], str]] = {
-    "an unknown data set": (["--data-class", "MNITS"], "--data-class: `the data set is a known one`…Did you mean 'MNIST'?"),
+    "an unknown data set": (
+        ["--data-class", "MNITS"],
+        "--data-class: `the data set is a known one`…Did you mean 'MNIST'?",
+    ),
     "a name that is taken": (["--name", "taken"], "--name: `a name that is not taken`…--resume"),
 }
 
 
 @pytest.fixture
 def refuse(
-    no_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    no_ray: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., None]:
     """Run the command in this process; see that it refuses, starts no Ray and makes no run."""
     monkeypatch.chdir(tmp_path)
@@ -568,20 +1066,28 @@ def refuse(
         finally:
             os.umask(mask)
         assert_refused(code, capsys.readouterr().err, expected)
-        assert [path for path in sorted(tmp_path.rglob("*")) if path not in before and path.name != "runs"] == []
+        assert [
+            path
+            for path in sorted(tmp_path.rglob("*"))
+            if path not in before and path.name != "runs"
+        ] == []
 
     return command
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_no_constructor_takes_is_refused_before_ray(name: str, refuse: Callable[..., None]) -> None:
+def test_what_no_constructor_takes_is_refused_before_ray(
+    name: str, refuse: Callable[..., None]
+) -> None:
     text, *expected = NAMES[name]
     Path("names.yaml").write_text(f"experiment:\n  data_class: Digits\n{text}")
     refuse(["--space", "names.yaml"], tuple(f"names.yaml{line}" for line in expected))
 
 
 @pytest.mark.parametrize("name", LATE_FLAGS)
-def test_a_flag_that_takes_longer_to_judge_is_refused_before_ray(name: str, refuse: Callable[..., None]) -> None:
+def test_a_flag_that_takes_longer_to_judge_is_refused_before_ray(
+    name: str, refuse: Callable[..., None]
+) -> None:
     flags, expected = LATE_FLAGS[name]
     Path("good.yaml").write_text(GOOD)
     Path("runs/taken").mkdir(parents=True)

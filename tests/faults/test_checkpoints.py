@@ -37,8 +37,12 @@ def damage(path: Path, how: str) -> None:
             path.write_bytes(content)
 
 
-def resumed_copy(finished: RunFolder, tmp_path: Path, how: str, best: int) -> tuple[RunFolder, int, str, str]:
-    """A copy of the run, in another place, whose `best` best checkpoints are damaged and whose export is still to be made."""
+def resumed_copy(
+    finished: RunFolder, tmp_path: Path, how: str, best: int
+) -> tuple[RunFolder, int, str, str]:
+    """A copy of the run, in another place, whose `best` best checkpoints are damaged and whose
+    export is still to be made.
+    """
     folder = RunFolder(tmp_path / "runs/whole")
     shutil.copytree(finished.path, folder.path, symlinks=True)
     for entry in ranking(study_of(folder).trials, "val_acc", "max")[:best]:
@@ -50,7 +54,9 @@ def resumed_copy(finished: RunFolder, tmp_path: Path, how: str, best: int) -> tu
 
 
 @pytest.mark.parametrize("how", ["one bit", "truncated", "deleted"])
-def test_s3_the_next_best_trial_is_handed_over_and_it_is_said(how: str, finished: RunFolder, tmp_path: Path) -> None:
+def test_s3_the_next_best_trial_is_handed_over_and_it_is_said(
+    how: str, finished: RunFolder, tmp_path: Path
+) -> None:
     folder, code, said, complained = resumed_copy(finished, tmp_path, how, best=1)
     assert code == 0, complained
     first, second, *_ = ranking(study_of(folder).trials, "val_acc", "max")
@@ -61,7 +67,9 @@ def test_s3_the_next_best_trial_is_handed_over_and_it_is_said(how: str, finished
     assert f"best: trial {second.trial.number}" in said
 
 
-def test_s3_without_a_sound_checkpoint_there_is_no_best(finished: RunFolder, tmp_path: Path) -> None:
+def test_s3_without_a_sound_checkpoint_there_is_no_best(
+    finished: RunFolder, tmp_path: Path
+) -> None:
     folder, code, _, complained = resumed_copy(finished, tmp_path, "one bit", best=3)
     assert code == 4
     assert "sha256" in complained

@@ -1,4 +1,6 @@
-"""C3: what else is on the machine. Our own Ray starts all the same, and the address it prints is right."""
+"""C3: what else is on the machine. Our own Ray starts all the same, and the address it prints is
+right.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,13 @@ with local_cluster.own_cluster(num_cpus=1):
 def another_ray(tmp_path: Path) -> Iterator[None]:
     """With Ray's own choice of ports, which are those that ours would take first."""
     other = Command(
-        ["-c", ANOTHER.replace("with", "local_cluster.let_the_agent_choose_its_port = lambda: None\nwith", 1)], tmp_path
+        [
+            "-c",
+            ANOTHER.replace(
+                "with", "local_cluster.let_the_agent_choose_its_port = lambda: None\nwith", 1
+            ),
+        ],
+        tmp_path,
     )
     other.wait_to_say("up")
     yield
@@ -56,7 +64,9 @@ def another_ray(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("another_ray")
-def test_c3_a_taken_port_another_ray_and_an_address_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_c3_a_taken_port_another_ray_and_an_address_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -72,4 +82,6 @@ def test_c3_a_taken_port_another_ray_and_an_address_in_the_environment(tmp_path:
     assert found[1] != "8265"
     assert "<html" in started.output.lower() or "<!doctype html" in started.output.lower()
     assert "without a token 401" in started.output
-    assert "said" in started.output.split("log ")[1], "its agent took another port, and can show logs"
+    assert "said" in started.output.split("log ")[1], (
+        "its agent took another port, and can show logs"
+    )

@@ -1,5 +1,6 @@
-"""Data that is damaged, wanted by many at once, or out of reach. `test_data.py` has what one data set does when its
-download is cut or wrong, or an archive is damaged; here is what the command makes of it, and what several processes do.
+"""Data that is damaged, wanted by many at once, or out of reach. `test_data.py` has what one data
+set does when its download is cut or wrong, or an archive is damaged; here is what the command makes
+of it, and what several processes do.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ EIGHT = 8
 
 SPACE = "space:\n  fc1: {type: int, low: 8, high: 64}\n"
 
-# One process begins to download and is killed when a line is read. Then many begin together; each prepares the data, reads it
-# and says what it read.
+# One process begins to download and is killed when a line is read. Then many begin together; each
+# prepares the data, reads it and says what it read.
 PREPARE = """
 import json, multiprocessing, sys
 from pathlib import Path
@@ -100,11 +101,16 @@ def test_a_damaged_archive_ends_the_command_before_a_trial(
 def test_eight_processes_download_each_archive_once_after_one_died_in_the_middle(
     mirror_server: MirrorServer, tmp_path: Path
 ) -> None:
-    mirror_server.crowd = 1 + EIGHT  # nothing is sent before all of them have found that there is nothing
+    # nothing is sent before all of them have found that there is nothing
+    mirror_server.crowd = 1 + EIGHT
     target = tmp_path / "data"
     command = [sys.executable, "-c", PREPARE, str(EIGHT), str(target), mirror_server.url]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert mirror_server.wait_for(lambda asked: any(request.startswith("GET") for request in asked))
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert mirror_server.wait_for(
+            lambda asked: any(request.startswith("GET") for request in asked)
+        )
         in_vain = len(mirror_server.asked)
         said, _ = process.communicate("kill it\n", timeout=LIMIT_S)
     read = json.loads(said)
@@ -115,10 +121,17 @@ def test_eight_processes_download_each_archive_once_after_one_died_in_the_middle
     assert left == {".lock", *archives()}, "nothing is half-written"
 
 
-def test_a_data_folder_that_can_be_none_is_bad_input(command_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_data_folder_that_can_be_none_is_bad_input(
+    command_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (command_folder / "loop").symlink_to("loop")
     for folder in ("~nobody-of-this-name/data", "loop", "a\0b"):
-        assert exit_code_of(lambda folder=folder: search.main(["--space", "space.yaml", "--data-dir", folder])) == 2  # type: ignore[misc]
+        assert (
+            exit_code_of(
+                lambda folder=folder: search.main(["--space", "space.yaml", "--data-dir", folder])
+            )
+            == 2
+        )  # type: ignore[misc]
         complained = capsys.readouterr().err
         assert complained.startswith("error: data_dir: `the path of a folder` must hold, but got ")
         assert len(complained.splitlines()) == 1
@@ -139,19 +152,36 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_without_a_network_named_data_is_an_error_that_says_what_to_do(
     command_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--space", "space.yaml", "--data-class", "MNIST", "--data-dir", str(tmp_path / "data")]
+    arguments = [
+        "--space",
+        "space.yaml",
+        "--data-class",
+        "MNIST",
+        "--data-dir",
+        str(tmp_path / "data"),
+    ]
     assert exit_code_of(lambda: search.main(arguments)) == 7
     complained = capsys.readouterr().err
-    for advice in ("MNIST is not in", "train-images-idx3-ubyte.gz", str(tmp_path / "data"), "--data-dir", "--data-class Digits"):
+    for advice in (
+        "MNIST is not in",
+        "train-images-idx3-ubyte.gz",
+        str(tmp_path / "data"),
+        "--data-dir",
+        "--data-class Digits",
+    ):
         assert advice in complained
     assert "Traceback" not in complained
     assert [path.name for path in command_folder.iterdir()] == ["space.yaml"]
 
 
 @pytest.mark.usefixtures("no_network")
-def test_without_a_network_unnamed_data_is_digits_and_that_is_said(command_folder: Path, tmp_path: Path) -> None:
+def test_without_a_network_unnamed_data_is_digits_and_that_is_said(
+    command_folder: Path, tmp_path: Path
+) -> None:
     space = read_space(command_folder / "space.yaml")
     data_class, note = start.prepare(space, start.check_names(space), str(tmp_path / "data"))
     assert data_class == "Digits"
-    assert note.startswith(f"MNIST is not in {tmp_path / 'data'} and could not be downloaded: no mirror answered")
+    assert note.startswith(
+        f"MNIST is not in {tmp_path / 'data'} and could not be downloaded: no mirror answered"
+    )
     assert "Searching on Digits instead" in note

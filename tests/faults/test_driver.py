@@ -1,4 +1,6 @@
-"""D1 to D6, C2: what can happen to the driver of a real search on real digits, and to Ray under it; each ends with a resume."""
+"""D1 to D6, C2: what can happen to the driver of a real search on real digits, and to Ray under
+it; each ends with a resume.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,11 @@ def start(folder: Path, name: str) -> Command:
 
 
 def study_of(run_folder: RunFolder) -> Study:
-    return Study(load_record(sqlite_url(run_folder.study), run_folder.name), read_space(run_folder.space), trials=TRIALS)
+    return Study(
+        load_record(sqlite_url(run_folder.study), run_folder.name),
+        read_space(run_folder.space),
+        trials=TRIALS,
+    )
 
 
 Measured = list[tuple[Any, ...]]
@@ -68,20 +74,31 @@ def run_undisturbed(folder: Path) -> Measured:
 
 
 def close(folder: RunFolder) -> None:
-    """The checker at the end: acknowledged in study in report; one outcome each; the best is what it is said to be."""
+    """The checker at the end: acknowledged in study in report; one outcome each; the best is
+    what it is said to be.
+    """
     study = study_of(folder)
     assert len(study.trials) == TRIALS
     check(study, folder_of(folder.path))
     rows = list(csv.DictReader(folder.trials_csv.open()))
     summary = json.loads(folder.summary.read_text())
-    assert [(row["status"], int(row["epochs"])) for row in rows] == [(t.outcome, len(t.epochs)) for t in study.trials]
-    assert (summary["status"], summary["epochs_trained"]) == ("complete", sum(len(t.epochs) for t in study.trials))
+    assert [(row["status"], int(row["epochs"])) for row in rows] == [
+        (t.outcome, len(t.epochs)) for t in study.trials
+    ]
+    assert (summary["status"], summary["epochs_trained"]) == (
+        "complete",
+        sum(len(t.epochs) for t in study.trials),
+    )
     assert sum(summary["counts"].values()) == TRIALS
     best = summary["best"]
-    assert best["value"] == max(epoch.metrics["val_acc"] for trial in study.trials for epoch in trial.epochs)
+    assert best["value"] == max(
+        epoch.metrics["val_acc"] for trial in study.trials for epoch in trial.epochs
+    )
     settings = yaml.safe_load(folder.best_config.read_text())
     again = evaluate(folder.best_checkpoint, settings, Digits().trainval)
-    assert again["val_acc"] == best["value"], "the best checkpoint loads and re-evaluates to what was reported"
+    assert again["val_acc"] == best["value"], (
+        "the best checkpoint loads and re-evaluates to what was reported"
+    )
 
 
 def in_full_swing(folder: Path, name: str = "cut") -> tuple[Command, RunFolder]:
@@ -92,7 +109,9 @@ def in_full_swing(folder: Path, name: str = "cut") -> tuple[Command, RunFolder]:
 
 
 def resumes_as_if_undisturbed(folder: RunFolder, undisturbed: Future[Measured]) -> None:
-    assert 1 <= sum(trial.outcome is not None for trial in study_of(folder).trials) < TRIALS, "it was cut in its middle"
+    assert 1 <= sum(trial.outcome is not None for trial in study_of(folder).trials) < TRIALS, (
+        "it was cut in its middle"
+    )
     check(study_of(folder), folder_of(folder.path), ended=False)
     resumed = run([*SEARCH, "--resume", f"runs/{folder.name}"], folder.path.parents[1])
     assert resumed.process.returncode == 0, resumed.errors
@@ -104,7 +123,8 @@ def test_d1_d4_a_killed_driver_frees_its_lock_and_the_search_goes_on_as_if_undis
     tmp_path: Path, undisturbed: Future[Measured]
 ) -> None:
     search, folder = in_full_swing(tmp_path)
-    os.kill(search.process.pid, signal.SIGSTOP)  # or it may have ended before the second has started
+    # or it may have ended before the second has started
+    os.kill(search.process.pid, signal.SIGSTOP)
     second = run([*SEARCH, "--resume", "runs/cut"], tmp_path)
     assert second.process.returncode == 4
     assert f"process {search.process.pid} on" in second.errors
@@ -112,13 +132,16 @@ def test_d1_d4_a_killed_driver_frees_its_lock_and_the_search_goes_on_as_if_undis
     search.process.kill()
     assert search.end() == -signal.SIGKILL
     assert left(family) == [], "no process of the run is left"
-    assert json.loads(folder.summary.read_text())["status"] == "running", "with a free lock that means killed"
+    assert json.loads(folder.summary.read_text())["status"] == "running", (
+        "with a free lock that means killed"
+    )
     resumes_as_if_undisturbed(folder, undisturbed)
 
 
 @pytest.mark.slow  # Ctrl-C in a terminal, and a resume, are in tests/browser/test_search.py
 @pytest.mark.parametrize(
-    ("signals", "code"), [([signal.SIGINT], 130), ([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGINT], 130)]
+    ("signals", "code"),
+    [([signal.SIGINT], 130), ([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGINT], 130)],
 )
 def test_d2_an_interrupted_search_says_how_to_resume(
     signals: list[signal.Signals], code: int, tmp_path: Path, undisturbed: Future[Measured]
@@ -150,7 +173,9 @@ def test_c2_the_driver_ends_soon_when_ray_dies_and_a_resume_completes_the_search
     assert f"Ray's {daemon} died" in search.errors
     assert "--resume runs/cut" in search.errors
     assert left(family) == [], "no process of the run is left"
-    assert not any(trial.failures for trial in study_of(folder).trials), "no trial is charged with it"
+    assert not any(trial.failures for trial in study_of(folder).trials), (
+        "no trial is charged with it"
+    )
     resumes_as_if_undisturbed(folder, undisturbed)
 
 
@@ -166,21 +191,35 @@ search: {trials: 2, max_epochs: 100000, start_with: [{fc1: 16}, {fc1: 17}]}
 def short_then_endless(settings: dict[str, Any]) -> list[Epoch]:
     """The best trial was best at its first epoch; training the other one again takes for ever."""
     epoch, value = (1, 0.9) if settings["fc1"] == 16 else (ENDLESS, 0.8)
-    return [Epoch(epoch, {"train_loss": 1.0, "train_acc": 0.5, "val_loss": 1.0, "val_acc": value}, time=1.0)]
+    return [
+        Epoch(
+            epoch,
+            {"train_loss": 1.0, "train_acc": 0.5, "val_loss": 1.0, "val_acc": value},
+            time=1.0,
+        )
+    ]
 
 
-@pytest.mark.parametrize("moment", [pytest.param("starting Ray", marks=pytest.mark.slow), "trial 0, seed 0"])
-def test_d3_ctrl_c_during_the_final_script_is_an_ordinary_interrupt(moment: str, tmp_path: Path, empty_database: Path) -> None:
+@pytest.mark.parametrize(
+    "moment", [pytest.param("starting Ray", marks=pytest.mark.slow), "trial 0, seed 0"]
+)
+def test_d3_ctrl_c_during_the_final_script_is_an_ordinary_interrupt(
+    moment: str, tmp_path: Path, empty_database: Path
+) -> None:
     folder = finished_run(tmp_path, empty_database, short_then_endless, TWO)
     before = {path.name: path.stat().st_mtime_ns for path in folder.path.iterdir()}
-    retrain = Command([str(ROOT / "tuning/retrain.py"), "runs/done", "--seeds", "1", "--top", "2"], tmp_path)
+    retrain = Command(
+        [str(ROOT / "tuning/retrain.py"), "runs/done", "--seeds", "1", "--top", "2"], tmp_path
+    )
     retrain.wait_to_say(moment)
     family = retrain.family()
     retrain.process.send_signal(signal.SIGINT)
     assert retrain.end() == 130, retrain.errors
     assert retrain.errors == "interrupted\n"
     assert left(family) == [], "no process of Ray's is left"
-    after = {path.name: path.stat().st_mtime_ns for path in folder.path.iterdir() if path.name != ".lock"}
+    after = {
+        path.name: path.stat().st_mtime_ns for path in folder.path.iterdir() if path.name != ".lock"
+    }
     assert after == before, "nothing of the run was changed, and nothing is left in it"
 
 

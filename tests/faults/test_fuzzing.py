@@ -1,6 +1,8 @@
-"""Space files that Hypothesis makes up: a valid one means the same after it was written and read; a damaged one is refused.
+"""Space files that Hypothesis makes up: a valid one means the same after it was written and read; a
+damaged one is refused.
 
-`tests/faults/test_bad_input.py` has the mistakes that were thought of; here are those that were not.
+`tests/faults/test_bad_input.py` has the mistakes that were thought of; here are those that were
+not.
 """
 
 from __future__ import annotations
@@ -29,11 +31,21 @@ from tuning.space.search_space import SearchSpace
 from tuning.space.strict_yaml import YamlFile
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = tuple(path.read_text(encoding="utf-8") for path in sorted((ROOT / "search_spaces").glob("*.yaml")))
+OURS = tuple(
+    path.read_text(encoding="utf-8") for path in sorted((ROOT / "search_spaces").glob("*.yaml"))
+)
 GOOD = "space:\n  fc1: {type: int, low: 8, high: 64}\n"
 LONGEST_LINE = 1500
 WITHOUT_A_LINE = ("a search space", "a file of at most ")  # an empty file, and one that is not read
-LEAKED = ("Traceback", "Input should be", "a dictionary", "pydantic", "unicode string", "Known: .", " object at 0x")
+LEAKED = (
+    "Traceback",
+    "Input should be",
+    "a dictionary",
+    "pydantic",
+    "unicode string",
+    "Known: .",
+    " object at 0x",
+)
 
 
 @pytest.fixture
@@ -49,7 +61,9 @@ def filled_in(content: Content) -> Content:
     for name, parameter in content["space"].items():
         kept = {key: value for key, value in parameter.items() if (key, value) != ("log", False)}
         as_float = ("low", "high", "step") if parameter["type"] == "float" else ()
-        space[name] = {key: float(value) if key in as_float else value for key, value in kept.items()}
+        space[name] = {
+            key: float(value) if key in as_float else value for key, value in kept.items()
+        }
     search = usual | search | {"asha": usual["asha"] | search["asha"]}
     return {"experiment": content.get("experiment", {}), "space": space, "search": search}
 
@@ -58,37 +72,51 @@ def typed(value: Any) -> Any:
     """For a comparison that tells 1, 1.0 and true apart."""
     if isinstance(value, dict):
         return {key: typed(inner) for key, inner in value.items()}
-    return [typed(inner) for inner in value] if isinstance(value, list) else (type(value), repr(value))
+    return (
+        [typed(inner) for inner in value] if isinstance(value, list) else (type(value), repr(value))
+    )
 
 
 def allows(parameter: Parameter, value: Any) -> bool:
     """Whether a parameter can be `value`; told without its own `problem`."""
     if isinstance(parameter, CategoricalParameter):
         return typed(value) in typed(parameter.choices)
-    return type(value) is (int if parameter.type == "int" else float) and parameter.low <= value <= parameter.high
+    return (
+        type(value) is (int if parameter.type == "int" else float)
+        and parameter.low <= value <= parameter.high
+    )
 
 
 def assert_point(space: SearchSpace, point: dict[str, Any]) -> None:
     """It has what applies, and nothing else; all of it in range."""
     assert list(point) == [name for name in space.parameters if name in point]
     for name, parameter in space.parameters.items():
-        met = all(other in point and typed(point[other]) in typed(values) for other, values in parameter.when.items())
+        met = all(
+            other in point and typed(point[other]) in typed(values)
+            for other, values in parameter.when.items()
+        )
         assert (name in point) == met
-        assert name not in point or (allows(parameter, point[name]) and parameter.problem(point[name]) is None)
+        assert name not in point or (
+            allows(parameter, point[name]) and parameter.problem(point[name]) is None
+        )
 
 
 def assert_sound(space: SearchSpace, again: Path) -> None:
     """Its points are in range, its corners reach everything, and its own text says the same."""
     for seed in range(3):
         random = Random(seed)
-        assert_point(space, space.choose(lambda _, parameter, random=random: random.choice(parameter.ends())))
+        assert_point(
+            space, space.choose(lambda _, parameter, random=random: random.choice(parameter.ends()))
+        )
     seen: dict[str, list[Any]] = {name: [] for name in space.parameters}
     for corner in space.corners():
         assert_point(space, corner)
         for name, value in corner.items():
             seen[name].append(typed(value))
     for name, parameter in space.parameters.items():
-        every = parameter.choices if isinstance(parameter, CategoricalParameter) else parameter.ends()
+        every = (
+            parameter.choices if isinstance(parameter, CategoricalParameter) else parameter.ends()
+        )
         assert [value for value in every if typed(value) not in seen[name]] == []
     again.write_text(space.as_yaml(), encoding="utf-8")
     read = read_space(again)
@@ -152,7 +180,10 @@ PLACES = (
         f"{GOOD}search: {{start_with: [{{fc1: @}}]}}\n",
         f"experiment: {{a: [@]}}\n{GOOD}",
     ),
-    *("space:\n  @: {type: int, low: 1, high: 8}\n", "space:\n  fc1: {type: float, low: @, high: 8}\n"),
+    *(
+        "space:\n  @: {type: int, low: 1, high: 8}\n",
+        "space:\n  fc1: {type: float, low: @, high: 8}\n",
+    ),
     "space:\n  fc1: {type: int, low: 1, high: 8, when: {@: @}}\n",
     "space:\n  fc1: {type: categorical, choices: [a, @]}\n  fc2: {type: int, low: 1, high: 8, when: {fc1: @}}\n",
 )
@@ -178,11 +209,15 @@ def test_a_damaged_file_is_refused_or_sound(times: int, path: Path) -> None:
 
 
 def ints(number: int, *others: Callable[[int], int]) -> str:
-    """So many parameters, each with a condition on those that `others` name, as far as there are such."""
+    """So many parameters, each with a condition on those that `others` name, as far as there are
+    such.
+    """
     lines = ["space:\n"]
     for i in range(number):
         when = ", ".join(f"p{other(i)}: 1" for other in others if 0 <= other(i) < number)
-        lines.append(f"  p{i}: {{type: int, low: 1, high: 3{f', when: {{{when}}}' if when else ''}}}\n")
+        lines.append(
+            f"  p{i}: {{type: int, low: 1, high: 3{f', when: {{{when}}}' if when else ''}}}\n"
+        )
     return "".join(lines)
 
 
@@ -199,13 +234,21 @@ def categorical(choices: str, when: str) -> str:
 MANIFOLD: dict[str, Callable[[int], str]] = {
     "each on the next": lambda n: ints(n, lambda i: i + 1),
     "each on the one before": lambda n: ints(n, lambda i: i - 1),
-    "each on ten before": lambda n: ints(n, *(lambda i, back=back: i - back for back in range(1, 11))),
-    "in layers of two, each on both before": lambda n: ints(n, lambda i: i // 2 * 2 - 2, lambda i: i // 2 * 2 - 1),
+    "each on ten before": lambda n: ints(
+        n, *(lambda i, back=back: i - back for back in range(1, 11))
+    ),
+    "in layers of two, each on both before": lambda n: ints(
+        n, lambda i: i // 2 * 2 - 2, lambda i: i // 2 * 2 - 1
+    ),
     "in a circle": lambda n: ints(n, lambda i: (i + 1) % n),
     "each on an unknown one": lambda n: ints(n, lambda i: i + 1).replace("when: {p", "when: {q"),
-    "a point of unknown names": lambda n: f"{ints(n)}search: {{start_with: [{{{listed(n, 'q{}: 1')}}}]}}\n",
+    "a point of unknown names": lambda n: (
+        f"{ints(n)}search: {{start_with: [{{{listed(n, 'q{}: 1')}}}]}}\n"
+    ),
     "points without a value": lambda n: f"{ints(n)}search: {{start_with: [{listed(n, '{{}}')}]}}\n",
-    "points": lambda n: f"{ints(1).replace('3', '99999')}search: {{start_with: [{listed(n, '{{p0: {}1}}')}]}}\n",
+    "points": lambda n: (
+        f"{ints(1).replace('3', '99999')}search: {{start_with: [{listed(n, '{{p0: {}1}}')}]}}\n"
+    ),
     "choices, and a condition on each": lambda n: categorical(listed(n), listed(n)),
     "choices, and conditions on none": lambda n: categorical(listed(n), listed(n, "-{}")),
     "unknown keys": lambda n: f"{ints(1)}search: {{{listed(n, 'k{}: 1')}}}\n",
@@ -237,8 +280,16 @@ def test_the_command_itself_takes_or_refuses(times: int, tmp_path: Path) -> None
 
     def holds(data: bytes) -> None:
         (tmp_path / "space.yaml").write_bytes(data)
-        command = [sys.executable, str(ROOT / "tuning" / "search.py"), "--space", "space.yaml", "--check"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+        command = [
+            sys.executable,
+            str(ROOT / "tuning" / "search.py"),
+            "--space",
+            "space.yaml",
+            "--check",
+        ]
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        )
         assert "Traceback" not in done.stderr
         assert all(line.isprintable() for line in (done.stdout + done.stderr).split("\n"))
         if done.returncode == 0:
@@ -251,6 +302,8 @@ def test_the_command_itself_takes_or_refuses(times: int, tmp_path: Path) -> None
 
     files = damaged_files(*OURS)
     if times == 1:  # what is taken costs ten seconds: one of those
-        files = files.filter(lambda data: not assert_refused_or_sound(tmp_path / "space.yaml", data))
+        files = files.filter(
+            lambda data: not assert_refused_or_sound(tmp_path / "space.yaml", data)
+        )
         holds(f"{OURS[1]}# as it is\n".encode())
     for_all(holds, files, number=3, times=times)

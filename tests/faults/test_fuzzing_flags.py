@@ -1,7 +1,9 @@
-"""Command lines that Hypothesis makes up from what each parser says of itself, so that a new flag is among them by itself.
+"""Command lines that Hypothesis makes up from what each parser says of itself, so that a new flag
+is among them by itself.
 
-They go through the same `main` as the command does; where the work would begin stands something else. What is tested: a command
-line is taken or refused with exit code 2, never a crash, and nothing is written, started or asked of a network before.
+They go through the same `main` as the command does; where the work would begin stands something
+else. What is tested: a command line is taken or refused with exit code 2, never a crash, and
+nothing is written, started or asked of a network before.
 """
 
 from __future__ import annotations
@@ -48,21 +50,114 @@ COLOURED = "runs/\x1b[31m"
 COMMANDS = {"search": search, "retrain": retrain, "report": report, "runs": runs}
 
 PATHS = (
-    *("good.yaml", DONE, COLOURED, "runs", "latest", "missing", "../x", "/", "/dev/null", "fifo", "loop", ".", "-", "~"),
+    *(
+        "good.yaml",
+        DONE,
+        COLOURED,
+        "runs",
+        "latest",
+        "missing",
+        "../x",
+        "/",
+        "/dev/null",
+        "fifo",
+        "loop",
+        ".",
+        "-",
+        "~",
+    ),
     *("x" * 300, "good.yaml/x"),
 )
-WORDS = ("val_acc", "val_loss", "max", "min", "MNIST", "Digits", "30m", "1h30m", "90s", "x", "1d 2h", "0s", "٣m", "9" * 400 + "d")
+WORDS = (
+    "val_acc",
+    "val_loss",
+    "max",
+    "min",
+    "MNIST",
+    "Digits",
+    "30m",
+    "1h30m",
+    "90s",
+    "x",
+    "1d 2h",
+    "0s",
+    "٣m",
+    "9" * 400 + "d",
+)
 NUMBERS = (
-    *("0", "1", "2", "3", "0.5", "-1", "+1", "007", "1.5", "1e3", "1e999", "-inf", "nan", "inf", "1_0", " 1", "٣", "１"),
+    *(
+        "0",
+        "1",
+        "2",
+        "3",
+        "0.5",
+        "-1",
+        "+1",
+        "007",
+        "1.5",
+        "1e3",
+        "1e999",
+        "-inf",
+        "nan",
+        "inf",
+        "1_0",
+        " 1",
+        "٣",
+        "１",
+    ),
     *("9" * 30, "9" * 5000),
 )
 ADDRESSES = (
-    *("auto", "127.0.0.1:6379", "ray://h:10001", "[::1]:1", "h:99999", "sqlite:///x", "postgresql://h/d"),
-    *("postgres://h/d?password=s3cret", "postgresql://u:s3cret@h/d", "postgresql://u:s3cret@h:x/d", "mysql://u:s3cret@h/d"),
+    *(
+        "auto",
+        "127.0.0.1:6379",
+        "ray://h:10001",
+        "[::1]:1",
+        "h:99999",
+        "sqlite:///x",
+        "postgresql://h/d",
+    ),
+    *(
+        "postgres://h/d?password=s3cret",
+        "postgresql://u:s3cret@h/d",
+        "postgresql://u:s3cret@h:x/d",
+        "mysql://u:s3cret@h/d",
+    ),
 )
 HOSTILE = (
-    *("", " ", "\n", "\t", "a\nb", "\0", "a\0b", "\x1b[31m", "\x1b]0;t\x07", "\x85", "\u2028", "\u202e", "\udcff", "\ud800"),
-    *("é", "𝟙", "%s", "{x}", "--", "---", "-x", "--=", "--trials", "--x=1", "=", "@file", "$HOME", "`id`", "; rm -rf x"),
+    *(
+        "",
+        " ",
+        "\n",
+        "\t",
+        "a\nb",
+        "\0",
+        "a\0b",
+        "\x1b[31m",
+        "\x1b]0;t\x07",
+        "\x85",
+        "\u2028",
+        "\u202e",
+        "\udcff",
+        "\ud800",
+    ),
+    *(
+        "é",
+        "𝟙",
+        "%s",
+        "{x}",
+        "--",
+        "---",
+        "-x",
+        "--=",
+        "--trials",
+        "--x=1",
+        "=",
+        "@file",
+        "$HOME",
+        "`id`",
+        "; rm -rf x",
+    ),
     "x" * 10_000,
 )
 TEXT = st.sampled_from(PATHS + WORDS + ADDRESSES + NUMBERS + HOSTILE) | st.text(max_size=20)
@@ -75,7 +170,11 @@ def likely(action: argparse.Action) -> st.SearchStrategy[str]:
     if action.type in (Path, folder_path):
         return st.sampled_from(PATHS)
     numeric = action.type in (int, float, integer, number)
-    return st.sampled_from(NUMBERS) | st.integers().map(str) | st.floats().map(str) if numeric else st.sampled_from(WORDS)
+    return (
+        st.sampled_from(NUMBERS) | st.integers().map(str) | st.floats().map(str)
+        if numeric
+        else st.sampled_from(WORDS)
+    )
 
 
 @st.composite
@@ -92,20 +191,44 @@ def one(draw: st.DrawFn, action: argparse.Action) -> list[str]:
 
 
 def command_lines(parser: argparse.ArgumentParser) -> st.SearchStrategy[list[str]]:
-    """A few of the flags and values that a parser takes, in any order; more often than not on good files."""
+    """A few of the flags and values that a parser takes, in any order; more often than not on
+    good files.
+    """
     actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
     begin = st.sampled_from(
-        [["--space", "good.yaml"], ["--space=good.yaml", "--check"], ["--resume", DONE], [DONE], [COLOURED], [DONE, COLOURED], []]
+        [
+            ["--space", "good.yaml"],
+            ["--space=good.yaml", "--check"],
+            ["--resume", DONE],
+            [DONE],
+            [COLOURED],
+            [DONE, COLOURED],
+            [],
+        ]
     )
-    parts = st.lists(st.one_of(*map(one, actions)), max_size=4).map(lambda found: [part for parts in found for part in parts])
-    return st.tuples(begin, parts, st.lists(TEXT, max_size=1)).map(lambda found: [part for parts in found for part in parts])
+    parts = st.lists(st.one_of(*map(one, actions)), max_size=4).map(
+        lambda found: [part for parts in found for part in parts]
+    )
+    return st.tuples(begin, parts, st.lists(TEXT, max_size=1)).map(
+        lambda found: [part for parts in found for part in parts]
+    )
 
 
 class Watch:
     """What this process writes, starts and asks a network for: Python tells its audit hooks."""
 
     WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod", "os.chown")
+    CHANGES = (
+        "os.mkdir",
+        "os.rename",
+        "os.remove",
+        "os.rmdir",
+        "os.symlink",
+        "os.link",
+        "os.truncate",
+        "os.chmod",
+        "os.chown",
+    )
     STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork")
     CALLS = ("socket.connect", "socket.bind", "socket.getaddrinfo")
 
@@ -120,7 +243,9 @@ class Watch:
             return
         if arguments and isinstance(arguments[0], int):  # an open file, whose path was heard before
             return
-        if event in self.CHANGES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & self.WRITES):
+        if event in self.CHANGES or (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & self.WRITES
+        ):
             self.paths.append(str(Path(os.fsdecode(arguments[0])).absolute()))
         elif event in self.STARTS + self.CALLS:
             self.started.append(f"{event} {arguments!r:.200}")
@@ -140,7 +265,9 @@ WATCH = Watch()
 
 
 class Stage:
-    """A folder with runs and a space, and the commands with something else in the place of their work."""
+    """A folder with runs and a space, and the commands with something else in the place of their
+    work.
+    """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -160,7 +287,10 @@ class Stage:
             ("tuning.tuner.check", {"check": self.work("check")}),
             (
                 "tuning.final.retraining",
-                {"Request": lambda *_: None, "Retraining": self.work("retrain", SimpleNamespace(go=lambda: None))},
+                {
+                    "Request": lambda *_: None,
+                    "Retraining": self.work("retrain", SimpleNamespace(go=lambda: None)),
+                },
             ),
         ):
             module = ModuleType(name)
@@ -176,20 +306,35 @@ class Stage:
         def begin(*given: Any, **named: Any) -> Any:
             self.began.append(name)
             options = [vars(one) for one in given if is_dataclass(one)]
-            numbers = [value for values in (named, *options) for value in values.values() if isinstance(value, float)]
+            numbers = [
+                value
+                for values in (named, *options)
+                for value in values.values()
+                if isinstance(value, float)
+            ]
             assert all(map(math.isfinite, numbers)), numbers
             return result
 
         return begin
 
     def listed(self) -> list[str]:
-        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.name != ".lock")
+        return sorted(
+            str(path.relative_to(self.folder))
+            for path in self.folder.rglob("*")
+            if path.name != ".lock"
+        )
 
     def run(self, command: str, arguments: list[str]) -> tuple[int, str, str]:
         """The exit code of a command line, and what it said."""
         self.began.clear()
         said, complained = io.StringIO(), io.StringIO()
-        with in_time(), chdir(self.folder), redirect_stdout(said), redirect_stderr(complained), WATCH.now():
+        with (
+            in_time(),
+            chdir(self.folder),
+            redirect_stdout(said),
+            redirect_stderr(complained),
+            WATCH.now(),
+        ):
             try:
                 code = exit_code_of(lambda: COMMANDS[command].main(arguments))
             except SystemExit as end:  # argparse
@@ -209,7 +354,11 @@ def assert_taken_or_refused(stage: Stage, command: str, arguments: list[str]) ->
     assert code in (0, 2), complained
     assert "Traceback" not in complained
     assert not re.search("--storage: .*s3cret", complained)
-    assert [path for path in WATCH.paths if not path.startswith(f"{stage.folder}/") and "__pycache__" not in path] == []
+    assert [
+        path
+        for path in WATCH.paths
+        if not path.startswith(f"{stage.folder}/") and "__pycache__" not in path
+    ] == []
     assert WATCH.started == []
     assert stage.listed() == stage.files
     by_argparse = f"{command}.py: error: " in complained
@@ -227,10 +376,14 @@ def assert_taken_or_refused(stage: Stage, command: str, arguments: list[str]) ->
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_flag_takes_or_refuses_every_odd_value(command: str, stage: Stage) -> None:
-    begin = {"search": ["--space", "good.yaml"], "retrain": [DONE], "report": [DONE]}.get(command, [])
+    begin = {"search": ["--space", "good.yaml"], "retrain": [DONE], "report": [DONE]}.get(
+        command, []
+    )
     for action in COMMANDS[command].parser()._actions:
         for value in PATHS + WORDS + ADDRESSES + NUMBERS + HOSTILE:
-            arguments = [f"{action.option_strings[0]}={value}"] if action.option_strings else [value]
+            arguments = (
+                [f"{action.option_strings[0]}={value}"] if action.option_strings else [value]
+            )
             assert_taken_or_refused(stage, command, begin + arguments)
 
 

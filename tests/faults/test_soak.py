@@ -1,4 +1,6 @@
-"""Driver and trials are SIGKILLed at random, again and again; the search ends with the trials of one that nobody disturbed."""
+"""Driver and trials are SIGKILLed at random, again and again; the search ends with the trials of
+one that nobody disturbed.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def begin(folder: Path, trials: int) -> Command:
 
 
 def study_of(folder: Path, trials: int) -> Study:
-    return Study(load_record(sqlite_url(folder / "study.db"), folder.name), space_in(folder), trials=trials)
+    return Study(
+        load_record(sqlite_url(folder / "study.db"), folder.name), space_in(folder), trials=trials
+    )
 
 
 def progress(folder: Path) -> int:
@@ -48,7 +52,9 @@ def trial_processes(driver: Command) -> list[psutil.Process]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kills", "trials"), [(4, 24), (20, 80)])
-def test_a_search_killed_at_random_ends_like_one_that_was_not(kills: int, trials: int, tmp_path: Path) -> None:
+def test_a_search_killed_at_random_ends_like_one_that_was_not(
+    kills: int, trials: int, tmp_path: Path
+) -> None:
     chance = random.Random(SEED)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
@@ -60,7 +66,8 @@ def test_a_search_killed_at_random_ends_like_one_that_was_not(kills: int, trials
     driver = begin(cut, trials)
     for kill in range(1, kills + 1):
         wait_for_progress(cut, kill * step, driver)
-        time.sleep(chance.uniform(0, 0.1))  # the moment of the fault: anywhere within an epoch or two
+        # the moment of the fault: anywhere within an epoch or two
+        time.sleep(chance.uniform(0, 0.1))
         assert driver.process.poll() is None, "it is cut in its middle"
         victims = trial_processes(driver)
         if victims and chance.random() < 0.5:
@@ -76,4 +83,8 @@ def test_a_search_killed_at_random_ends_like_one_that_was_not(kills: int, trials
     check(found, cut)
     assert measured(found.trials) == measured(expected.trials)
     best, wanted = (ranking(study.trials, "val_acc", "max")[0] for study in (found, expected))
-    assert (best.trial.number, best.epoch.epoch, best.value) == (wanted.trial.number, wanted.epoch.epoch, wanted.value)
+    assert (best.trial.number, best.epoch.epoch, best.value) == (
+        wanted.trial.number,
+        wanted.epoch.epoch,
+        wanted.value,
+    )

@@ -1,6 +1,7 @@
 """Disks that are full or may not be written, and checkpoints that are not what was recorded.
 
-The disks are real, small and in memory. `tests/unit/run/test_folder.py` has the export of a damaged best checkpoint.
+The disks are real, small and in memory. `tests/unit/run/test_folder.py` has the export of a damaged
+best checkpoint.
 """
 
 from __future__ import annotations
@@ -57,29 +58,42 @@ class Disk:
         self.filler.unlink()
 
     def grow(self) -> None:
-        subprocess.run(["mount", "-o", "remount,size=50m", str(self.path)], check=True, capture_output=True)
+        subprocess.run(
+            ["mount", "-o", "remount,size=50m", str(self.path)], check=True, capture_output=True
+        )
 
     def make_read_only(self) -> None:
-        subprocess.run(["mount", "-o", "remount,ro", str(self.path)], check=True, capture_output=True)
+        subprocess.run(
+            ["mount", "-o", "remount,ro", str(self.path)], check=True, capture_output=True
+        )
 
     def files(self) -> set[str]:
-        return {str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file()} - {"filler"}
+        return {
+            str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file()
+        } - {"filler"}
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    """Two megabytes; skipped where a test may not mount (that takes root, or `unshare -rm` around pytest)."""
+    """Two megabytes; skipped where a test may not mount (that takes root, or `unshare -rm`
+    around pytest).
+    """
     path = tmp_path / "disk"
     path.mkdir()
     try:
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(path)], capture_output=True, text=True, check=False
+            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         problem = done.stderr.strip()
     except OSError as error:
         problem = str(error)
     if not os.path.ismount(path):
-        pytest.skip(f"a full disk takes a file system of its own, and none can be mounted here: {problem}")
+        pytest.skip(
+            f"a full disk takes a file system of its own, and none can be mounted here: {problem}"
+        )
     try:
         yield Disk(path)
     finally:
@@ -87,7 +101,9 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.mark.parametrize("pages_left", [0, 3])
-def test_a_file_that_does_not_fit_leaves_the_old_one_and_no_half(pages_left: int, disk: Disk) -> None:
+def test_a_file_that_does_not_fit_leaves_the_old_one_and_no_half(
+    pages_left: int, disk: Disk
+) -> None:
     path = disk.path / "best.ckpt"
     with atomic_write(path) as file:
         file.write(b"old")
@@ -104,7 +120,9 @@ def test_a_file_that_does_not_fit_leaves_the_old_one_and_no_half(pages_left: int
 
 
 @pytest.mark.parametrize("pages_left", [0, 3])
-def test_a_record_that_does_not_fit_is_a_storage_error_and_the_old_one_stays(pages_left: int, disk: Disk) -> None:
+def test_a_record_that_does_not_fit_is_a_storage_error_and_the_old_one_stays(
+    pages_left: int, disk: Disk
+) -> None:
     path = disk.path / "summary.json"
     write_json(path, {"status": "running"})
     before = path.read_text()
@@ -121,15 +139,30 @@ def test_a_record_that_does_not_fit_is_a_storage_error_and_the_old_one_stays(pag
 
 
 @pytest.mark.parametrize("pages_left", [0, 40])
-def test_a_checkpoint_that_does_not_fit_fails_its_trial_with_the_cause_and_is_never_offered(pages_left: int, disk: Disk) -> None:
-    settings = {"data_class": "Digits", "fc1": 64, "max_epochs": 2, "limit_train_batches": 1, "limit_val_batches": 1, "gpus": 0}
+def test_a_checkpoint_that_does_not_fit_fails_its_trial_with_the_cause_and_is_never_offered(
+    pages_left: int, disk: Disk
+) -> None:
+    settings = {
+        "data_class": "Digits",
+        "fc1": 64,
+        "max_epochs": 2,
+        "limit_train_batches": 1,
+        "limit_val_batches": 1,
+        "gpus": 0,
+    }
     job = Job(settings, "val_acc", "max", disk.path / "trials", disk.path / "logs", stall_limit=600)
     reported: list[dict[str, object]] = []
     reporter = Reporter(job, 0, (), reported.append)
     job.checkpoints.mkdir()
     disk.fill(pages_left)
     with pytest.raises(OSError, match="No space left") as error:
-        train(settings, build_data(settings), callbacks=[reporter], enable_progress_bar=False, enable_model_summary=False)
+        train(
+            settings,
+            build_data(settings),
+            callbacks=[reporter],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
     assert classified(error.value) == Outcome.FAILED
     assert "No space left on device" in first_line(error.value)
     assert not list(disk.path.rglob("*.ckpt")), "no partial file under the final name"
@@ -179,7 +212,9 @@ def test_a_study_on_a_full_disk_keeps_all_it_acknowledged_and_goes_on_when_there
     assert [found.outcome for found in study.trials] == [Outcome.COMPLETE, None]
 
 
-def test_a_new_study_and_a_resume_on_a_full_disk_are_storage_errors(disk: Disk, space: SearchSpace) -> None:
+def test_a_new_study_and_a_resume_on_a_full_disk_are_storage_errors(
+    disk: Disk, space: SearchSpace
+) -> None:
     folder = create_run(disk.path, "run", "mlp")
     write_text(folder.space, space.as_yaml())
     os.close(folder.lock())
@@ -195,9 +230,14 @@ def test_a_new_study_and_a_resume_on_a_full_disk_are_storage_errors(disk: Disk, 
 
 @pytest.fixture
 def command(
-    no_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    no_ray: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., str]:
-    """Run the real command in this process, see that it ends with exit code 5 before Ray starts; what it complained of."""
+    """Run the real command in this process, see that it ends with exit code 5 before Ray starts;
+    what it complained of.
+    """
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> str:
@@ -217,7 +257,11 @@ def command(
 
 @pytest.fixture
 def space_path(space_file: Callable[[str], Path]) -> str:
-    return str(space_file("experiment: {data_class: Digits}\nspace:\n  fc1: {type: int, low: 8, high: 64}\n"))
+    return str(
+        space_file(
+            "experiment: {data_class: Digits}\nspace:\n  fc1: {type: int, low: 8, high: 64}\n"
+        )
+    )
 
 
 def test_a_runs_folder_that_is_a_file_or_below_one_ends_the_command_before_ray(
@@ -226,7 +270,9 @@ def test_a_runs_folder_that_is_a_file_or_below_one_ends_the_command_before_ray(
     (tmp_path / "file").write_text("mine")
     for folder in (tmp_path / "file", tmp_path / "file" / "runs", tmp_path / ("x" * 300)):
         complained = command("--space", space_path, "--runs-dir", str(folder), "--name", "x")
-        assert complained.startswith(f"error: {folder / 'x'}: `a folder that can be made` must hold")
+        assert complained.startswith(
+            f"error: {folder / 'x'}: `a folder that can be made` must hold"
+        )
         assert "--runs-dir" in complained
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -244,7 +290,9 @@ def test_a_read_only_runs_folder_ends_a_search_and_a_resume_before_ray(
     assert "Read-only file system" in command("--resume", str(folder.path))
 
 
-def test_a_full_runs_folder_ends_a_search_before_ray(command: Callable[..., str], space_path: str, disk: Disk) -> None:
+def test_a_full_runs_folder_ends_a_search_before_ray(
+    command: Callable[..., str], space_path: str, disk: Disk
+) -> None:
     disk.fill(pages_left=2)
     complained = command("--space", space_path, "--runs-dir", str(disk.path))
     assert "full" in complained or "No space left" in complained
@@ -254,14 +302,18 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "deleted": Path.unlink,
     "emptied": lambda path: path.write_bytes(b""),
     "truncated": lambda path: os.truncate(path, path.stat().st_size - 1),
-    "one bit flipped": lambda path: path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:]),
+    "one bit flipped": lambda path: path.write_bytes(
+        bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:]
+    ),
     "another trial's": lambda path: path.write_bytes(path.with_name("epoch-1.ckpt").read_bytes()),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_trial_goes_on_from_the_newest_checkpoint_that_is_what_was_recorded(damage: str, tmp_path: Path) -> None:
+def test_a_trial_goes_on_from_the_newest_checkpoint_that_is_what_was_recorded(
+    damage: str, tmp_path: Path
+) -> None:
     history = []
     for epoch in (1, 2, 3):
         path = tmp_path / f"epoch-{epoch}.ckpt"
@@ -277,7 +329,9 @@ def test_a_trial_goes_on_from_the_newest_checkpoint_that_is_what_was_recorded(da
 
 
 @pytest.mark.usefixtures("cluster")
-def test_the_search_ends_when_its_study_cannot_be_written_and_goes_on_when_there_is_space(disk: Disk, tmp_path: Path) -> None:
+def test_the_search_ends_when_its_study_cannot_be_written_and_goes_on_when_there_is_space(
+    disk: Disk, tmp_path: Path
+) -> None:
     folder = tmp_path / "formula"
     folder.mkdir()
     space, url = space_in(folder), sqlite_url(disk.path / "study.db")
@@ -302,10 +356,14 @@ search: {trials: 4, max_epochs: 6, scheduler: none}
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_no_trials_failure_and_a_resume_completes_the_search(disk: Disk, tmp_path: Path) -> None:
+def test_a_full_disk_is_no_trials_failure_and_a_resume_completes_the_search(
+    disk: Disk, tmp_path: Path
+) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
     place = ["--runs-dir", str(disk.path / "runs"), "--name", "x"]
-    search = processes.run([str(SEARCH), "--space", "small.yaml", "--no-dashboard", *place], tmp_path)
+    search = processes.run(
+        [str(SEARCH), "--space", "small.yaml", "--no-dashboard", *place], tmp_path
+    )
     assert search.process.returncode == 5, search.errors
     assert "No space left on device" in search.errors
     assert "--resume disk/runs/x" in search.errors

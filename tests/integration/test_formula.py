@@ -20,11 +20,16 @@ from tuning.trials.trial import Outcome, ranking
 pytestmark = pytest.mark.usefixtures("cluster")
 
 
-def test_a_search_ends_with_as_many_trials_as_asked_and_the_best_is_the_best(tmp_path: Path, database: Path) -> None:
+def test_a_search_ends_with_as_many_trials_as_asked_and_the_best_is_the_best(
+    tmp_path: Path, database: Path
+) -> None:
     study = search(tmp_path / "run", f"sqlite:///{database}", trials=24)
     assert len(study.trials) == 24
     assert set(outcomes(study)) == {"complete", "stopped_early"}
-    assert all((trial.outcome == Outcome.COMPLETE) == (len(trial.epochs) == EPOCHS) for trial in study.trials)
+    assert all(
+        (trial.outcome == Outcome.COMPLETE) == (len(trial.epochs) == EPOCHS)
+        for trial in study.trials
+    )
     assert all(len(trial.epochs) in (1, 3, 9) for trial in study.trials), "trials end at rungs"
     best = ranking(study.trials, "val_acc", "max")[0]
     assert best.epoch.epoch == EPOCHS
@@ -36,12 +41,15 @@ def test_workers_are_reused(tmp_path: Path, database: Path) -> None:
     search(tmp_path / "run", f"sqlite:///{database}", trials=8)
     files = (tmp_path / "run").glob("acknowledged-*")
     processes = {line.split()[2] for file in files for line in file.read_text().splitlines()}
-    assert len(processes) <= 2, "never a new process for each trial; a quick worker may do all eight"
+    assert len(processes) <= 2, (
+        "never a new process for each trial; a quick worker may do all eight"
+    )
 
 
 def test_one_slot_and_one_seed_give_the_same_search(tmp_path: Path, database: Path) -> None:
     first, second = (
-        search(tmp_path / name, f"sqlite:///{database}", trials=12, slots=Slots(1, 1, 0)) for name in ("first", "second")
+        search(tmp_path / name, f"sqlite:///{database}", trials=12, slots=Slots(1, 1, 0))
+        for name in ("first", "second")
     )
     assert measured(first.trials) == measured(second.trials)
 
@@ -55,7 +63,9 @@ def test_half_a_gpu_each_puts_two_trials_on_one(tmp_path: Path, database: Path) 
 
 
 class WithoutNodes(OwnCluster):
-    """One whose nodes were all taken away; so many trials wait for new ones. `on_wait` is called once that is so for a while."""
+    """One whose nodes were all taken away; so many trials wait for new ones. `on_wait` is called
+    once that is so for a while.
+    """
 
     def __init__(self, waiting: int, on_wait: Callable[[], None] = lambda: None) -> None:
         super().__init__()
@@ -74,19 +84,34 @@ class WithoutNodes(OwnCluster):
 
 
 @pytest.mark.parametrize("waiting", [0, 1])
-def test_a_search_for_which_there_is_no_node_ends_with_its_time(waiting: int, tmp_path: Path, database: Path) -> None:
+def test_a_search_for_which_there_is_no_node_ends_with_its_time(
+    waiting: int, tmp_path: Path, database: Path
+) -> None:
     space = space_in(tmp_path)
-    study = Study(create_record(f"sqlite:///{database}", space, "run"), space, trials=4, stop=Stop(time="2s"))
+    study = Study(
+        create_record(f"sqlite:///{database}", space, "run"), space, trials=4, stop=Stop(time="2s")
+    )
     run(study, tmp_path, "", Slots(1, 1000, 0), Interrupt(), WithoutNodes(waiting))
     assert "time budget" in (study.stop_reason or "")
-    assert [(trial.outcome, trial.epochs) for trial in study.trials] == [(Outcome.STOPPED_EARLY, ())] * waiting
+    assert [(trial.outcome, trial.epochs) for trial in study.trials] == [
+        (Outcome.STOPPED_EARLY, ())
+    ] * waiting
 
 
-def test_a_search_for_which_there_is_no_node_heeds_the_first_ctrl_c(tmp_path: Path, database: Path) -> None:
+def test_a_search_for_which_there_is_no_node_heeds_the_first_ctrl_c(
+    tmp_path: Path, database: Path
+) -> None:
     space = space_in(tmp_path)
     study = Study(create_record(f"sqlite:///{database}", space, "run"), space, trials=4)
     interrupt = Interrupt()
     with interrupt.listening(lambda: None):
-        run(study, tmp_path, "", Slots(1, 1, 0), interrupt, WithoutNodes(0, lambda: signal.raise_signal(signal.SIGINT)))
+        run(
+            study,
+            tmp_path,
+            "",
+            Slots(1, 1, 0),
+            interrupt,
+            WithoutNodes(0, lambda: signal.raise_signal(signal.SIGINT)),
+        )
     assert interrupt.signal == signal.SIGINT
     assert study.trials == []

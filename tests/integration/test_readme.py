@@ -1,4 +1,6 @@
-"""Every command of the README but `make test` itself, in its order, as a newcomer would type them; then what they left behind."""
+"""Every command of the README but `make test` itself, in its order, as a newcomer would type
+them; then what they left behind.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from text_recognizer.predict import Recognizer
 from text_recognizer.util import checksum
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(
+    r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+)
 COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
 LIMIT_S = 600
 
@@ -40,9 +44,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(command: str, place: Path, data_dir: str = "") -> subprocess.CompletedProcess[str]:
     """A command in the activated environment, with no data folder but the named one."""
-    environment = os.environ | {"PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}", "TEXT_RECOGNIZER_DATA_DIR": data_dir}
+    environment = os.environ | {
+        "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}",
+        "TEXT_RECOGNIZER_DATA_DIR": data_dir,
+    }
     return subprocess.run(
-        command, shell=True, cwd=place, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        command,
+        shell=True,
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
     )
 
 
@@ -51,9 +65,16 @@ def test_the_readme_has_the_two_commands_first() -> None:
 
 
 # A cluster and a shared file system are not everywhere: `tests/cluster` has these.
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "make test" and "--address" not in command])
+@pytest.mark.parametrize(
+    "command",
+    [command for command in COMMANDS if command != "make test" and "--address" not in command],
+)
 def test_command(command: str, place: Path, request: pytest.FixtureRequest) -> None:
-    data_dir = str(request.getfixturevalue("mnist_dir")) if "MNIST" in command or "mnist" in command else ""
+    data_dir = (
+        str(request.getfixturevalue("mnist_dir"))
+        if "MNIST" in command or "mnist" in command
+        else ""
+    )
     done = run(command, place, data_dir)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "Traceback" not in done.stderr
@@ -85,14 +106,16 @@ def test_the_search_says_what_it_does_and_where_the_result_is(place: Path) -> No
 
 
 def test_the_run_folder_holds_what_was_promised(latest: Path) -> None:
-    expected = (
-        "search.yaml study.db trials.csv summary.json best_config.yaml best.ckpt report.html environment.json trials final "
-    )
+    expected = "search.yaml study.db trials.csv summary.json best_config.yaml best.ckpt report.html environment.json trials final "
     expected += "best_validation.json tensorboard"
     assert set(expected.split()) <= {path.name for path in latest.iterdir()}
     assert stat.S_IMODE(latest.stat().st_mode) == 0o700
     summary = json.loads((latest / "summary.json").read_text())
-    assert (summary["status"], summary["data_class"], summary["schema_version"]) == ("complete", "Digits", 1)
+    assert (summary["status"], summary["data_class"], summary["schema_version"]) == (
+        "complete",
+        "Digits",
+        1,
+    )
     assert sum(summary["counts"].values()) == 30
     assert summary["counts"]["running"] == 0
     rows = list(csv.DictReader((latest / "trials.csv").open()))
@@ -103,8 +126,14 @@ def test_the_run_folder_holds_what_was_promised(latest: Path) -> None:
 def test_study_summary_csv_and_report_agree(latest: Path) -> None:
     best = json.loads((latest / "summary.json").read_text())["best"]
     (study,) = optuna.get_all_study_names(f"sqlite:///{latest.resolve()}/study.db")
-    trials = optuna.load_study(storage=f"sqlite:///{latest.resolve()}/study.db", study_name=study).trials
-    finite = {trial.number: max(trial.intermediate_values.values()) for trial in trials if trial.intermediate_values}
+    trials = optuna.load_study(
+        storage=f"sqlite:///{latest.resolve()}/study.db", study_name=study
+    ).trials
+    finite = {
+        trial.number: max(trial.intermediate_values.values())
+        for trial in trials
+        if trial.intermediate_values
+    }
     assert best["value"] == finite[best["trial"]] == max(finite.values())
     assert trials[best["trial"]].intermediate_values[best["epoch"]] == best["value"]
     assert trials[0].params == {"fc1": 1024, "fc2": 128, "lr": 1e-3}, "lab 1's own MLP is the first"
@@ -124,7 +153,10 @@ def test_the_exported_weights_are_those_of_the_best_epoch(latest: Path) -> None:
 def test_the_best_config_trained_again_gives_the_searchs_score(place: Path, latest: Path) -> None:
     best = json.loads((latest / "summary.json").read_text())["best"]
     said = output_of(place, "--config runs/latest/best_config.yaml")
-    assert f"validation, epoch {best['epoch']}: val_loss {best['metrics']['val_loss']:.4f}  val_acc {best['value']:.4f}" in said
+    assert (
+        f"validation, epoch {best['epoch']}: val_loss {best['metrics']['val_loss']:.4f}  val_acc {best['value']:.4f}"
+        in said
+    )
     config = yaml.safe_load((latest / "best_config.yaml").read_text())
     assert config | best["params"] == config
     assert (config["monitor"], config["patience"]) == ("val_acc", 0)
@@ -135,7 +167,10 @@ def test_the_final_model_read_the_test_set_once_and_predicts(place: Path, latest
     assert metrics["test_reads"] == 1
     data = Digits()
     examples = data.load_test()
-    hits = Recognizer.load(latest / "final" / "model.ckpt").probabilities(examples.images).argmax(1) == examples.labels
+    hits = (
+        Recognizer.load(latest / "final" / "model.ckpt").probabilities(examples.images).argmax(1)
+        == examples.labels
+    )
     assert hits.double().mean().item() == metrics["per_seed"][0]["test_acc"] > 0.9
     assert (latest / "final" / "config.yaml").exists()
 
@@ -148,9 +183,18 @@ def test_a_picture_is_read(place: Path) -> None:
 def test_nothing_but_the_best_trials_checkpoints_is_left(latest: Path) -> None:
     files = [path for path in (latest / "trials").rglob("*") if path.is_file()]
     assert len(files) == 3
-    trials = optuna.load_study(storage=f"sqlite:///{latest.resolve()}/study.db", study_name=None).trials
-    recorded = {v["checkpoint"]: v["sha256"] for t in trials for k, v in t.user_attrs.items() if k.startswith("epoch:")}
-    assert all(recorded[str(path.relative_to(latest / "trials"))] == checksum(path) for path in files)
+    trials = optuna.load_study(
+        storage=f"sqlite:///{latest.resolve()}/study.db", study_name=None
+    ).trials
+    recorded = {
+        v["checkpoint"]: v["sha256"]
+        for t in trials
+        for k, v in t.user_attrs.items()
+        if k.startswith("epoch:")
+    }
+    assert all(
+        recorded[str(path.relative_to(latest / "trials"))] == checksum(path) for path in files
+    )
 
 
 def test_a_narrow_network_is_visibly_worse(place: Path) -> None:
@@ -163,5 +207,7 @@ def test_a_narrow_network_is_visibly_worse(place: Path) -> None:
 
 
 def test_no_process_is_left(latest: Path) -> None:
-    left = subprocess.run(["pgrep", "-f", str(latest.resolve())], capture_output=True, text=True, check=False)
+    left = subprocess.run(
+        ["pgrep", "-f", str(latest.resolve())], capture_output=True, text=True, check=False
+    )
     assert left.stdout == ""

@@ -20,11 +20,25 @@ search: {trials: 40, max_epochs: 4}
 
 
 def command(path: Path, *flags: str) -> list[str]:
-    return [sys.executable, str(ROOT / "tuning" / "search.py"), "--space", str(path), "--no-dashboard", *flags]
+    return [
+        sys.executable,
+        str(ROOT / "tuning" / "search.py"),
+        "--space",
+        str(path),
+        "--no-dashboard",
+        *flags,
+    ]
 
 
 def search(path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(path, *flags), cwd=path.parent, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    return subprocess.run(
+        command(path, *flags),
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -38,11 +52,16 @@ def space_path(tmp_path: Path) -> Path:
     ("flags", "expected"),
     [
         (["--metric", "test_acc"], "--metric: `one of "),
-        (["--cpus-per-trial", "4000"], "--cpus-per-trial: `cpus-per-trial <= "),  # what this machine has
+        # what this machine has
+        (["--cpus-per-trial", "4000"], "--cpus-per-trial: `cpus-per-trial <= "),
     ],
 )
-def test_a_process_that_refuses_ends_with_2_and_leaves_nothing(flags: list[str], expected: str, space_path: Path) -> None:
-    """All that can be wrong with file and flags is in tests/faults/test_bad_input.py, in one process."""
+def test_a_process_that_refuses_ends_with_2_and_leaves_nothing(
+    flags: list[str], expected: str, space_path: Path
+) -> None:
+    """All that can be wrong with file and flags is in tests/faults/test_bad_input.py, in one
+    process.
+    """
     done = search(space_path, *flags)
     assert done.returncode == 2
     assert expected in done.stderr

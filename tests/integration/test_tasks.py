@@ -1,4 +1,6 @@
-"""Plain tasks on a real local Ray: results in order, and what fails named, without Ray's traceback."""
+"""Plain tasks on a real local Ray: results in order, and what fails named, without Ray's
+traceback.
+"""
 
 from __future__ import annotations
 

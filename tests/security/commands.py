@@ -39,9 +39,13 @@ class Commands:
             "resume": (search.main, ["--resume", path]),
             "retrain": (retrain.main, [path, "--top", "2"]),
             "warm start": (search.main, ["--space", "space.yaml", "--warm-start", path, "--check"]),
-            "run_experiment": (run_experiment.main, ["--config", str(folder.best_config), "--max_epochs=1"]),
+            "run_experiment": (
+                run_experiment.main,
+                ["--config", str(folder.best_config), "--max_epochs=1"],
+            ),
             "predict": (predict.main, [str(folder.best_checkpoint), str(image)]),
-            "extend": (search.main, ["--resume", path, "--trials", "9"]),  # the last: it ends in the middle
+            # the last: it ends in the middle
+            "extend": (search.main, ["--resume", path, "--trials", "9"]),
         }
         self.codes: dict[str, int] = {}
 

@@ -1,4 +1,6 @@
-"""One real search that the tests share: looked at from outside while it runs, in an environment full of traps, left finished."""
+"""One real search that the tests share: looked at from outside while it runs, in an environment
+full of traps, left finished.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +32,27 @@ space:
   optimizer: {type: categorical, choices: [Adam, SGD]}
 search: {trials: 5, max_epochs: 2}
 """
-SECRETS = {name: f"{name.lower()}-{secrets.token_hex(12)}" for name in ("AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "PGPASSWORD")}
+SECRETS = {
+    name: f"{name.lower()}-{secrets.token_hex(12)}"
+    for name in ("AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "PGPASSWORD")
+}
 SECRETS["DATABASE_URL"] = f"postgresql://me:database_url-{secrets.token_hex(12)}@127.0.0.1/db"
-# What submits a job, lists them, runs a task in a worker, or asks for one: to be had with the token alone.
+# What submits a job, lists them, runs a task in a worker, or asks for one: to be had with the token
+# alone.
 JOB_APIS = ("/api/jobs/", "/api/job_agent/jobs/")
-CALLS = ("JobInfoGcsService/AddJob", "NodeManagerService/RequestWorkerLease", "CoreWorkerService/PushTask")
+CALLS = (
+    "JobInfoGcsService/AddJob",
+    "NodeManagerService/RequestWorkerLease",
+    "CoreWorkerService/PushTask",
+)
 LIMIT_S = 10
 
 
 @dataclass(frozen=True)
 class Socket:
-    """One that a process of the search has open: TCP that listens or is connected, or UDP; over IPv4 or IPv6."""
+    """One that a process of the search has open: TCP that listens or is connected, or UDP; over
+    IPv4 or IPv6.
+    """
 
     process: str
     kind: str
@@ -67,8 +79,10 @@ class Watched:
     session: Path  # Ray's folder for logs and sockets
     session_modes: dict[Path, int]
     dashboard: dict[str, int]  # what it answers to a job, by what was sent along
-    ports: dict[int, list[int]]  # what each port answers over HTTP to a job without a token; 0 where it does not speak it
-    calls: dict[int, set[grpc.StatusCode]]  # what each port answers to Ray's own calls without a token
+    # what each port answers over HTTP to a job without a token; 0 where it does not speak it
+    ports: dict[int, list[int]]
+    # what each port answers to Ray's own calls without a token
+    calls: dict[int, set[grpc.StatusCode]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -77,10 +91,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def looking(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[Watched] | None]:
-    """The search begins before the first test of this folder, if any needs it, and is looked at beside those that do not.
+def looking(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Future[Watched] | None]:
+    """The search begins before the first test of this folder, if any needs it, and is looked at
+    beside those that do not.
 
-    The token file is there already, for all to read; whatever may switch authentication off is tried.
+    The token file is there already, for all to read; whatever may switch authentication off is
+    tried.
     """
     if not any("watched" in getattr(item, "fixturenames", ()) for item in request.session.items):
         yield None
@@ -93,7 +111,12 @@ def looking(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     (home / ".ray/auth_token").chmod(0o644)
     flags = ["--space", "space.yaml", "--name", "seen", "--max-concurrent", "1", "--keep-alive"]
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**SECRETS, "HOME": str(home), "RAY_AUTH_MODE": "", "RAY_USAGE_STATS_ENABLED": "1"}.items():
+        for name, value in {
+            **SECRETS,
+            "HOME": str(home),
+            "RAY_AUTH_MODE": "",
+            "RAY_USAGE_STATS_ENABLED": "1",
+        }.items():
             patch.setenv(name, value)
         old = os.umask(0)
         try:
@@ -127,7 +150,9 @@ def look_at(search: Command, folder: RunFolder, home: Path, token: str) -> Watch
         answers = dict(zip(ports, pool.map(answers_of, ports), strict=True))
         calls = dict(zip(ports, pool.map(calls_of, ports), strict=True))
     sent = {"the token": token, "another": secrets.token_hex(32), "nothing": ""}
-    dashboard = {what: answer(address + JOB_APIS[0], token, method="GET") for what, token in sent.items()}
+    dashboard = {
+        what: answer(address + JOB_APIS[0], token, method="GET") for what, token in sent.items()
+    }
     session_modes = modes(session)
     search.process.send_signal(signal.SIGINT)
     code = search.end()
@@ -152,9 +177,18 @@ def look_at(search: Command, folder: RunFolder, home: Path, token: str) -> Watch
 
 
 def sockets_of(family: list[psutil.Process]) -> list[Socket]:
-    """Of TCP and UDP, over IPv4 and IPv6, as the system has them under /proc/PID/fd and /proc/net."""
+    """Of TCP and UDP, over IPv4 and IPv6, as the system has them under /proc/PID/fd and
+    /proc/net.
+    """
     return [
-        Socket(process.name(), one.type.name, one.status, one.laddr.ip, one.laddr.port, one.raddr.ip if one.raddr else "")
+        Socket(
+            process.name(),
+            one.type.name,
+            one.status,
+            one.laddr.ip,
+            one.laddr.port,
+            one.raddr.ip if one.raddr else "",
+        )
         for process in alive(family)
         for one in process.net_connections("inet")
         if one.laddr
@@ -171,7 +205,13 @@ def environments_of(family: list[psutil.Process]) -> dict[str, list[dict[str, st
 def session_of(family: list[psutil.Process]) -> Path:
     """Ray's folder, as it tells its own processes."""
     arguments = [argument for process in alive(family) for argument in process.cmdline()]
-    return Path(next(argument.split("=", 1)[1] for argument in arguments if argument.startswith("--session-dir=")))
+    return Path(
+        next(
+            argument.split("=", 1)[1]
+            for argument in arguments
+            if argument.startswith("--session-dir=")
+        )
+    )
 
 
 def alive(family: list[psutil.Process]) -> Iterator[psutil.Process]:
@@ -187,7 +227,11 @@ def alive(family: list[psutil.Process]) -> Iterator[psutil.Process]:
 def modes(folder: Path) -> dict[Path, int]:
     """Permissions of a folder and of everything in it. What links point to is not followed."""
     paths = [folder, *folder.rglob("*")]
-    return {path: stat.S_IMODE(path.lstat().st_mode) for path in paths if os.path.lexists(path) and not path.is_symlink()}
+    return {
+        path: stat.S_IMODE(path.lstat().st_mode)
+        for path in paths
+        if os.path.lexists(path) and not path.is_symlink()
+    }
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -204,10 +248,14 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 def answer(url: str, token: str = "", *, method: str = "POST") -> int:
     """The status that a server answers with; 0 where it speaks no HTTP."""
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    headers = {"Content-Type": "application/json"} | (
+        {"Authorization": f"Bearer {token}"} if token else {}
+    )
     body = b'{"entrypoint": "true"}' if method == "POST" else None
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, body, headers, method=method), timeout=LIMIT_S) as response:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, body, headers, method=method), timeout=LIMIT_S
+        ) as response:
             return int(response.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -239,7 +287,9 @@ def on_loopback(address: str) -> bool:
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[RunFolder], Commands]:
-    """To be run in a folder of the test's own. Where one would start Ray it has read all that it reads, and ends with 6."""
+    """To be run in a folder of the test's own. Where one would start Ray it has read all that it
+    reads, and ends with 6.
+    """
 
     def no_ray(*_: object, **__: object) -> None:
         raise ClusterError("here Ray would start")

@@ -1,4 +1,6 @@
-"""What a stranger may have put into a run's folder: things that would touch a file, if anything ran what they say."""
+"""What a stranger may have put into a run's folder: things that would touch a file, if anything
+ran what they say.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,12 @@ from tuning.run.folder import RunFolder
 
 # Tune's own state, as `Tuner.restore` would read it, in an experiment's folder and below it
 OF_TUNE = (
-    *("tuner.pkl", "trainable.pkl", "experiment_state-2026-11-24_12-00-00.json", "searcher-state-2026-11-24_12-00-00.pkl"),
+    *(
+        "tuner.pkl",
+        "trainable.pkl",
+        "experiment_state-2026-11-24_12-00-00.json",
+        "searcher-state-2026-11-24_12-00-00.pkl",
+    ),
     *(
         "search_gen_state-2026-11-24_12-00-00.json",
         "0/params.pkl",
@@ -29,7 +36,11 @@ OF_TUNE = (
         "0/result.json",
         "0/.validate_storage_marker",
     ),
-    *("0/checkpoint_000000/.tune_metadata", "0/checkpoint_000000/dict_checkpoint.pkl", "0/checkpoint_000000/.is_checkpoint"),
+    *(
+        "0/checkpoint_000000/.tune_metadata",
+        "0/checkpoint_000000/dict_checkpoint.pkl",
+        "0/checkpoint_000000/.is_checkpoint",
+    ),
 )
 
 
@@ -48,10 +59,14 @@ class Stranger:
 
     def __init__(self, folder: RunFolder, marker: Path) -> None:
         self.folder, self.marker = folder, marker
-        self.pickled = pickle.dumps({"state_dict": Payload(marker), "content": [Payload(marker)]}, protocol=2)
+        self.pickled = pickle.dumps(
+            {"state_dict": Payload(marker), "content": [Payload(marker)]}, protocol=2
+        )
         self.in_base64 = base64.b64encode(self.pickled).decode()
         self.tagged = f'!!python/object/apply:os.system ["touch {marker}"]'
-        self.command = f'=HYPERLINK("file://{marker}")\x1b]0;gotcha\x07<script>$(touch {marker})</script>'
+        self.command = (
+            f'=HYPERLINK("file://{marker}")\x1b]0;gotcha\x07<script>$(touch {marker})</script>'
+        )
 
     def pickles(self) -> Iterator[Path]:
         """One file after another is a pickle, and the others are as they were."""
@@ -69,17 +84,23 @@ class Stranger:
         return sorted(path for path in self.folder.path.rglob("*") if path.is_file())
 
     def in_yaml(self, path: Path) -> None:
-        """A tag that Python's unsafe loaders obey, in place of a value; the summary's sum is that of the changed file."""
+        """A tag that Python's unsafe loaders obey, in place of a value; the summary's sum is
+        that of the changed file.
+        """
         content = yaml.safe_load(path.read_text())
         section = content.get("experiment", content)
         path.write_text(f"batch_size: {self.tagged}\n" + yaml.safe_dump(content))
         if section is not content:
-            plain = yaml.safe_dump(content).replace("experiment:", f"experiment:\n  batch_size: {self.tagged}", 1)
+            plain = yaml.safe_dump(content).replace(
+                "experiment:", f"experiment:\n  batch_size: {self.tagged}", 1
+            )
             path.write_text(plain)
         self.agree()
 
     def in_checkpoints(self) -> None:
-        """torch's own archives with another pickle in them; study and summary have the sums of the changed files."""
+        """torch's own archives with another pickle in them; study and summary have the sums of
+        the changed files.
+        """
         for path in self.folder.path.rglob("*.ckpt"):
             with zipfile.ZipFile(path) as archive:
                 entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
@@ -96,7 +117,8 @@ class Stranger:
                 if path.is_file():
                     changed = json.dumps(epoch | {"sha256": checksum(path)})
                     database.execute(
-                        "UPDATE trial_user_attributes SET value_json = ? WHERE trial_user_attribute_id = ?", (changed, key)
+                        "UPDATE trial_user_attributes SET value_json = ? WHERE trial_user_attribute_id = ?",
+                        (changed, key),
                     )
         self.agree()
 
@@ -104,22 +126,33 @@ class Stranger:
         """The summary has the sums of the files as they are now."""
         summary = json.loads(self.folder.summary.read_text())
         files = (self.folder.best_config, self.folder.best_checkpoint)
-        self.folder.summary.write_text(json.dumps(summary | {"sha256": {path.name: checksum(path) for path in files}}))
+        self.folder.summary.write_text(
+            json.dumps(summary | {"sha256": {path.name: checksum(path) for path in files}})
+        )
 
     def texts(self) -> list[tuple[str, str]]:
         """Tables and columns of the study that hold text, and something."""
         with closing(sqlite3.connect(self.folder.study)) as database:
-            tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            tables = [
+                row[0]
+                for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            ]
             columns = [
                 (table, column)
                 for table in tables
                 for _, column, kind, *_ in database.execute(f"PRAGMA table_info({table})")
                 if "CHAR" in kind or "TEXT" in kind
             ]
-            return [pair for pair in columns if database.execute(f"SELECT count({pair[1]}) FROM {pair[0]}").fetchone()[0]]
+            return [
+                pair
+                for pair in columns
+                if database.execute(f"SELECT count({pair[1]}) FROM {pair[0]}").fetchone()[0]
+            ]
 
     def in_study(self, table: str, column: str, value: Any) -> None:
-        """The same value in every row of a column, or where that may not be in as many as may have it."""
+        """The same value in every row of a column, or where that may not be in as many as may
+        have it.
+        """
         with closing(sqlite3.connect(self.folder.study)) as database, database:
             database.execute(f"UPDATE OR IGNORE {table} SET {column} = ?", (value,))
 
@@ -128,7 +161,9 @@ class Stranger:
         for name in OF_TUNE:
             path = self.folder.ray / "tune-0" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({"runner_data": {"_type": "CLOUDPICKLE_FALLBACK", "value": self.pickled.hex()}})
+            text = json.dumps(
+                {"runner_data": {"_type": "CLOUDPICKLE_FALLBACK", "value": self.pickled.hex()}}
+            )
             path.write_bytes(text.encode() if path.suffix == ".json" else self.pickled)
         self.folder.logs.mkdir(exist_ok=True)
         (self.folder.logs / "trial-0-stalled.txt").write_bytes(self.pickled)
@@ -140,12 +175,16 @@ class Stranger:
         with self.folder.trials_csv.open("w") as file:
             table = csv.DictWriter(file, rows[0].keys())
             table.writeheader()
-            table.writerows([row | {"cause": self.command, "status": "stopped_early"} for row in rows])
+            table.writerows(
+                [row | {"cause": self.command, "status": "stopped_early"} for row in rows]
+            )
 
 
 def one_of_each(paths: Iterable[Path]) -> list[Path]:
     """Of what every trial has the first, of other files all."""
-    return list({path.parents[1] if path.parent.name.isdecimal() else path: path for path in paths}.values())
+    return list(
+        {path.parents[1] if path.parent.name.isdecimal() else path: path for path in paths}.values()
+    )
 
 
 def copy_of(folder: RunFolder, place: Path, name: str = "strange") -> RunFolder:

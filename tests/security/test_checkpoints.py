@@ -1,4 +1,5 @@
-"""A checkpoint from a stranger: whatever it is, it is refused before it takes the machine's memory, and runs nothing.
+"""A checkpoint from a stranger: whatever it is, it is refused before it takes the machine's memory,
+and runs nothing.
 
 `test_predict.py` has files that are none, `test_folder.py` the checksum before an export.
 """
@@ -30,8 +31,16 @@ HUGE = 10**12  # no machine has so many numbers
 
 def content(**changes: Any) -> dict[str, Any]:
     """A sound checkpoint's, with something in it changed."""
-    weights = {f"model.{name}": value for name, value in build_model(SETTINGS, Digits.config).state_dict().items()}
-    sound = {"state_dict": weights, "hyper_parameters": SETTINGS, "data_config": Digits.config.as_plain(), "epoch": 0}
+    weights = {
+        f"model.{name}": value
+        for name, value in build_model(SETTINGS, Digits.config).state_dict().items()
+    }
+    sound = {
+        "state_dict": weights,
+        "hyper_parameters": SETTINGS,
+        "data_config": Digits.config.as_plain(),
+        "epoch": 0,
+    }
     return sound | changes
 
 
@@ -67,19 +76,31 @@ def heaped(path: Path) -> None:
 def test_a_file_that_no_memory_holds_is_not_read(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(MAX_CHECKPOINT + 1)  # takes no room on the disk
-    with pytest.raises(CheckpointError, match=r"strange\.ckpt: `at most 4,294,967,296 bytes` must hold, but got 4,294,967,297\."):
+    with pytest.raises(
+        CheckpointError,
+        match=r"strange\.ckpt: `at most 4,294,967,296 bytes` must hold, but got 4,294,967,297\.",
+    ):
         read_checkpoint(path)
 
 
 @pytest.mark.parametrize("bomb", [packed, heaped])
-def test_a_small_file_that_unpacks_to_much_is_not_unpacked(bomb: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_file_that_unpacks_to_much_is_not_unpacked(
+    bomb: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bomb(path)
     assert path.stat().st_size < BOMB / 50
     if bomb is packed:
         assert torch.load(path, weights_only=True)["more"].numel() == BOMB / 4, "torch itself would"
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was read"))
-    for read in (read_checkpoint, Recognizer.load, lambda path: save_weights(path, path.with_name("best.ckpt"))):
-        with pytest.raises(CheckpointError, match=r"no more than the file's [0-9,]+ bytes` must hold, but got [0-9,]{10,}\."):
+    for read in (
+        read_checkpoint,
+        Recognizer.load,
+        lambda path: save_weights(path, path.with_name("best.ckpt")),
+    ):
+        with pytest.raises(
+            CheckpointError,
+            match=r"no more than the file's [0-9,]+ bytes` must hold, but got [0-9,]{10,}\.",
+        ):
             read(path)  # type: ignore[operator]
     assert not path.with_name("best.ckpt").exists()
 
@@ -87,7 +108,11 @@ def test_a_small_file_that_unpacks_to_much_is_not_unpacked(bomb: Any, path: Path
 def test_a_trial_does_not_go_on_from_such_a_file(path: Path) -> None:
     packed(path)
     settings = checked(SETTINGS | {"data_class": "Digits", "max_epochs": 2, "gpus": 0})
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    quiet = {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
     with pytest.raises(CheckpointError, match="no more than the file's"):
         train(settings, build_data(settings), continue_from=path, **quiet)
 
@@ -103,7 +128,9 @@ def test_what_torch_also_reads_is_no_checkpoint(kind: str, path: Path) -> None:
         read_checkpoint(path)
 
 
-def test_widths_that_only_stand_in_the_file_take_no_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_widths_that_only_stand_in_the_file_take_no_memory(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     built: list[str] = []
 
     def build(*arguments: Any) -> torch.nn.Module:
@@ -115,7 +142,9 @@ def test_widths_that_only_stand_in_the_file_take_no_memory(path: Path, monkeypat
     torch.save(content(hyper_parameters=SETTINGS | {"fc1": HUGE}), path)
     with pytest.raises(CheckpointError, match="size mismatch"):
         Recognizer.load(path)
-    torch.save(content(data_config=Digits.config.as_plain() | {"input_dims": [1, 10**6, 10**6]}), path)
+    torch.save(
+        content(data_config=Digits.config.as_plain() | {"input_dims": [1, 10**6, 10**6]}), path
+    )
     with pytest.raises(CheckpointError, match="size mismatch"):
         Recognizer.load(path)
     assert set(built) == {"meta"}
@@ -127,8 +156,15 @@ def test_widths_that_only_stand_in_the_file_take_no_memory(path: Path, monkeypat
 def test_weights_that_repeat_one_number_are_refused(path: Path) -> None:
     """A view of any size is a few bytes in the file."""
     shapes = {"1.weight": (HUGE, 784), "1.bias": (HUGE,), "4.weight": (8, HUGE)}
-    repeated = {f"model.layers.{name}": torch.zeros(1).expand(shape) for name, shape in shapes.items()}
-    torch.save(content(state_dict=content()["state_dict"] | repeated, hyper_parameters=SETTINGS | {"fc1": HUGE}), path)
+    repeated = {
+        f"model.layers.{name}": torch.zeros(1).expand(shape) for name, shape in shapes.items()
+    }
+    torch.save(
+        content(
+            state_dict=content()["state_dict"] | repeated, hyper_parameters=SETTINGS | {"fc1": HUGE}
+        ),
+        path,
+    )
     assert path.stat().st_size < 100_000
     with pytest.raises(CheckpointError, match="larger than what the file has of it"):
         Recognizer.load(path)
@@ -138,7 +174,9 @@ def test_what_was_changed_since_it_was_recorded_is_not_gone_on_from(tmp_path: Pa
     for epoch in (1, 2):
         (tmp_path / f"epoch-{epoch}.ckpt").write_bytes(b"weights %d" % epoch)
     sums = {epoch: hashlib.sha256(b"weights %d" % epoch).hexdigest() for epoch in (1, 2)}
-    history = [{"checkpoint": f"epoch-{epoch}.ckpt", "sha256": sum_} for epoch, sum_ in sums.items()]
+    history = [
+        {"checkpoint": f"epoch-{epoch}.ckpt", "sha256": sum_} for epoch, sum_ in sums.items()
+    ]
     assert newest_valid(tmp_path, history) == tmp_path / "epoch-2.ckpt"
     (tmp_path / "epoch-2.ckpt").write_bytes(b"weights 3")
     assert newest_valid(tmp_path, history) == tmp_path / "epoch-1.ckpt"
@@ -146,7 +184,9 @@ def test_what_was_changed_since_it_was_recorded_is_not_gone_on_from(tmp_path: Pa
 
 
 def test_the_cap_has_room_for_every_network_of_ours() -> None:
-    """Ten times the weights of the widest network of our spaces, with the optimizer's two numbers for each."""
+    """Ten times the weights of the widest network of our spaces, with the optimizer's two
+    numbers for each.
+    """
     with torch.device("meta"):
         widest = build_model({"model_class": "MLP", "fc1": 4096, "fc2": 4096}, Digits.config)
     assert 10 * 3 * 4 * sum(weight.numel() for weight in widest.parameters()) < MAX_CHECKPOINT

@@ -9,16 +9,60 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = sorted(path for package in ("text_recognizer", "training", "tuning") for path in (ROOT / package).rglob("*.py"))
+MODULES = sorted(
+    path
+    for package in ("text_recognizer", "training", "tuning")
+    for path in (ROOT / package).rglob("*.py")
+)
 # Modules and functions that run what they read, or read Tune's own state, which is pickles.
 READERS = {
-    *("pickle", "cPickle", "_pickle", "cloudpickle", "ray.cloudpickle", "dill", "marshal", "shelve", "jsonpickle", "joblib.load"),
+    *(
+        "pickle",
+        "cPickle",
+        "_pickle",
+        "cloudpickle",
+        "ray.cloudpickle",
+        "dill",
+        "marshal",
+        "shelve",
+        "jsonpickle",
+        "joblib.load",
+    ),
     *("pandas.read_pickle", "torch.jit.load", "torch.hub"),
     *("ray.tune.Tuner.restore", "ray.tune.ExperimentAnalysis", "ray.tune.analysis"),
-    *(f"yaml.{what}" for what in ("load", "load_all", "unsafe_load", "unsafe_load_all", "full_load", "full_load_all")),
-    *(f"yaml.{what}" for what in ("Loader", "UnsafeLoader", "FullLoader", "CLoader", "CUnsafeLoader", "CFullLoader")),
+    *(
+        f"yaml.{what}"
+        for what in (
+            "load",
+            "load_all",
+            "unsafe_load",
+            "unsafe_load_all",
+            "full_load",
+            "full_load_all",
+        )
+    ),
+    *(
+        f"yaml.{what}"
+        for what in (
+            "Loader",
+            "UnsafeLoader",
+            "FullLoader",
+            "CLoader",
+            "CUnsafeLoader",
+            "CFullLoader",
+        )
+    ),
 }
-CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
+CALLS = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "os.system",
+    "os.popen",
+    "subprocess.getoutput",
+    "subprocess.getstatusoutput",
+}
 OF_LIGHTNING = (".fit", ".validate", ".test", ".predict", ".load_from_checkpoint")
 
 
@@ -35,7 +79,10 @@ def broken_rules(tree: ast.AST) -> Iterator[str]:
             said = [full_name(node, names)]
         yield from (f"{node.lineno}: {name}" for name in said if is_reader(name))
         if isinstance(node, ast.Call):
-            yield from (f"{node.lineno}: {problem}" for problem in broken_in_call(node, full_name(node.func, names)))
+            yield from (
+                f"{node.lineno}: {problem}"
+                for problem in broken_in_call(node, full_name(node.func, names))
+            )
 
 
 def is_reader(name: str) -> bool:
@@ -66,7 +113,9 @@ def imported(tree: ast.AST) -> dict[str, str]:
         if isinstance(node, ast.Import):
             found |= {alias.asname: alias.name for alias in node.names if alias.asname}
         if isinstance(node, ast.ImportFrom):
-            found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {
+                alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names
+            }
     return found
 
 

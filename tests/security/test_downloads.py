@@ -1,6 +1,7 @@
 """Where data comes from: over https alone, and only what has the sum that is pinned here.
 
-A wrong sum, a cut download: `tests/unit/text_recognizer/test_data.py`, `tests/faults/test_data_faults.py`.
+A wrong sum, a cut download: `tests/unit/text_recognizer/test_data.py`,
+`tests/faults/test_data_faults.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def test_every_address_is_https_and_every_file_has_a_sum(name: str) -> None:
         assert not hasattr(cls, "source"), "nothing is downloaded"
         return
     assert cls.source.mirrors
-    assert [url for url in cls.source.mirrors if not re.fullmatch(r"https://[a-z0-9./-]+/", url)] == []
+    assert [
+        url for url in cls.source.mirrors if not re.fullmatch(r"https://[a-z0-9./-]+/", url)
+    ] == []
     assert sorted(archive for archive, _ in cls.source.resources) == sorted(archives())
     assert all(re.fullmatch("[0-9a-f]{32}", md5) for _, md5 in cls.source.resources)
 
@@ -44,16 +47,26 @@ def test_every_address_is_https_and_every_file_has_a_sum(name: str) -> None:
 def test_no_other_address_is_in_the_code() -> None:
     """But loopback, and names that nobody fetches: XML, schemas, licences."""
     root = Path(__file__).resolve().parents[2]
-    paths = [path for package in ("text_recognizer", "training", "tuning") for path in (root / package).rglob("*.py")]
-    plain = {(path.name, url) for path in paths for url in re.findall(r"\bhttp://[^\s\"'`)]*", path.read_text())}
-    assert {(name, url) for name, url in plain if not url.startswith(("http://127.0.0.1", "http://{"))} == {
-        ("json_schema.py", "http://json-schema.org/draft-07/schema#")
-    } & plain
+    paths = [
+        path
+        for package in ("text_recognizer", "training", "tuning")
+        for path in (root / package).rglob("*.py")
+    ]
+    plain = {
+        (path.name, url)
+        for path in paths
+        for url in re.findall(r"\bhttp://[^\s\"'`)]*", path.read_text())
+    }
+    assert {
+        (name, url) for name, url in plain if not url.startswith(("http://127.0.0.1", "http://{"))
+    } == {("json_schema.py", "http://json-schema.org/draft-07/schema#")} & plain
 
 
 @pytest.fixture
 def https_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
-    """An https server on this machine that this process trusts, and that leads all who ask to another."""
+    """An https server on this machine that this process trusts, and that leads all who ask to
+    another.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
@@ -61,13 +74,21 @@ def https_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
     pem = tmp_path / "server.pem"
-    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    pem.write_bytes(key.private_bytes(*plain) + certificate.public_bytes(serialization.Encoding.PEM))
+    plain = (
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    pem.write_bytes(
+        key.private_bytes(*plain) + certificate.public_bytes(serialization.Encoding.PEM)
+    )
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
     target = ""
 
@@ -100,7 +121,9 @@ def https_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
     server.server_close()
 
 
-def test_a_redirect_away_from_https_is_refused(https_mirror: Callable[[str], str], mirror: str, tmp_path: Path) -> None:
+def test_a_redirect_away_from_https_is_refused(
+    https_mirror: Callable[[str], str], mirror: str, tmp_path: Path
+) -> None:
     """Though what is there is what was asked for: the rest of the world need not see who asks."""
     url = https_mirror(mirror)
     assert first_answering([mirror], NAME) == mirror, "it is there"
@@ -112,7 +135,9 @@ def test_a_redirect_away_from_https_is_refused(https_mirror: Callable[[str], str
         small_mnist(tmp_path, url).prepare_data()
 
 
-def test_a_mirror_that_sends_without_an_end_is_left(mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_that_sends_without_an_end_is_left(
+    mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(util, "MAX_DOWNLOAD", 20)
     monkeypatch.setattr(util, "CHUNK", 10)
     with pytest.raises(DataError, match="after 30 bytes"):

@@ -1,4 +1,6 @@
-"""Ray started for the first time in a home: its token. `test_running.py` has a home in which there was one, readable by all."""
+"""Ray started for the first time in a home: its token. `test_running.py` has a home in which
+there was one, readable by all.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ with own_cluster(dashboard=False, num_cpus=1):
 
 
 def test_a_new_token_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever umask and environment say: to Ray a word that it does not know means no authentication."""
+    """Whatever umask and environment say: to Ray a word that it does not know means no
+    authentication.
+    """
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("RAY_AUTH_MODE", "tokne")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "")
@@ -42,7 +46,9 @@ def test_a_new_token_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.Mon
     assert started.process.returncode == 0, started.errors
     assert "without the token StatusCode.UNAUTHENTICATED" in started.output
     assert "mode 0o600" in started.output
-    assert stat.S_IMODE((tmp_path / ".ray").stat().st_mode) & 0o022 == 0, "nobody else puts another in its place"
+    assert stat.S_IMODE((tmp_path / ".ray").stat().st_mode) & 0o022 == 0, (
+        "nobody else puts another in its place"
+    )
     token = (tmp_path / ".ray/auth_token").read_text()
     assert len(token) == len(secrets.token_hex(32))
     assert token not in started.output + started.errors

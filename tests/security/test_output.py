@@ -1,7 +1,9 @@
-"""What stands in a name, an error or a parameter is shown, and neither obeyed by a terminal, a browser or a spreadsheet.
+"""What stands in a name, an error or a parameter is shown, and neither obeyed by a terminal, a
+browser or a spreadsheet.
 
-`test_html.py` has the report's policy, and tags in what its shapes have; `test_console.py`, `test_runs.py` and
-`test_final.py` have the terminal of a search, the list of runs and the model card.
+`test_html.py` has the report's policy, and tags in what its shapes have; `test_console.py`,
+`test_runs.py` and `test_final.py` have the terminal of a search, the list of runs and the model
+card.
 """
 
 from __future__ import annotations
@@ -52,21 +54,27 @@ OBEYED = ("\x1b", "\x07", "\x9b", "\u202e")
 def with_nasty(value: Any, but: frozenset[str]) -> Any:
     """A plain value in which every text, but those under some keys, has `NASTY` behind it."""
     if isinstance(value, dict):
-        return {key: inner if key in but else with_nasty(inner, but) for key, inner in value.items()}
+        return {
+            key: inner if key in but else with_nasty(inner, but) for key, inner in value.items()
+        }
     if isinstance(value, list):
         return [with_nasty(inner, but) for inner in value]
     return value + NASTY if isinstance(value, str) else value
 
 
 def test_no_text_of_a_run_is_markup_in_its_report(tmp_path: Path) -> None:
-    """Every text of summary, environment, best config and validation, and each trial's cause and choice."""
+    """Every text of summary, environment, best config and validation, and each trial's cause and
+    choice.
+    """
     facts = shapes.facts("everything", tmp_path)
     assert facts.validation is not None
     validation = with_nasty(facts.validation.model_dump(), frozenset({"png"}))
     nasty = replace(
         facts,
-        summary=with_nasty(facts.summary, frozenset({"status", "metric", "mode"})) | {"stop_reason": NASTY},
-        environment=with_nasty(facts.environment, frozenset()) | {"gpus": [NASTY], "versions": {NASTY: NASTY}},
+        summary=with_nasty(facts.summary, frozenset({"status", "metric", "mode"}))
+        | {"stop_reason": NASTY},
+        environment=with_nasty(facts.environment, frozenset())
+        | {"gpus": [NASTY], "versions": {NASTY: NASTY}},
         best_config=NASTY,
         damaged=[NASTY],
         validation=facts.validation.model_validate(validation),
@@ -74,11 +82,17 @@ def test_no_text_of_a_run_is_markup_in_its_report(tmp_path: Path) -> None:
     )
     text = html.write(RunFolder(tmp_path), nasty).read_text(encoding="utf-8")
     page = Page(text)
-    assert [attributes.get("id") for tag, attributes in page.tags if tag == "script"] == ["figures", None, None]
+    assert [attributes.get("id") for tag, attributes in page.tags if tag == "script"] == [
+        "figures",
+        None,
+        None,
+    ]
     images = [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
     assert images
     assert all(src.startswith("data:image/png;base64,") for src in images)
-    assert [name for _, attributes in page.tags for name in attributes if name.startswith("on")] == []
+    assert [
+        name for _, attributes in page.tags for name in attributes if name.startswith("on")
+    ] == []
     assert page.text.count("{{ 7 * 7 }}") > 10
     assert "49" + ESCAPE not in page.text
 
@@ -86,16 +100,33 @@ def test_no_text_of_a_run_is_markup_in_its_report(tmp_path: Path) -> None:
 def test_no_text_of_a_plot_ends_its_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = {"data": [{"text": [NASTY]}], "layout": {}}
     monkeypatch.setattr(html, "all_figures", lambda *_: {"curves": figure}.items())
-    text = html.write(RunFolder(tmp_path), shapes.facts("one trial", tmp_path)).read_text(encoding="utf-8")
+    text = html.write(RunFolder(tmp_path), shapes.facts("one trial", tmp_path)).read_text(
+        encoding="utf-8"
+    )
     assert Page(text).figures == {"curves": figure}
 
 
 def test_a_cell_of_the_table_is_no_formula_and_a_number_stays_one() -> None:
-    trials = [Trial(n, {"a": text, "b": -0.5}, (), Outcome.FAILED, text) for n, text in enumerate(FORMULAS)]
-    trials.append(Trial(4, {"a": NASTY, "b": 1e-5}, (Epoch(1, {"val_loss": -0.25}),), Outcome.COMPLETE, f"two\nlines{ESCAPE}"))
+    trials = [
+        Trial(n, {"a": text, "b": -0.5}, (), Outcome.FAILED, text)
+        for n, text in enumerate(FORMULAS)
+    ]
+    trials.append(
+        Trial(
+            4,
+            {"a": NASTY, "b": 1e-5},
+            (Epoch(1, {"val_loss": -0.25}),),
+            Outcome.COMPLETE,
+            f"two\nlines{ESCAPE}",
+        )
+    )
     text = TrialsTable(["a", "b"], "val_loss", "min").text(trials)
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert [row["cause"] for row in rows[:4]] == [row["a"] for row in rows[:4]] == [f"'{formula}" for formula in FORMULAS]
+    assert (
+        [row["cause"] for row in rows[:4]]
+        == [row["a"] for row in rows[:4]]
+        == [f"'{formula}" for formula in FORMULAS]
+    )
     assert [float(row["b"]) for row in rows] == [-0.5, -0.5, -0.5, -0.5, 1e-5]
     assert float(rows[4]["val_loss"]) == -0.25
     assert rows[4]["cause"].startswith("two\nlines\\x1b]0;")
@@ -103,7 +134,9 @@ def test_a_cell_of_the_table_is_no_formula_and_a_number_stays_one() -> None:
 
 
 def test_nothing_in_tensorboards_files_is_obeyed(tmp_path: Path) -> None:
-    Curves(tmp_path, "val_acc", "max", print).on_change(Trial(0, {"a": NASTY}, (), Outcome.FAILED, NASTY))
+    Curves(tmp_path, "val_acc", "max", print).on_change(
+        Trial(0, {"a": NASTY}, (), Outcome.FAILED, NASTY)
+    )
     written = next(tmp_path.rglob("events*")).read_bytes()
     assert written.count(b"gotcha") == 2
     assert not any(part.encode() in written for part in ("\x1b]0;", "\x1b[2J", "\x9b31m", "\u202e"))
@@ -119,9 +152,13 @@ def test_an_error_is_shown_line_by_line(capsys: pytest.CaptureFixture[str]) -> N
     assert not any(sign in said for sign in OBEYED)
 
 
-def test_a_strangers_label_is_shown_by_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_strangers_label_is_shown_by_predict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     mapping = [f"{digit}{ESCAPE}" for digit in Digits.config.mapping]
-    torch.save(content(data_config=Digits.config.as_plain() | {"mapping": mapping}), tmp_path / "best.ckpt")
+    torch.save(
+        content(data_config=Digits.config.as_plain() | {"mapping": mapping}), tmp_path / "best.ckpt"
+    )
     Image.new("L", (28, 28), 90).save(tmp_path / "digit.png")
     sys.argv[1:] = [str(tmp_path / "best.ckpt"), str(tmp_path / "digit.png")]
     predict.main()
@@ -131,7 +168,10 @@ def test_a_strangers_label_is_shown_by_predict(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_no_command_says_what_a_terminal_obeys(
-    watched: Watched, tmp_path: Path, commands: Callable[[RunFolder], Commands], capsys: pytest.CaptureFixture[str]
+    watched: Watched,
+    tmp_path: Path,
+    commands: Callable[[RunFolder], Commands],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In the run's own name, its summary, its space, and a file that is not as it should be."""
     folder = copy_of(watched.folder, tmp_path, f"nasty{ESCAPE}")

@@ -1,4 +1,6 @@
-"""What is installed: exactly what the lock says, each file by its hash, and none of the releases that were malicious."""
+"""What is installed: exactly what the lock says, each file by its hash, and none of the releases
+that were malicious.
+"""
 
 from __future__ import annotations
 
@@ -27,22 +29,40 @@ def locked() -> dict[str, tuple[Requirement, list[str]]]:
 def test_every_requirement_is_one_version_with_its_hashes() -> None:
     found = locked()
     assert len(found) > 100
-    assert {name for name, (one, _) in found.items() if [spec.operator for spec in one.specifier] != ["=="]} == set()
+    assert {
+        name
+        for name, (one, _) in found.items()
+        if [spec.operator for spec in one.specifier] != ["=="]
+    } == set()
     pattern = re.compile("--hash=sha256:[0-9a-f]{64}")
-    assert {name for name, (_, sums) in found.items() if not sums or not all(map(pattern.fullmatch, sums))} == set()
+    assert {
+        name
+        for name, (_, sums) in found.items()
+        if not sums or not all(map(pattern.fullmatch, sums))
+    } == set()
 
 
 def test_it_names_no_host_and_no_file() -> None:
-    """From where packages come is the installer's business; a lock that names it can lead elsewhere."""
+    """From where packages come is the installer's business; a lock that names it can lead
+    elsewhere.
+    """
     assert (
-        re.findall(r"https?:|git\+|file:| @ |--(?:index|extra-index|find-links|trusted-host)\S*|^-[^-]\S*", LOCK, re.MULTILINE)
+        re.findall(
+            r"https?:|git\+|file:| @ |--(?:index|extra-index|find-links|trusted-host)\S*|^-[^-]\S*",
+            LOCK,
+            re.MULTILINE,
+        )
         == []
     )
 
 
 @pytest.mark.parametrize("version", MALICIOUS)
 def test_malicious_releases_are_excluded_here_and_there(version: str) -> None:
-    wanted = next(Requirement(text) for text in PROJECT["dependencies"] if text.startswith("pytorch-lightning"))
+    wanted = next(
+        Requirement(text)
+        for text in PROJECT["dependencies"]
+        if text.startswith("pytorch-lightning")
+    )
     assert not wanted.specifier.contains(version)
     assert wanted.specifier.contains("2.6.6")
     assert not locked()["pytorch-lightning"][0].specifier.contains(version)
@@ -61,4 +81,8 @@ def test_there_is_one_lightning() -> None:
 def test_nothing_that_sends_reports_of_its_own_is_installed() -> None:
     """Lightning's logger for its maker's site, and what is usual for telemetry."""
     installed = {canonicalize_name(one.metadata["Name"]) for one in distributions()}
-    assert installed & {"litlogger", "lightning-sdk", "sentry-sdk", "posthog", "analytics-python", "wandb"} == set()
+    assert (
+        installed
+        & {"litlogger", "lightning-sdk", "sentry-sdk", "posthog", "analytics-python", "wandb"}
+        == set()
+    )

@@ -1,4 +1,5 @@
-"""Nothing that stands in a run leads out of it: recorded paths, numbers that name folders, links, pipes.
+"""Nothing that stands in a run leads out of it: recorded paths, numbers that name folders, links,
+pipes.
 
 What is refused as `--name` is among the bad input of `tests/faults`.
 """
@@ -25,7 +26,20 @@ from tuning.trials.trial import Epoch, Trial, stays_within
 from tuning.tuner.place import MARK
 
 SET_MARK = "INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (1, 'mark', ?)"
-OUT = ("../victim/file", "/etc/passwd", "0/../../victim", "..", ".", "", "a\0b", "a\nb", 7, ["0/epoch-1.ckpt"], {"a": 1}, False)
+OUT = (
+    "../victim/file",
+    "/etc/passwd",
+    "0/../../victim",
+    "..",
+    ".",
+    "",
+    "a\0b",
+    "a\nb",
+    7,
+    ["0/epoch-1.ckpt"],
+    {"a": 1},
+    False,
+)
 
 
 @pytest.fixture
@@ -35,7 +49,9 @@ def folder(watched: Watched, tmp_path: Path) -> RunFolder:
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Path:
-    """A user's own folder: with a file, an empty one, an event file, and folders called as a run's are."""
+    """A user's own folder: with a file, an empty one, an event file, and folders called as a
+    run's are.
+    """
     folder = tmp_path / "victim"
     for name in ("0", "4", "trials/4", "tune-0"):
         (folder / name).mkdir(parents=True)
@@ -52,7 +68,10 @@ def the_victim_is_untouched(victim: Path) -> object:
     """After every test."""
 
     def seen() -> dict[str, str | None]:
-        return {str(path): path.read_text() if path.is_file() else None for path in sorted(victim.rglob("*"))}
+        return {
+            str(path): path.read_text() if path.is_file() else None
+            for path in sorted(victim.rglob("*"))
+        }
 
     before = seen()
     yield
@@ -82,7 +101,12 @@ def test_a_trial_has_a_number(number: object) -> None:
 def test_a_path_in_a_strangers_study_is_refused(
     checkpoint: str, folder: RunFolder, victim: Path, commands: Callable[[RunFolder], Commands]
 ) -> None:
-    epoch = {"metrics": {"val_acc": 1.0}, "checkpoint": checkpoint.format(victim=victim), "sha256": "0" * 64, "time": 1.0}
+    epoch = {
+        "metrics": {"val_acc": 1.0},
+        "checkpoint": checkpoint.format(victim=victim),
+        "sha256": "0" * 64,
+        "time": 1.0,
+    }
     text = json.dumps(epoch | {"gpu_seconds": 0.0})
     change(folder, "UPDATE trial_user_attributes SET value_json = ? WHERE key LIKE 'epoch:%'", text)
     change(folder, "UPDATE trial_intermediate_values SET intermediate_value = 1.0")
@@ -91,9 +115,17 @@ def test_a_path_in_a_strangers_study_is_refused(
     assert set(ran.codes.values()) == {4}
 
 
-def test_a_number_that_is_a_path_is_refused(folder: RunFolder, victim: Path, commands: Callable[[RunFolder], Commands]) -> None:
-    """SQLite keeps any text as a number; the folder of a trial that ended is deleted by its number."""
-    change(folder, "UPDATE trials SET number = ? WHERE number = 4", str(Path(os.path.relpath(victim, folder.checkpoints)) / "4"))
+def test_a_number_that_is_a_path_is_refused(
+    folder: RunFolder, victim: Path, commands: Callable[[RunFolder], Commands]
+) -> None:
+    """SQLite keeps any text as a number; the folder of a trial that ended is deleted by its
+    number.
+    """
+    change(
+        folder,
+        "UPDATE trials SET number = ? WHERE number = 4",
+        str(Path(os.path.relpath(victim, folder.checkpoints)) / "4"),
+    )
     ran = commands(folder)
     ran.run("report", "resume", "retrain", "extend")
     assert set(ran.codes.values()) == {4}
@@ -143,7 +175,9 @@ def at_once() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("at_once")
-def test_a_pipe_is_not_waited_for(folder: RunFolder, commands: Callable[[RunFolder], Commands]) -> None:
+def test_a_pipe_is_not_waited_for(
+    folder: RunFolder, commands: Callable[[RunFolder], Commands]
+) -> None:
     for path in (folder.summary, folder.best_config, folder.path / "pipe"):
         path.unlink(missing_ok=True)
         os.mkfifo(path)
@@ -166,7 +200,8 @@ def test_what_is_beside_a_run_is_its_own_business(folder: RunFolder) -> None:
     link.symlink_to(folder.name)
     check_plain(link.resolve())
     folder.ray.mkdir()
-    (folder.ray / "session").symlink_to("elsewhere")  # Tune's, never read, and deleted without following
+    # Tune's, never read, and deleted without following
+    (folder.ray / "session").symlink_to("elsewhere")
     check_plain(folder.path)
 
 
@@ -180,9 +215,13 @@ def test_a_file_that_is_read_whole_is_no_larger_than_can_be(folder: RunFolder) -
 def with_options(folder: RunFolder, **options: object) -> None:
     """As a stranger would have them in the study."""
     with closing(sqlite3.connect(folder.study)) as database:
-        (text,) = database.execute("SELECT value_json FROM study_user_attributes WHERE key = 'options'").fetchone()
+        (text,) = database.execute(
+            "SELECT value_json FROM study_user_attributes WHERE key = 'options'"
+        ).fetchone()
     change(
-        folder, "UPDATE study_user_attributes SET value_json = ? WHERE key = 'options'", json.dumps(json.loads(text) | options)
+        folder,
+        "UPDATE study_user_attributes SET value_json = ? WHERE key = 'options'",
+        json.dumps(json.loads(text) | options),
     )
 
 
@@ -221,7 +260,9 @@ def relative(victim: Path) -> tuple[str, str]:
     return ".", victim.name
 
 
-@pytest.mark.parametrize("lead", [found_by_its_name, linked, holding_a_link, holding_a_pipe, relative])
+@pytest.mark.parametrize(
+    "lead", [found_by_its_name, linked, holding_a_link, holding_a_pipe, relative]
+)
 def test_a_strangers_folder_for_checkpoints_leads_nowhere(
     lead: Callable[[Path], tuple[str, str]],
     folder: RunFolder,
@@ -229,7 +270,9 @@ def test_a_strangers_folder_for_checkpoints_leads_nowhere(
     commands: Callable[[RunFolder], Commands],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`--checkpoint-dir` stands in the study, and so does what the folder there is known by: a stranger wrote both."""
+    """`--checkpoint-dir` stands in the study, and so does what the folder there is known by: a
+    stranger wrote both.
+    """
     monkeypatch.chdir(victim.parent)
     where, name = lead(victim)
     with_options(folder, checkpoint_dir=where)
@@ -242,7 +285,11 @@ def test_a_strangers_folder_for_checkpoints_leads_nowhere(
 
 @pytest.mark.parametrize(("mark", "code"), [("mark", 6), ("another", 4), ("", 4), (None, 4)])
 def test_a_folder_for_checkpoints_is_known_by_its_mark(
-    mark: str | None, code: int, folder: RunFolder, tmp_path: Path, commands: Callable[[RunFolder], Commands]
+    mark: str | None,
+    code: int,
+    folder: RunFolder,
+    tmp_path: Path,
+    commands: Callable[[RunFolder], Commands],
 ) -> None:
     shared = tmp_path / "shared/run"
     shared.mkdir(parents=True)
@@ -260,7 +307,10 @@ def test_a_run_does_not_say_which_cluster_is_joined(
     folder: RunFolder, commands: Callable[[RunFolder], Commands], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who runs a cluster runs code in the process that joins it."""
-    monkeypatch.setattr("tuning.ray_backend.remote_cluster.joined_cluster", lambda *_, **__: pytest.fail("it was joined"))
+    monkeypatch.setattr(
+        "tuning.ray_backend.remote_cluster.joined_cluster",
+        lambda *_, **__: pytest.fail("it was joined"),
+    )
     with_options(folder, address="127.0.0.1:6379")
     ran = commands(folder)
     ran.run("extend")

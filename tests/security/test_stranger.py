@@ -1,7 +1,8 @@
-"""A run's folder from a stranger: nothing in it is unpickled or run, whatever it holds and whichever command is given it.
+"""A run's folder from a stranger: nothing in it is unpickled or run, whatever it holds and
+whichever command is given it.
 
-Where a command would go on to start Ray it has read all that it reads before, and is stopped there; the last test, among the slow
-ones, lets it go on.
+Where a command would go on to start Ray it has read all that it reads before, and is stopped there;
+the last test, among the slow ones, lets it go on.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def stranger(folder: RunFolder, tmp_path: Path) -> Stranger:
 
 
 @pytest.fixture(autouse=True)
-def nothing_was_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> object:
+def nothing_was_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> object:
     """After every test."""
     yield
     assert not (tmp_path / "marker").exists()
@@ -62,22 +65,32 @@ def test_the_payloads_would_work(stranger: Stranger) -> None:
     assert ("trial_user_attributes", "value_json") in stranger.texts()
 
 
-def test_a_sound_copy_is_read_by_every_command(commands: Callable[[RunFolder], Commands], folder: RunFolder) -> None:
+def test_a_sound_copy_is_read_by_every_command(
+    commands: Callable[[RunFolder], Commands], folder: RunFolder
+) -> None:
     ran = commands(folder)
     ran.run()
     assert ran.codes == dict.fromkeys(ran.all, 0) | dict.fromkeys(("extend", "retrain"), 6)
 
 
-def test_every_file_in_turn_is_a_pickle(commands: Callable[[RunFolder], Commands], stranger: Stranger) -> None:
+def test_every_file_in_turn_is_a_pickle(
+    commands: Callable[[RunFolder], Commands], stranger: Stranger
+) -> None:
     wrong = {}
     for path in stranger.pickles():
         ran = commands(stranger.folder)
-        ran.run("report --json", "runs RUN RUN", "retrain", *READ_BY_ONE.get(path.name, ()), "extend")
-        wrong |= {(path.name, name): code for name, code in ran.codes.items() if code not in CONTRACT}
+        ran.run(
+            "report --json", "runs RUN RUN", "retrain", *READ_BY_ONE.get(path.name, ()), "extend"
+        )
+        wrong |= {
+            (path.name, name): code for name, code in ran.codes.items() if code not in CONTRACT
+        }
     assert wrong == {}
 
 
-def test_all_files_are_pickles(commands: Callable[[RunFolder], Commands], stranger: Stranger) -> None:
+def test_all_files_are_pickles(
+    commands: Callable[[RunFolder], Commands], stranger: Stranger
+) -> None:
     for path in stranger.files():
         path.write_bytes(stranger.pickled)
     ran = commands(stranger.folder)
@@ -87,12 +100,17 @@ def test_all_files_are_pickles(commands: Callable[[RunFolder], Commands], strang
 
 
 @pytest.mark.parametrize("name", ["best_config.yaml", "search.yaml"])
-def test_yaml_with_a_tag_for_python(name: str, commands: Callable[[RunFolder], Commands], stranger: Stranger) -> None:
+def test_yaml_with_a_tag_for_python(
+    name: str, commands: Callable[[RunFolder], Commands], stranger: Stranger
+) -> None:
     stranger.in_yaml(stranger.folder.path / name)
     ran = commands(stranger.folder)
     ran.run()
     assert set(ran.codes.values()) <= CONTRACT
-    refused = {"best_config.yaml": ("retrain", "run_experiment"), "search.yaml": ("report", "resume", "warm start", "retrain")}
+    refused = {
+        "best_config.yaml": ("retrain", "run_experiment"),
+        "search.yaml": ("report", "resume", "warm start", "retrain"),
+    }
     assert {ran.codes[command] for command in refused[name]} <= {2, 4}
 
 
@@ -100,16 +118,27 @@ CLASSES = {
     "a path": "strange_module.Chosen",
     "a path in a mapping": {"class_path": "strange_module.Chosen", "init_args": {}},
     "a list of them": ["strange_module.Chosen", {"class_path": "strange_module.Chosen"}],
-    "one of Lightning's": {"class_path": "pytorch_lightning.profilers.AdvancedProfiler", "init_args": {"dirpath": "/"}},
+    "one of Lightning's": {
+        "class_path": "pytorch_lightning.profilers.AdvancedProfiler",
+        "init_args": {"dirpath": "/"},
+    },
 }
 
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_a_config_imports_nothing(
-    kind: str, commands: Callable[[RunFolder], Commands], stranger: Stranger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    commands: Callable[[RunFolder], Commands],
+    stranger: Stranger,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Lightning's Trainer takes objects, and the parser of flags would make them of any class that can be imported."""
-    (tmp_path / "strange_module.py").write_text(f"open({str(stranger.marker)!r}, 'w')\nclass Chosen: pass\n")
+    """Lightning's Trainer takes objects, and the parser of flags would make them of any class
+    that can be imported.
+    """
+    (tmp_path / "strange_module.py").write_text(
+        f"open({str(stranger.marker)!r}, 'w')\nclass Chosen: pass\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     folder = stranger.folder
     sound = folder.best_config.read_text()
@@ -119,7 +148,8 @@ def test_a_config_imports_nothing(
         stranger.agree()
         ran.run("run_experiment")
         assert ran.codes == {"run_experiment": 2}
-        with suppress(InputError):  # a search space comes this way; a single word is for the Trainer to refuse
+        # a search space comes this way; a single word is for the Trainer to refuse
+        with suppress(InputError):
             checked({"data_class": "Digits", name: CLASSES[kind]})
         assert not stranger.marker.exists(), name
 
@@ -133,18 +163,26 @@ def test_checkpoints_with_another_pickle_whose_sums_are_right(
     assert planted
     ran = commands(folder)
     ran.run("predict", "report", "runs", "retrain")
-    assert (ran.codes["predict"], ran.codes["retrain"]) == (4, 6), "the final script loads no checkpoint of the search"
+    assert (ran.codes["predict"], ran.codes["retrain"]) == (4, 6), (
+        "the final script loads no checkpoint of the search"
+    )
     folder.best_checkpoint.unlink()  # so that a resume exports the best trial again
     ran.run("resume")
     assert ran.codes["resume"] == 4
     settings = checked({"data_class": "Digits", "max_epochs": 3, "fc1": 16, "gpus": 0})
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    quiet = {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
     for path in planted:  # as a trial would that goes on in a worker
         with pytest.raises(Exception, match=r"weights_only|Weights only"):
             train(settings, build_data(settings), continue_from=path, **quiet)
 
 
-def test_every_text_of_the_study(commands: Callable[[RunFolder], Commands], stranger: Stranger) -> None:
+def test_every_text_of_the_study(
+    commands: Callable[[RunFolder], Commands], stranger: Stranger
+) -> None:
     """Each column in turn: a pickle as it is, and JSON whose texts are a pickle and a command."""
     folder = stranger.folder
     whole, summary = folder.study.read_bytes(), folder.summary.read_bytes()
@@ -160,11 +198,17 @@ def test_every_text_of_the_study(commands: Callable[[RunFolder], Commands], stra
             stranger.in_study(table, column, value)
             ran = commands(folder)
             ran.run(*names)
-            wrong |= {(table, column, type(value), name): code for name, code in ran.codes.items() if code not in CONTRACT}
+            wrong |= {
+                (table, column, type(value), name): code
+                for name, code in ran.codes.items()
+                if code not in CONTRACT
+            }
     assert wrong == {}
 
 
-def test_what_tune_and_others_left_is_not_read(commands: Callable[[RunFolder], Commands], stranger: Stranger) -> None:
+def test_what_tune_and_others_left_is_not_read(
+    commands: Callable[[RunFolder], Commands], stranger: Stranger
+) -> None:
     stranger.leftovers()
     ran = commands(stranger.folder)
     ran.run()
@@ -175,7 +219,10 @@ def test_what_tune_and_others_left_is_not_read(commands: Callable[[RunFolder], C
 def test_nor_is_it_by_whole_commands(stranger: Stranger, tmp_path: Path) -> None:
     """A search that goes on beside Tune's leftovers, and the final script after it."""
     stranger.leftovers()
-    for command in (["search.py", "--resume", "runs/strange", "--trials", "7"], ["retrain.py", "runs/strange", "--seeds", "1"]):
+    for command in (
+        ["search.py", "--resume", "runs/strange", "--trials", "7"],
+        ["retrain.py", "runs/strange", "--seeds", "1"],
+    ):
         ran = run([str(ROOT / "tuning" / command[0]), *command[1:]], tmp_path)
         assert ran.process.returncode == 0, ran.errors
         assert "Traceback" not in ran.errors

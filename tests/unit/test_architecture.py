@@ -1,4 +1,5 @@
-"""The rules of the house that a linter does not know. `make check` holds the rest: imports go down only, strict types.
+"""The rules of the house that a linter does not know. `make check` holds the rest: imports go down
+only, strict types.
 
 That nothing which is read is run: `tests/security/test_code.py`.
 """
@@ -15,19 +16,26 @@ import pytest
 from tests.processes import heavy_imports
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = sorted(path for package in ("text_recognizer", "training", "tuning") for path in (ROOT / package).rglob("*.py"))
+MODULES = sorted(
+    path
+    for package in ("text_recognizer", "training", "tuning")
+    for path in (ROOT / package).rglob("*.py")
+)
 SCRIPTS = {"training": ["run_experiment"], "tuning": ["search", "retrain", "report", "runs"]}
 
 
 @pytest.mark.parametrize("folder", SCRIPTS)
 def test_no_module_beside_a_script_hides_another(folder: str) -> None:
-    """A script's folder is first in `sys.path`: `tuning/queue.py` would break whatever imports the library's."""
+    """A script's folder is first in `sys.path`: `tuning/queue.py` would break whatever imports
+    the library's.
+    """
     for path in (ROOT / folder).glob("*.py"):
         if path.stem == "__init__":
             continue
         assert path.stem not in sys.stdlib_module_names
         found = importlib.util.find_spec(path.stem)
-        if found and found.origin:  # a mere folder, `runs/` after the first search, has none and hides nothing
+        # a mere folder, `runs/` after the first search, has none and hides nothing
+        if found and found.origin:
             assert str(ROOT) in found.origin, f"{path.stem} is an installed module, too"
 
 
@@ -35,8 +43,16 @@ def test_no_module_beside_a_script_hides_another(folder: str) -> None:
 def test_a_module_says_what_it_owns_and_does_nothing_at_import(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree)
-    calls = [node.value.func for node in tree.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
-    assert {ast.unparse(call) for call in calls} <= {"claim", "os.environ.update", "optuna.logging.set_verbosity"}
+    calls = [
+        node.value.func
+        for node in tree.body
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    ]
+    assert {ast.unparse(call) for call in calls} <= {
+        "claim",
+        "os.environ.update",
+        "optuna.logging.set_verbosity",
+    }
 
 
 def test_prints_are_for_commands() -> None:
@@ -44,7 +60,11 @@ def test_prints_are_for_commands() -> None:
         *("command.py", "base_data_module.py", "predict.py", "run_experiment.py"),
         *("retrain.py", "report.py", "runs.py", "trainable.py"),
     }
-    printing = {path.name for path in MODULES if any(called(node, "print") for node in ast.walk(ast.parse(path.read_text())))}
+    printing = {
+        path.name
+        for path in MODULES
+        if any(called(node, "print") for node in ast.walk(ast.parse(path.read_text())))
+    }
     assert printing <= commands
 
 
@@ -53,7 +73,12 @@ def called(node: ast.AST, name: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--space", "missing.yaml"], ["--space", "search_spaces/mlp.yaml", "--trials", "0"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--space", "missing.yaml"],
+        ["--space", "search_spaces/mlp.yaml", "--trials", "0"],
+    ],
 )
 def test_help_and_refusals_import_neither_torch_nor_ray(arguments: list[str]) -> None:
     code, heavy, said = heavy_imports("tuning/search.py", *arguments)

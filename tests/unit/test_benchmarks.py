@@ -16,7 +16,9 @@ from benchmarks.task import Done, Task
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_task_and_what_came_of_it_survive_their_way_through_a_process(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_task_and_what_came_of_it_survive_their_way_through_a_process(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     task = Task(128, 64, 2, 3, "/a folder/of 'data'")
     assert Task.from_json(task.as_json()) == task
     done = Done(10.0, 25.5, [[14.0, 16.0, 19.0], [15.0, 18.0]], 0.97)
@@ -51,7 +53,11 @@ def test_a_search_without_ray_is_measured_to_its_end(tmp_path: Path) -> None:
     meter.mark()
     Controller(ground, meter).run()
     assert [len(trial.epochs) for trial in ground.study.trials] == [3] * 24
-    found = figures(meter, [Window(meter.marks[0], meter.marks[12]), Window(meter.marks[12], meter.marks[24])], 4)
+    found = figures(
+        meter,
+        [Window(meter.marks[0], meter.marks[12]), Window(meter.marks[12], meter.marks[24])],
+        4,
+    )
     assert sum(found["results"]) == 72
     assert found["files_mb"]["trials.csv"][0] < found["files_mb"]["trials.csv"][1]
     assert all(ms > 0 for ms in afterwards(ground).values())

@@ -36,7 +36,9 @@ def test_a_number_is_written_as_everybody_does(text: str) -> None:
             read(text)
 
 
-@pytest.mark.parametrize(("text", "value"), [("0.5", 0.5), ("1e-3", 0.001), (".5", 0.5), ("-1", -1.0), ("inf", math.inf)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("0.5", 0.5), ("1e-3", 0.001), (".5", 0.5), ("-1", -1.0), ("inf", math.inf)]
+)
 def test_numbers(text: str, value: float) -> None:
     assert number(text) == value
 
@@ -56,7 +58,9 @@ def test_a_parser_quotes_what_a_terminal_would_obey(capsys: pytest.CaptureFixtur
     assert said.endswith("x.py: error: unrecognized arguments: \\x1b[31m a\\nb\n")
 
 
-def test_an_error_is_said_without_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_said_without_what_a_terminal_would_obey(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def fail() -> int:
         raise RunError("runs/\x1b[31m: damaged\nsecond line")
 

@@ -22,7 +22,15 @@ from tuning.analysis.comparison import rows, verdict
 from tuning.run.folder import RunFolder, create_run, read_json, write_json, write_text
 from tuning.run.listing import all_runs, facts_of
 from tuning.trials.table import TrialsTable
-from tuning.trials.trial import SCHEMA_VERSION, Epoch, Outcome, Trial, counts, epochs_trained, ranking
+from tuning.trials.trial import (
+    SCHEMA_VERSION,
+    Epoch,
+    Outcome,
+    Trial,
+    counts,
+    epochs_trained,
+    ranking,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 FC1 = {"type": "int", "low": 8, "high": 64, "log": True}
@@ -57,17 +65,25 @@ class Maker:
         space: dict[str, Any] | None = None,
         fixed: dict[str, Any] | None = None,
     ) -> RunFolder:
-        """A run with one complete trial of two epochs for each value, and two stopped after the first of three."""
+        """A run with one complete trial of two epochs for each value, and two stopped after the
+        first of three.
+        """
         folder = create_run(self.runs_dir, name, "mlp")
         parameters = space or {"fc1": FC1, "lr": LR}
         search = {"metric": metric, "trials": trials, "max_epochs": 3}
         experiment = {"data_class": data} | (fixed or {})
-        write_text(folder.space, yaml.safe_dump({"experiment": experiment, "space": parameters, "search": search}))
+        write_text(
+            folder.space,
+            yaml.safe_dump({"experiment": experiment, "space": parameters, "search": search}),
+        )
         done = [
             Trial(
                 i,
                 {"fc1": 8 + i, "lr": 0.01},
-                (Epoch(1, {metric: value / 2 if mode_of(metric) == "max" else value * 2}), Epoch(2, {metric: value})),
+                (
+                    Epoch(1, {metric: value / 2 if mode_of(metric) == "max" else value * 2}),
+                    Epoch(2, {metric: value}),
+                ),
                 Outcome.COMPLETE,
             )
             for i, value in enumerate(values)
@@ -97,9 +113,14 @@ class Maker:
                 "warnings": [],
             },
         )
-        write_text(folder.trials_csv, TrialsTable(list(parameters), metric, mode_of(metric)).text(done))
+        write_text(
+            folder.trials_csv, TrialsTable(list(parameters), metric, mode_of(metric)).text(done)
+        )
         versions = {"torch": "2.15.0", "ray": "2.60.0"}
-        write_json(folder.environment, {"git_commit": "a" * 40, "git_dirty": False, "python": "3.11.7", "versions": versions})
+        write_json(
+            folder.environment,
+            {"git_commit": "a" * 40, "git_dirty": False, "python": "3.11.7", "versions": versions},
+        )
         os.utime(folder.space, (begun, begun))
         return folder
 
@@ -129,7 +150,9 @@ def exit_code(*arguments: str | Path) -> int:
     return exit_code_of(lambda: runs.main([str(argument) for argument in arguments]))
 
 
-def test_runs_are_listed_newest_first_and_latest_is_one_of_them(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_are_listed_newest_first_and_latest_is_one_of_them(
+    make: Maker, capsys: pytest.CaptureFixture[str]
+) -> None:
     make.run("old", 0.8, begun=1.7e9)
     new = make.run("new", 0.8, 0.91, begun=1.9e9)
     make.run("middle", begun=1.8e9, status="failed")
@@ -157,7 +180,10 @@ def test_a_run_elsewhere_that_a_link_leads_to_is_listed(make: Maker, tmp_path: P
 
 def test_an_extended_run_has_more_trials_than_its_file_says(make: Maker) -> None:
     make.run("extended", *[0.5] * 6, trials=4)
-    change(make.run("running", *[0.5] * 6, trials=20), counts={"complete": 6, "failed": 2, "running": 3})
+    change(
+        make.run("running", *[0.5] * 6, trials=20),
+        counts={"complete": 6, "failed": 2, "running": 3},
+    )
     found = {run.name: (run.ended, run.wanted) for run in all_runs(make.runs_dir)}
     assert found == {"extended": (8, 8), "running": (8, 20)}
 
@@ -167,25 +193,36 @@ def holder(make: Maker) -> Iterator[RunFolder]:
     """A run that another process works on."""
     folder = make.run("held", 0.9, status="running")
     command = [sys.executable, "-c", HOLD, str(folder.path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield folder
         process.kill()
 
 
-def test_a_run_whose_driver_lives_is_running_and_one_whose_driver_is_gone_was_killed(make: Maker, holder: RunFolder) -> None:
+def test_a_run_whose_driver_lives_is_running_and_one_whose_driver_is_gone_was_killed(
+    make: Maker, holder: RunFolder
+) -> None:
     make.run("killed", 0.9, status="running")  # its lock was never taken
     os.close(make.run("left", 0.9, status="running").lock())  # this one was
     make.run("ended", 0.9, status="interrupted")
     status = {run.name: run.status for run in all_runs(make.runs_dir)}
-    assert status == {"held": "running", "killed": "killed", "left": "killed", "ended": "interrupted"}
+    assert status == {
+        "held": "running",
+        "killed": "killed",
+        "left": "killed",
+        "ended": "interrupted",
+    }
     with pytest.raises(RunError, match="process"):
         holder.lock()  # its holder still has it
     os.close(RunFolder(make.runs_dir / "left").lock())  # and nobody has this one
 
 
-def test_a_run_that_has_only_just_begun_is_running(holder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_has_only_just_begun_is_running(
+    holder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     holder.summary.unlink()
     assert said(capsys)[1].split()[:4] == ["held", "running", "-", "-"]
     assert parsed(capsys)[0]["status"] == "running"
@@ -202,12 +239,17 @@ def read_only_disk(make: Maker) -> Iterator[None]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def test_a_read_only_disk_is_read(make: Maker, holder: RunFolder, request: pytest.FixtureRequest) -> None:
+def test_a_read_only_disk_is_read(
+    make: Maker, holder: RunFolder, request: pytest.FixtureRequest
+) -> None:
     make.run("killed", 0.9, status="running")
     request.getfixturevalue("read_only_disk")
     with pytest.raises(OSError, match="Read-only"):
         (holder.path / "x").touch()
-    assert {run.name: run.status for run in all_runs(make.runs_dir)} == {"held": "running", "killed": "killed"}
+    assert {run.name: run.status for run in all_runs(make.runs_dir)} == {
+        "held": "running",
+        "killed": "killed",
+    }
 
 
 @pytest.mark.parametrize(
@@ -234,23 +276,37 @@ def test_a_damaged_run_is_listed_with_what_is_wrong_among_sound_ones(
     if content is not None:
         path.write_text(content)
     text = said(capsys)
-    assert {line.split()[0]: line.split()[1] for line in text[1:3]} == {"bad": "damaged", "sound": "complete"}
+    assert {line.split()[0]: line.split()[1] for line in text[1:3]} == {
+        "bad": "damaged",
+        "sound": "complete",
+    }
     assert text[3].startswith("bad is damaged: ")
     assert file in text[3]
     assert len(text) == 4
-    assert {run["name"]: run["reason"] is None for run in parsed(capsys)} == {"bad": False, "sound": True}
-    assert exit_code("runs/sound", "runs/bad") == (2 if file == "search.yaml" and content is None else 4)
+    assert {run["name"]: run["reason"] is None for run in parsed(capsys)} == {
+        "bad": False,
+        "sound": True,
+    }
+    assert exit_code("runs/sound", "runs/bad") == (
+        2 if file == "search.yaml" and content is None else 4
+    )
 
 
-def test_values_that_no_search_writes_are_damage_and_never_nan_in_json(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_that_no_search_writes_are_damage_and_never_nan_in_json(
+    make: Maker, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = make.run("odd", 0.9)
     text = folder.summary.read_text()
     folder.summary.write_text(text.replace('"value": 0.9', '"value": NaN'))
     assert "summary.json" in parsed(capsys)[0]["reason"]
-    folder.summary.write_text(text.replace('"lr": 0.01', '"lr": Infinity').replace('"slots": 2', '"slots": NaN'))
+    folder.summary.write_text(
+        text.replace('"lr": 0.01', '"lr": Infinity').replace('"slots": 2', '"slots": NaN')
+    )
     assert parsed(capsys)[0]["best"]["params"] == {"fc1": 8, "lr": None}
     make.run("other", 0.9)
-    assert {"what": "best lr", "left": None, "right": 0.01} in parsed(capsys, "runs/odd", "runs/other")["differences"]
+    assert {"what": "best lr", "left": None, "right": 0.01} in parsed(
+        capsys, "runs/odd", "runs/other"
+    )["differences"]
 
 
 def test_where_there_are_no_runs_it_says_how_to_make_one(
@@ -282,8 +338,16 @@ def test_one_run_or_three_are_refused(make: Maker, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("left", "right", "words"),
     [
-        ({"values": (0.8, 0.91)}, {"values": (0.85,)}, "left is better: val_acc 0.9100 against 0.8500, by 0.06"),
-        ({"values": (0.5,)}, {"values": (0.85,)}, "right is better: val_acc 0.8500 against 0.5000, by 0.35"),
+        (
+            {"values": (0.8, 0.91)},
+            {"values": (0.85,)},
+            "left is better: val_acc 0.9100 against 0.8500, by 0.06",
+        ),
+        (
+            {"values": (0.5,)},
+            {"values": (0.85,)},
+            "right is better: val_acc 0.8500 against 0.5000, by 0.35",
+        ),
         (
             {"values": (0.2,), "metric": "val_loss"},
             {"values": (0.1,), "metric": "val_loss"},
@@ -295,36 +359,72 @@ def test_one_run_or_three_are_refused(make: Maker, capsys: pytest.CaptureFixture
             {"values": (0.1,), "metric": "val_loss"},
             "cannot be compared: left is judged by val_acc, right by val_loss",
         ),
-        ({"values": (0.9,)}, {"values": (0.8,), "data": "MNIST"}, "cannot be compared: left is on Digits, right on MNIST"),
+        (
+            {"values": (0.9,)},
+            {"values": (0.8,), "data": "MNIST"},
+            "cannot be compared: left is on Digits, right on MNIST",
+        ),
         ({"values": (0.9,)}, {"values": ()}, "cannot be compared: there is no best trial in right"),
-        ({"values": ()}, {"values": ()}, "cannot be compared: there is no best trial in left and right"),
+        (
+            {"values": ()},
+            {"values": ()},
+            "cannot be compared: there is no best trial in left and right",
+        ),
     ],
 )
 def test_it_says_which_is_better_or_why_that_cannot_be_said(
-    left: dict[str, Any], right: dict[str, Any], words: str, make: Maker, capsys: pytest.CaptureFixture[str]
+    left: dict[str, Any],
+    right: dict[str, Any],
+    words: str,
+    make: Maker,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name, what in (("left", left), ("right", right)):
-        make.run(name, *what["values"], **{key: value for key, value in what.items() if key != "values"})
+        make.run(
+            name, *what["values"], **{key: value for key, value in what.items() if key != "values"}
+        )
     assert words in said(capsys, "runs/left", "runs/right")[0]
     assert words in parsed(capsys, "runs/left", "runs/right")["verdict"]
 
 
-def test_two_runs_side_by_side_with_what_differs_marked(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_runs_side_by_side_with_what_differs_marked(
+    make: Maker, capsys: pytest.CaptureFixture[str]
+) -> None:
     left = make.run("left", 0.8, 0.91)
     momentum = {"type": "float", "low": 0.0, "high": 0.9, "when": {"fc1": [8, 9]}}
     right = make.run(
-        "right", 0.85, fixed={"lr": 0.01, "optimizer": "SGD"}, space={"fc1": FC1 | {"high": 128}, "momentum": momentum}
+        "right",
+        0.85,
+        fixed={"lr": 0.01, "optimizer": "SGD"},
+        space={"fc1": FC1 | {"high": 128}, "momentum": momentum},
     )
     right.final.mkdir()
     write_json(right.final / "metrics.json", {"test_acc": 0.84, "test_acc_std": None})
-    write_json(right.environment, read_json(right.environment) | {"versions": {"torch": "2.14.0", "ray": "2.60.0"}})
+    write_json(
+        right.environment,
+        read_json(right.environment) | {"versions": {"torch": "2.14.0", "ray": "2.60.0"}},
+    )
     lines = said(capsys, left.path, right.path)
     table = {line[3:].split("  ")[0]: line for line in lines[2:]}
     assert all(line[0] in "* " for line in lines[1:])
     marked = {what for what, line in table.items() if line.startswith("*")}
     assert marked == {
-        *("best value", "best trial", "best fc1", "final test acc", "trials complete", "epochs trained"),
-        *("range of fc1", "range of lr", "range of momentum", "fixed lr", "fixed optimizer", "torch"),
+        *(
+            "best value",
+            "best trial",
+            "best fc1",
+            "final test acc",
+            "trials complete",
+            "epochs trained",
+        ),
+        *(
+            "range of fc1",
+            "range of lr",
+            "range of momentum",
+            "fixed lr",
+            "fixed optimizer",
+            "torch",
+        ),
     }
     same = (
         "status",
@@ -350,7 +450,9 @@ def test_two_runs_side_by_side_with_what_differs_marked(make: Maker, capsys: pyt
     assert (plain["left"]["name"], plain["right"]["test_acc"]) == ("left", 0.84)
 
 
-def test_runs_of_one_name_are_told_apart_by_their_paths(make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_of_one_name_are_told_apart_by_their_paths(
+    make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     left, right = make.run("r", 0.9), Maker(tmp_path / "old").run("r", 0.8)
     assert said(capsys, left.path, right.path)[0].startswith("runs/r is better")
 
@@ -370,10 +472,17 @@ def test_without_a_sound_table_the_epochs_saved_are_not_known(make: Maker) -> No
     assert facts_of(folder).epochs_saved is None
 
 
-def test_what_a_terminal_would_obey_is_shown_and_not_sent(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_terminal_would_obey_is_shown_and_not_sent(
+    make: Maker, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = make.run("evil", 0.9)
     best = read_json(folder.summary)["best"]
-    change(folder, data_class=ESCAPE, stop_reason=ESCAPE, best=best | {"params": {ESCAPE: ESCAPE, "[bold]x": "[red]"}})
+    change(
+        folder,
+        data_class=ESCAPE,
+        stop_reason=ESCAPE,
+        best=best | {"params": {ESCAPE: ESCAPE, "[bold]x": "[red]"}},
+    )
     evil = folder.path.rename(folder.path.with_name(f"a{ESCAPE}\n[red]"))
     make.run("good", 0.8)
     bad = make.run("bad", 0.8).path.rename(make.runs_dir / f"b{ESCAPE}")
@@ -393,7 +502,11 @@ def test_a_pipe_gets_whole_lines_and_no_colours(make: Maker) -> None:
     for arguments in ([], [f"runs/{long}", "runs/other"]):
         command = [sys.executable, str(ROOT / "tuning" / "runs.py"), *arguments]
         done = subprocess.run(
-            command, capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "40", "TERM": "xterm-256color"}
+            command,
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"COLUMNS": "40", "TERM": "xterm-256color"},
         )
         assert long in done.stdout
         assert "\x1b" not in done.stdout
@@ -406,11 +519,19 @@ def test_a_narrow_terminal_shows_less_and_says_so(make: Maker) -> None:
     found = all_runs(make.runs_dir)
     assert [str(column.header) for column in runs.fitting(found, 200).columns] == list(runs.COLUMNS)
     narrow = runs.fitting(found, 52)
-    assert [str(column.header) for column in narrow.columns] == ["run", "status", "trials", "best", "test acc"]
+    assert [str(column.header) for column in narrow.columns] == [
+        "run",
+        "status",
+        "trials",
+        "best",
+        "test acc",
+    ]
     assert narrow.caption == "a wider terminal shows begun, time, epochs, by trial, data"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], [], ["runs/a", "runs/b"], ["runs/a"], ["--runs-dir", "missing"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], [], ["runs/a", "runs/b"], ["runs/a"], ["--runs-dir", "missing"]]
+)
 def test_it_imports_neither_torch_nor_ray_nor_optuna(arguments: list[str], make: Maker) -> None:
     make.run("a", 0.9)
     make.run("b", 0.8)
@@ -420,8 +541,12 @@ def test_it_imports_neither_torch_nor_ray_nor_optuna(arguments: list[str], make:
         f"try: runpy.run_path({script!r}, run_name='__main__')\n"
         "except SystemExit as end: print(end.code, sorted({'torch', 'ray', 'optuna', 'pytorch_lightning'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == ("2 []" if arguments in (["runs/a"], ["--runs-dir", "missing"]) else "0 []")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == (
+        "2 []" if arguments in (["runs/a"], ["--runs-dir", "missing"]) else "0 []"
+    )
     assert "Traceback" not in done.stderr
 
 

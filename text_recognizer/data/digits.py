@@ -1,4 +1,6 @@
-"""Digits: scikit-learn's embedded 1,797 handwritten digits, resized to MNIST's 28x28. Needs no network, ever."""
+"""Digits: scikit-learn's embedded 1,797 handwritten digits, resized to MNIST's 28x28. Needs no
+network, ever.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ TEST_SPLIT_SEED = 7
 
 
 class Digits(BaseDataModule):
-    """1,437 training (360 of them for validation) and 360 test images; 43 writers, 8x8 pixels scaled up."""
+    """1,437 training (360 of them for validation) and 360 test images; 43 writers, 8x8 pixels
+    scaled up.
+    """
 
     config = DataConfig((1, 28, 28), tuple("0123456789"), mean=0.3055, std=0.3250)
     trainval_size = 1_437
@@ -32,7 +36,8 @@ class Digits(BaseDataModule):
 
 
 def _all_examples() -> BaseDataset:
-    from sklearn.datasets import load_digits  # here: it takes half a second, which no worker has to spend
+    # here: it takes half a second, which no worker has to spend
+    from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)  # (1797, 64) floats from 0 to 16
     small = torch.from_numpy(pixels).float().view(-1, 1, 8, 8)

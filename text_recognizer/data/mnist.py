@@ -29,7 +29,8 @@ from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import DataError
 from text_recognizer.util import checksum, download, opened
 
-PROBE_TIMEOUT_S = 4.0  # finding out that there is no network must not cost the user more than five seconds
+# finding out that there is no network must not cost the user more than five seconds
+PROBE_TIMEOUT_S = 4.0
 IDX_UINT8 = 0x08  # the type byte of an idx file
 
 
@@ -42,14 +43,20 @@ class Source:
 
     @classmethod
     def of(cls, dataset: Any, *mirrors: str) -> Source:
-        """torchvision's names and sums, with our mirrors, or those of its own that are https: some of them are not."""
-        return cls(mirrors or [url for url in dataset.mirrors if url.startswith("https://")], dataset.resources)
+        """torchvision's names and sums, with our mirrors, or those of its own that are https:
+        some of them are not.
+        """
+        return cls(
+            mirrors or [url for url in dataset.mirrors if url.startswith("https://")],
+            dataset.resources,
+        )
 
 
 class MNIST(BaseDataModule):
     """60,000 training (5,000 of them for validation) and 10,000 test images of 28x28 grey pixels.
 
-    The archives are `<data_dir>/MNIST/raw/*.gz`; that folder may be read-only. They are downloaded where they are missing.
+    The archives are `<data_dir>/MNIST/raw/*.gz`; that folder may be read-only. They are downloaded
+    where they are missing.
     """
 
     source = Source.of(torchvision.datasets.MNIST)
@@ -62,7 +69,8 @@ class MNIST(BaseDataModule):
         return self.data_dir / type(self).__name__ / "raw"
 
     def prepare_data(self) -> None:
-        """Verify the archives and download those that are missing; of several processes one does it and the rest wait.
+        """Verify the archives and download those that are missing; of several processes one does it
+        and the rest wait.
 
         Raises:
             DataError: an archive is damaged, or cannot be downloaded.
@@ -81,7 +89,9 @@ class MNIST(BaseDataModule):
             raise self._unavailable(str(error) or type(error).__name__) from None
 
     def _missing(self) -> list[tuple[str, str]]:
-        """(name, md5) of the archives that are not there. Raises `DataError` where one is there but damaged or unreadable."""
+        """(name, md5) of the archives that are not there. Raises `DataError` where one is there
+        but damaged or unreadable.
+        """
         missing = []
         for name, md5 in self.source.resources:
             path = self.raw_dir / name
@@ -89,12 +99,16 @@ class MNIST(BaseDataModule):
                 found = checksum(path, "md5") if path.exists() else None
             except OSError as error:
                 raise DataError(
-                    f"{path}: `a readable file` must hold, but got: {error.strerror}. Delete it or move it."
+                    f"{path}: `a readable file` must hold, but got: {error.strerror}. Delete it "
+                    "or move it."
                 ) from None
             if found is None:
                 missing.append((name, md5))
             elif found != md5:
-                raise DataError(f"{path}: `md5 == {md5}` must hold, but got {found}. Delete the file, it is damaged.")
+                raise DataError(
+                    f"{path}: `md5 == {md5}` must hold, but got {found}. Delete the file, it is "
+                    "damaged."
+                )
         return missing
 
     def _download(self, mirror: str, archives: list[tuple[str, str]]) -> None:
@@ -136,15 +150,25 @@ def read_idx(path: Path) -> Tensor:
             content = file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
-            f"{path}: `a whole gzip archive` must hold, but got {error}. Delete it to have it downloaded again."
+            f"{path}: `a whole gzip archive` must hold, but got {error}. Delete it to have it "
+            "downloaded again."
         ) from None
     rank = content[3] if len(content) >= 4 else 0
-    shape = np.frombuffer(content, ">u4", count=rank, offset=4).tolist() if len(content) >= 4 + 4 * rank else []
-    if content[:3] != bytes([0, 0, IDX_UINT8]) or len(content) != 4 + 4 * rank + int(np.prod(shape)):
+    shape = (
+        np.frombuffer(content, ">u4", count=rank, offset=4).tolist()
+        if len(content) >= 4 + 4 * rank
+        else []
+    )
+    if content[:3] != bytes([0, 0, IDX_UINT8]) or len(content) != 4 + 4 * rank + int(
+        np.prod(shape)
+    ):
         raise DataError(
-            f"{path}: `an idx file of bytes` must hold, but its header does not fit its size. Delete it, it is damaged."
+            f"{path}: `an idx file of bytes` must hold, but its header does not fit its size. "
+            "Delete it, it is damaged."
         )
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape).copy())
+    return torch.from_numpy(
+        np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
+    )
 
 
 def show(bars: Progress, bar: TaskID, done: int, total: int) -> None:
@@ -152,8 +176,12 @@ def show(bars: Progress, bar: TaskID, done: int, total: int) -> None:
     bars.update(bar, completed=done, total=total or None)
 
 
-def first_answering(mirrors: Sequence[str], name: str, timeout_s: float = PROBE_TIMEOUT_S) -> str | None:
-    """The first of `mirrors` that has `name` and says so within `timeout_s`, or None; also where name look-ups hang."""
+def first_answering(
+    mirrors: Sequence[str], name: str, timeout_s: float = PROBE_TIMEOUT_S
+) -> str | None:
+    """The first of `mirrors` that has `name` and says so within `timeout_s`, or None; also where
+    name look-ups hang.
+    """
     answers: queue.Queue[str | None] = queue.Queue()
 
     def probe(mirror: str) -> None:

@@ -31,14 +31,19 @@ class BaseDataset:
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
-            raise ValueError(f"`len(images) == len(labels)` must hold, but got {len(self.images)} and {len(self.labels)}.")
+            raise ValueError(
+                f"`len(images) == len(labels)` must hold, but got {len(self.images)} and "
+                f"{len(self.labels)}."
+            )
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
         # `images[tensor]` does the same in ten times the time.
-        images = self.images.index_select(0, index) if isinstance(index, Tensor) else self.images[index]
+        images = (
+            self.images.index_select(0, index) if isinstance(index, Tensor) else self.images[index]
+        )
         return (self.transform(images) if self.transform else images), self.labels[index]
 
     def to(self, device: torch.device) -> BaseDataset:
@@ -47,9 +52,13 @@ class BaseDataset:
 
 
 class BatchSampler:
-    """Yields index tensors of at most `batch_size`; the order of an epoch is a function of (seed, epoch) alone."""
+    """Yields index tensors of at most `batch_size`; the order of an epoch is a function of
+    (seed, epoch) alone.
+    """
 
-    def __init__(self, indices: Tensor, batch_size: int, *, shuffle_seed: int | None = None) -> None:
+    def __init__(
+        self, indices: Tensor, batch_size: int, *, shuffle_seed: int | None = None
+    ) -> None:
         self.indices = indices
         self.batch_size = batch_size
         self.shuffle_seed = shuffle_seed
@@ -68,17 +77,21 @@ class BatchSampler:
         return math.ceil(len(self.indices) / self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        # A generator, so that the order is drawn with the first batch: on a resume Lightning asks for the iterator before
-        # it sets the epoch.
+        # A generator, so that the order is drawn with the first batch: on a resume Lightning asks
+        # for the iterator before it sets the epoch.
         order = self.indices
         if self.shuffle_seed is not None:
-            generator = torch.Generator().manual_seed(seed_of("order", self.shuffle_seed, self.epoch))
+            generator = torch.Generator().manual_seed(
+                seed_of("order", self.shuffle_seed, self.epoch)
+            )
             order = order[torch.randperm(len(order), generator=generator).to(order.device)]
         yield from torch.split(order, self.batch_size)
 
 
 class BatchLoader:
-    """What Lightning iterates: (images, labels) batches sliced from a data set in its sampler's order."""
+    """What Lightning iterates: (images, labels) batches sliced from a data set in its sampler's
+    order.
+    """
 
     def __init__(self, dataset: BaseDataset, batch_sampler: BatchSampler) -> None:
         self.dataset = dataset
@@ -92,7 +105,9 @@ class BatchLoader:
 
 
 class EpochLoader:
-    """What Lightning iterates where it is handed an epoch at once: one item, the iterator of the epoch's prepared batches."""
+    """What Lightning iterates where it is handed an epoch at once: one item, the iterator of the
+    epoch's prepared batches.
+    """
 
     def __init__(self, loader: BatchLoader, prepare: Callable[[Batch], Batch]) -> None:
         self.loader = loader
@@ -122,16 +137,24 @@ def split(n: int, validation: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def normalise(images: Tensor, mean: float, std: float) -> Tensor:
-    """uint8 images in [0, 255] to floats of about zero mean and unit variance; `mean` and `std` are of images in [0, 1]."""
+    """uint8 images in [0, 255] to floats of about zero mean and unit variance; `mean` and `std`
+    are of images in [0, 1].
+    """
     return images.float().sub_(255 * mean).mul_(1 / (255 * std))
 
 
 def random_shift_and_rotation(images: Tensor) -> Tensor:
-    """Move and turn each image (batch, channels, height, width) by its own small random amount; edges repeat."""
+    """Move and turn each image (batch, channels, height, width) by its own small random amount;
+    edges repeat.
+    """
     n, device = len(images), images.device
     angle = (torch.rand(n, device=device) * 2 - 1) * math.radians(MAX_ROTATION_DEG)
-    shift = (torch.rand(n, 2, device=device) * 2 - 1) * (2 * MAX_SHIFT)  # grid coordinates span [-1, 1]
+    # grid coordinates span [-1, 1]
+    shift = (torch.rand(n, 2, device=device) * 2 - 1) * (2 * MAX_SHIFT)
     cos, sin = angle.cos(), angle.sin()
-    theta = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)  # (batch, 2, 3)
+    # (batch, 2, 3)
+    theta = torch.stack(
+        [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1
+    )
     grid = affine_grid(theta, list(images.shape), align_corners=False)
     return grid_sample(images, grid, padding_mode="border", align_corners=False)

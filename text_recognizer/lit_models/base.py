@@ -25,7 +25,8 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "RMSprop": torch.optim.RMSprop,
 }
 
-SUMMED_AT_ONCE = 64  # batches; a handful of small operations for each costs a twentieth of a small network's step
+# batches; a handful of small operations for each costs a twentieth of a small network's step
+SUMMED_AT_ONCE = 64
 
 
 class BaseLitModel(pl.LightningModule):
@@ -34,12 +35,14 @@ class BaseLitModel(pl.LightningModule):
     Args:
         model: maps (batch, channels, height, width) floats to (batch, classes) logits.
         data_config: what the model reads; kept in its checkpoints.
-        settings: the experiment's flat settings; kept in its checkpoints, so that they explain themselves.
+        settings: the experiment's flat settings; kept in its checkpoints, so that they explain
+            themselves.
         optimizer: one of `OPTIMIZERS`.
         lr: learning rate, above 0; the highest one where `one_cycle` is on.
         weight_decay: at least 0; None leaves torch's default.
         momentum: in [0, 1), for an optimizer that has it; None leaves torch's default.
-        one_cycle: one learning rate cycle over all of training, stepped per batch (Smith and Topin, 2018).
+        one_cycle: one learning rate cycle over all of training, stepped per batch (Smith and Topin,
+            2018).
 
     Raises:
         InputError: an argument is out of its range or is none of the optimizer's.
@@ -58,7 +61,12 @@ class BaseLitModel(pl.LightningModule):
         one_cycle: bool = False,
     ) -> None:
         check("lr", "0 < lr < inf", lr, 0 < lr < math.inf)
-        check("weight_decay", "0 <= weight_decay < inf", weight_decay, weight_decay is None or 0 <= weight_decay < math.inf)
+        check(
+            "weight_decay",
+            "0 <= weight_decay < inf",
+            weight_decay,
+            weight_decay is None or 0 <= weight_decay < math.inf,
+        )
         check("momentum", "0 <= momentum < 1", momentum, momentum is None or 0 <= momentum < 1)
         super().__init__()
         self.model = model
@@ -79,7 +87,8 @@ class BaseLitModel(pl.LightningModule):
         return logits
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        # Fused kernels took a fifth off an epoch; under a gradient scaler they would rule out gradient clipping.
+        # Fused kernels took a fifth off an epoch; under a gradient scaler they would rule out
+        # gradient clipping.
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         has_fused = scaler is None and "fused" in inspect.signature(self.optimizer_class).parameters
         arguments = self.optimizer_arguments | ({"fused": True} if has_fused else {})
@@ -89,7 +98,12 @@ class BaseLitModel(pl.LightningModule):
         steps = self.trainer.estimated_stepping_batches
         if isinstance(loader := self.trainer.train_dataloader, EpochLoader):
             steps *= loader.steps
-        check("one_cycle", "a training of known length, by max_epochs or max_steps", steps, math.isfinite(steps))
+        check(
+            "one_cycle",
+            "a training of known length, by max_epochs or max_steps",
+            steps,
+            math.isfinite(steps),
+        )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.optimizer_arguments["lr"],
@@ -113,7 +127,9 @@ class BaseLitModel(pl.LightningModule):
         return None
 
     def _epoch(self, batches: Iterator[Batch]) -> None:
-        """Lightning's own optimizer wrapper costs 0.1 ms a step here, and torch's `zero_grad` another 0.08: neither is used."""
+        """Lightning's own optimizer wrapper costs 0.1 ms a step here, and torch's `zero_grad`
+        another 0.08: neither is used.
+        """
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         schedule: Any = self.lr_schedulers()
         steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
@@ -139,7 +155,8 @@ class BaseLitModel(pl.LightningModule):
         self.sums.add(loss.detach(), logits.detach(), labels)
         return loss
 
-    # Validation runs inside the training epoch, so training's sums are closed when validation begins.
+    # Validation runs inside the training epoch, so training's sums are closed when validation
+    # begins.
     def on_train_epoch_start(self) -> None:
         self.sums = Sums()
 
@@ -164,7 +181,9 @@ class BaseLitModel(pl.LightningModule):
 
 
 class Sums:
-    """Loss and hits of one epoch, summed on the device and a few batches at a time: nothing is read back or logged per step."""
+    """Loss and hits of one epoch, summed on the device and a few batches at a time: nothing is
+    read back or logged per step.
+    """
 
     def __init__(self) -> None:
         self.loss: Tensor | float = 0.0
@@ -198,12 +217,22 @@ class Sums:
 
 def find_optimizer(name: str) -> type[torch.optim.Optimizer]:
     """The optimizer class called `name`. Raises `InputError`."""
-    check("optimizer", "the optimizer is a known one", name, name in OPTIMIZERS, did_you_mean(str(name), OPTIMIZERS))
+    check(
+        "optimizer",
+        "the optimizer is a known one",
+        name,
+        name in OPTIMIZERS,
+        did_you_mean(str(name), OPTIMIZERS),
+    )
     return OPTIMIZERS[name]
 
 
-def refuse_unknown_arguments(optimizer: type[torch.optim.Optimizer], arguments: dict[str, Any]) -> None:
-    """Raise `InputError` where `optimizer` does not take one of `arguments`: it would be dropped silently."""
+def refuse_unknown_arguments(
+    optimizer: type[torch.optim.Optimizer], arguments: dict[str, Any]
+) -> None:
+    """Raise `InputError` where `optimizer` does not take one of `arguments`: it would be dropped
+    silently.
+    """
     known = inspect.signature(optimizer).parameters
     problems = [
         Problem(

@@ -7,10 +7,12 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout` with the same chances and scale, drawn from 32-bit uniform numbers where it runs on a CPU.
+    """`nn.Dropout` with the same chances and scale, drawn from 32-bit uniform numbers where it runs
+    on a CPU.
 
-    torch draws each unit there from a Bernoulli distribution in double precision, one by one: 2.3 of the 8 ms of a training
-    step of lab 1's MLP. On any other device its own kernel is the quick one.
+    torch draws each unit there from a Bernoulli distribution in double precision, one by one: 2.3
+    of the 8 ms of a training step of lab 1's MLP. On any other device its own kernel is the quick
+    one.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -25,7 +25,13 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self, input_dims: tuple[int, int, int], num_classes: int, *, fc1: int = 1024, fc2: int = 128, dropout: float = 0.5
+        self,
+        input_dims: tuple[int, int, int],
+        num_classes: int,
+        *,
+        fc1: int = 1024,
+        fc2: int = 128,
+        dropout: float = 0.5,
     ) -> None:
         check("fc1", "fc1 >= 1", fc1, fc1 >= 1)
         check("fc2", "fc2 >= 1", fc2, fc2 >= 1)

@@ -18,7 +18,11 @@ FEWEST = 4  # trials that can be best, below which there is no region to speak o
 
 
 def advice(
-    ranked: Sequence[Best], space: dict[str, Any], trials: Sequence[Trial], max_epochs: int, validation: Validation | None = None
+    ranked: Sequence[Best],
+    space: dict[str, Any],
+    trials: Sequence[Trial],
+    max_epochs: int,
+    validation: Validation | None = None,
 ) -> list[str]:
     """Remarks on the best of `ranked` trials, best first.
 
@@ -32,10 +36,14 @@ def advice(
     best = ranked[0]
     remarks += range_ends(best, space)
     if best.epoch.epoch == max_epochs and best.trial.outcome == Outcome.COMPLETE:
-        remarks.append(f"the best trial was best at its last epoch ({max_epochs}); more epochs may do better")
+        remarks.append(
+            f"the best trial was best at its last epoch ({max_epochs}); more epochs may do better"
+        )
     finished = sum(trial.outcome in RANKED for trial in trials)
     if finished < 2 * len(space):
-        remarks.append(f"only {finished} trials that count for {len(space)} parameters; more may do better")
+        remarks.append(
+            f"only {finished} trials that count for {len(space)} parameters; more may do better"
+        )
     elif lonely := lonely_winner(ranked):
         remarks.append(lonely)
     return remarks + (validation.remarks() if validation else [])
@@ -51,7 +59,9 @@ def spoilt(trials: Sequence[Trial]) -> list[str]:
     for outcome, n in Counter(trial.outcome for trial in trials).items():
         if outcome and outcome not in RANKED and n >= max(2, MANY * len(trials)):
             hint = hints.get(outcome, "see their causes")
-            found.append(f"{n} of {len(trials)} trials ended as {outcome.replace('_', ' ')}: {hint}")
+            found.append(
+                f"{n} of {len(trials)} trials ended as {outcome.replace('_', ' ')}: {hint}"
+            )
     return found
 
 
@@ -63,30 +73,40 @@ def range_ends(best: Best, space: dict[str, Any]) -> list[str]:
         if low is not None and (end := near_end(value, low, high, bool(space[name].get("log")))):
             edge = high if end == "top" else low
             remarks.append(
-                f"the best {name} ({value:.4g}) is near the {end} of its range ({edge:.4g}); a wider range may do better"
+                f"the best {name} ({value:.4g}) is near the {end} of its range ({edge:.4g}); a "
+                "wider range may do better"
             )
     return remarks
 
 
 def near_end(value: float, low: float, high: float, log: bool, margin: float = 0.02) -> str | None:
-    """`top` or `bottom` where `value` is within `margin` of that end of its range (on its own scale), else None."""
+    """`top` or `bottom` where `value` is within `margin` of that end of its range (on its own
+    scale), else None.
+    """
     share = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
     return "bottom" if share <= margin else "top" if share >= 1 - margin else None
 
 
 def lonely_winner(ranked: Sequence[Best]) -> str | None:
-    """A remark where hardly any other trial comes close to the best: it may be luck, and its neighbourhood is unknown."""
+    """A remark where hardly any other trial comes close to the best: it may be luck, and its
+    neighbourhood is unknown.
+    """
     best, median = ranked[0].value, ranked[len(ranked) // 2].value
     within = CLOSE * abs(best - median)
     close = sum(abs(other.value - best) <= within for other in ranked[1:])
     if close >= FEW_CLOSE or best == median or len(ranked) < FEWEST:
         return None
     others = "no other trial comes" if close == 0 else "one other trial comes"
-    return f"{others} within {within:.4f} of the best: the winner may be luck; more trials, or {TOP_HINT}"
+    return (
+        f"{others} within {within:.4f} of the best: the winner may be luck; more trials, or "
+        f"{TOP_HINT}"
+    )
 
 
 def seed_spread(final: Final, ranked: Sequence[Best], metric: str) -> list[str]:
-    """A remark where the final model's seeds differ by more than the winner was ahead: the next trial may be as good."""
+    """A remark where the final model's seeds differ by more than the winner was ahead: the next
+    trial may be as good.
+    """
     spread = final.test_acc_std if metric.endswith("acc") else final.test_loss_std
     if spread is None or len(ranked) < 2:
         return []
@@ -94,8 +114,10 @@ def seed_spread(final: Final, ranked: Sequence[Best], metric: str) -> list[str]:
     if spread <= lead or final.candidates:  # with candidates the luck was looked at
         return []
     return [
-        f"the winner's lead over trial {ranked[1].trial.number} ({lead:.4f}) is smaller than what the seed alone changes "
-        f"({spread:.4f}, standard deviation over {len(final.seeds)} seeds): the two may be as good; see {TOP_HINT}"
+        f"the winner's lead over trial {ranked[1].trial.number} ({lead:.4f}) is smaller than "
+        "what the seed alone changes "
+        f"({spread:.4f}, standard deviation over {len(final.seeds)} seeds): the two may be as "
+        f"good; see {TOP_HINT}"
     ]
 
 
@@ -105,6 +127,10 @@ def final_remarks(final: Final, ranked: Sequence[Best], metric: str) -> list[str
     if final.baseline and final.baseline.test_acc > final.test_acc:
         gap = final.baseline.test_acc - final.test_acc
         remarks.insert(
-            0, f"lab 1's defaults, trained the same way, read {gap:.2%} more of the test images right than this config"
+            0,
+            (
+                f"lab 1's defaults, trained the same way, read {gap:.2%} more of the test images "
+                "right than this config"
+            ),
         )
     return remarks

@@ -50,26 +50,43 @@ class Row:
 
 def verdict(left: RunFacts, right: RunFacts, names: tuple[str, str]) -> str:
     """In words which run is better and by how much, or why that cannot be said."""
-    judged = [(run.summary, run.summary.best) for run in (left, right) if run.summary and run.summary.best]
+    judged = [
+        (run.summary, run.summary.best) for run in (left, right) if run.summary and run.summary.best
+    ]
     if len(judged) < 2:
-        without = " and ".join(name for name, run in zip(names, (left, right), strict=True) if not best_of(run))
+        without = " and ".join(
+            name for name, run in zip(names, (left, right), strict=True) if not best_of(run)
+        )
         return f"they cannot be compared: there is no best trial in {without}"
     (a, best_a), (b, best_b) = judged
     if a.metric != b.metric:
-        return f"they cannot be compared: {names[0]} is judged by {a.metric}, {names[1]} by {b.metric}"
+        return (
+            f"they cannot be compared: {names[0]} is judged by {a.metric}, {names[1]} by {b.metric}"
+        )
     if a.data_class != b.data_class:
-        return f"they cannot be compared: {names[0]} is on {a.data_class}, {names[1]} on {b.data_class}"
+        return (
+            f"they cannot be compared: {names[0]} is on {a.data_class}, {names[1]} on "
+            f"{b.data_class}"
+        )
     values = (best_a.value, best_b.value)
     if values[0] == values[1]:
         return f"neither is better: both have {a.metric} {score(values[0])}"
     first = (values[0] > values[1]) == (a.mode == "max")
     better, worse = values if first else values[::-1]
-    return f"{names[not first]} is better: {a.metric} {score(better)} against {score(worse)}, by {abs(better - worse):.2g}"
+    return (
+        f"{names[not first]} is better: {a.metric} {score(better)} against {score(worse)}, "
+        f"by {abs(better - worse):.2g}"
+    )
 
 
 def rows(left: RunFacts, right: RunFacts) -> list[Row]:
     """All that matters of two runs."""
-    return [*result_rows(left, right), *effort_rows(left, right), *search_rows(left, right), *origin_rows(left, right)]
+    return [
+        *result_rows(left, right),
+        *effort_rows(left, right),
+        *search_rows(left, right),
+        *origin_rows(left, right),
+    ]
 
 
 def result_rows(left: RunFacts, right: RunFacts) -> Iterator[Row]:
@@ -78,7 +95,9 @@ def result_rows(left: RunFacts, right: RunFacts) -> Iterator[Row]:
     yield both.row("status", lambda run: run.status)
     yield both.row("ended because", lambda run: run.summary and run.summary.stop_reason)
     yield both.row("data", lambda run: run.summary and run.summary.data_class)
-    yield both.row("metric", lambda run: run.summary and f"{run.summary.metric} ({run.summary.mode})")
+    yield both.row(
+        "metric", lambda run: run.summary and f"{run.summary.metric} ({run.summary.mode})"
+    )
     yield both.row("best value", lambda run: best_of(run).get("value"), score)
     for what in ("trial", "epoch"):
         yield both.row(f"best {what}", lambda run, what=what: best_of(run).get(what))  # type: ignore[misc]
@@ -91,7 +110,10 @@ def effort_rows(left: RunFacts, right: RunFacts) -> Iterator[Row]:
     both = Both(left, right)
     yield both.row("trials wanted", lambda run: run.wanted)
     for status in (*Outcome, RUNNING):
-        row = both.row(f"trials {status.replace('_', ' ')}", lambda run, s=status: run.summary and run.summary.counts.get(s))  # type: ignore[misc]
+        row = both.row(
+            f"trials {status.replace('_', ' ')}",
+            lambda run, s=status: run.summary and run.summary.counts.get(s),  # type: ignore[misc]
+        )
         if row.left or row.right:
             yield row
     yield both.row("epochs trained", lambda run: run.summary and run.summary.epochs_trained)
@@ -107,12 +129,17 @@ def search_rows(left: RunFacts, right: RunFacts) -> Iterator[Row]:
     for what in ("scheduler", "sampler", "seed", "max_epochs", "stop", "start_with"):
         yield both.row(what, lambda space, what=what: space.get("search", {}).get(what))  # type: ignore[misc]
     yield from both.rows("range of ", lambda space: space.get("space", {}), range_of)
-    yield from both.rows("fixed ", lambda space: {k: v for k, v in space.get("experiment", {}).items() if k != "data_class"})
+    yield from both.rows(
+        "fixed ",
+        lambda space: {k: v for k, v in space.get("experiment", {}).items() if k != "data_class"},
+    )
 
 
 def origin_rows(left: RunFacts, right: RunFacts) -> Iterator[Row]:
     """What the runs were made with; of versions those that differ."""
-    both = Both(*((run.environment.model_dump() if run.environment else {}) for run in (left, right)))
+    both = Both(
+        *((run.environment.model_dump() if run.environment else {}) for run in (left, right))
+    )
     yield both.row("git commit", commit_of)
     yield both.row("python", lambda made: made.get("python"))
     yield from (row for row in both.rows("", lambda made: made.get("versions", {})) if row.differs)
@@ -128,7 +155,9 @@ class Both:
         left, right = map(pick, self.sides)
         return Row(what, left, right, show)
 
-    def rows(self, what: str, pick: Callable[[Any], Mapping[str, Any]], show: Callable[[Any], str] = cell) -> Iterator[Row]:
+    def rows(
+        self, what: str, pick: Callable[[Any], Mapping[str, Any]], show: Callable[[Any], str] = cell
+    ) -> Iterator[Row]:
         """A row for each key of two mappings."""
         left, right = map(pick, self.sides)
         for key in merged(left, right):
@@ -154,10 +183,16 @@ def range_of(parameter: dict[str, Any] | None) -> str:
     """A parameter's range for people."""
     if parameter is None:
         return NOT_SEARCHED
-    inside = cell(parameter["choices"]) if "choices" in parameter else f"{cell(parameter['low'])} to {cell(parameter['high'])}"
+    inside = (
+        cell(parameter["choices"])
+        if "choices" in parameter
+        else f"{cell(parameter['low'])} to {cell(parameter['high'])}"
+    )
     parts = [f"{parameter['type']} {inside}", "log" if parameter.get("log") else ""]
     parts += [f"step {cell(parameter['step'])}" if parameter.get("step") else ""]
-    parts += [f"when {other} is {cell(values)}" for other, values in parameter.get("when", {}).items()]
+    parts += [
+        f"when {other} is {cell(values)}" for other, values in parameter.get("when", {}).items()
+    ]
     return "; ".join(part for part in parts if part)
 
 

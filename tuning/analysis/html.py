@@ -1,7 +1,8 @@
 """`report.html`: what was searched and found, in one file without a network.
 
-It is made of numbers (`progress`, `importance`, `advice`) and figures of them (`plots`); here they are put into a page. While a
-search runs its session writes the page again and again, and the page reloads itself.
+It is made of numbers (`progress`, `importance`, `advice`) and figures of them (`plots`); here they
+are put into a page. While a search runs its session writes the page again and again, and the page
+reloads itself.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def write(folder: RunFolder, facts: Facts | None = None) -> Path:
     try:
         page = template().render(content(facts or facts_of(folder)))
     except (TemplateError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(f"{folder.path}: `files as this project writes them` must hold, but got {error}") from error
+        raise RunError(
+            f"{folder.path}: `files as this project writes them` must hold, but got {error}"
+        ) from error
     write_text(folder.report, page)
     return folder.report
 
@@ -78,10 +81,13 @@ def content(facts: Facts) -> dict[str, Any]:
     search, ranked = facts.space.search, facts.ranked
     importance = important(facts)
     figures = dict(all_figures(facts, importance))
-    plotly, script = (Markup(text) for text in (plotly_js(), (PAGE / "report.js").read_text(encoding="utf-8")))
+    plotly, script = (
+        Markup(text) for text in (plotly_js(), (PAGE / "report.js").read_text(encoding="utf-8"))
+    )
     return {
         "facts": facts,
-        "summary": facts.summary | {"counts": counts(facts.trials), "epochs_trained": epochs_trained(facts.trials)},
+        "summary": facts.summary
+        | {"counts": counts(facts.trials), "epochs_trained": epochs_trained(facts.trials)},
         "search": search,
         "names": list(facts.space.parameters),
         "space_file": facts.space.as_yaml(),
@@ -103,8 +109,12 @@ def content(facts: Facts) -> dict[str, Any]:
         "reload_s": LIVE_EVERY_S,
         "written": time.strftime("%Y-%m-%d %H:%M:%S"),
         "run": typed_path(facts.path),
-        "lead": ahead(facts.trials, ranked[0].value if ranked else None, search.metric, search.direction),
-        "errors": sum(image.label != image.predicted for image in facts.validation.worst) if facts.validation else 0,
+        "lead": ahead(
+            facts.trials, ranked[0].value if ranked else None, search.metric, search.direction
+        ),
+        "errors": sum(image.label != image.predicted for image in facts.validation.worst)
+        if facts.validation
+        else 0,
     }
 
 
@@ -140,7 +150,11 @@ def remarks(facts: Facts) -> list[str]:
 def important(facts: Facts) -> Importance | None:
     """Which parameters mattered; said once a search is over, because it takes a second or more."""
     search = facts.space.search
-    return None if facts.live else importances(facts.trials, facts.space.parameters, search.metric, search.direction)
+    return (
+        None
+        if facts.live
+        else importances(facts.trials, facts.space.parameters, search.metric, search.direction)
+    )
 
 
 def all_figures(facts: Facts, importance: Importance | None) -> Iterator[tuple[str, plots.Figure]]:
@@ -148,10 +162,16 @@ def all_figures(facts: Facts, importance: Importance | None) -> Iterator[tuple[s
     space, trials, ranked = facts.space, facts.trials, facts.ranked
     metric, mode = space.search.metric, space.search.direction
     if steps := progress.best_over_epochs(trials, metric, mode):
-        yield "progress-epochs", plots.progress(steps, metric, mode, "epochs trained, all trials together")
+        yield (
+            "progress-epochs",
+            plots.progress(steps, metric, mode, "epochs trained, all trials together"),
+        )
         steps = progress.best_over_time(trials, metric, mode, facts.sessions)
         unit, seconds = ("minutes", 60) if steps[-1].spent > 300 else ("seconds", 1)
-        scaled = [progress.Step(step.spent / seconds, step.value, step.trial, step.epoch) for step in steps]
+        scaled = [
+            progress.Step(step.spent / seconds, step.value, step.trial, step.epoch)
+            for step in steps
+        ]
         yield "progress-time", plots.progress(scaled, metric, mode, f"{unit} of work")
     if any(trial.epochs for trial in trials):
         best = ranked[0] if ranked else None
@@ -173,8 +193,13 @@ def numbers(facts: Facts) -> dict[str, Any]:
     return {
         "summary": facts.summary,
         "trials": plain_rows(facts),
-        "best_over_epochs": [asdict(step) for step in progress.best_over_epochs(facts.trials, metric, mode)],
-        "best_over_time": [asdict(step) for step in progress.best_over_time(facts.trials, metric, mode, facts.sessions)],
+        "best_over_epochs": [
+            asdict(step) for step in progress.best_over_epochs(facts.trials, metric, mode)
+        ],
+        "best_over_time": [
+            asdict(step)
+            for step in progress.best_over_time(facts.trials, metric, mode, facts.sessions)
+        ],
         "rungs": [asdict(rung) for rung in progress.rung_counts(facts.trials, search.rungs())],
         "budget": asdict(progress.budget(facts.trials, search.max_epochs)),
         "importance": asdict(found) if found else None,
@@ -189,16 +214,25 @@ def plain_rows(facts: Facts) -> list[dict[str, Any]]:
     found = []
     for row in rows(facts):
         best = row.pop("best")
-        measured = {name: value if math.isfinite(value) else None for name, value in best.metrics.items()} if best else None
+        measured = (
+            {name: value if math.isfinite(value) else None for name, value in best.metrics.items()}
+            if best
+            else None
+        )
         params = dict(zip(facts.space.parameters, row.pop("params"), strict=True))
-        found.append(row | {"best_epoch": best.epoch if best else None, "metrics": measured, "params": params})
+        found.append(
+            row
+            | {"best_epoch": best.epoch if best else None, "metrics": measured, "params": params}
+        )
     return found
 
 
 @cache
 def template() -> Template:
     """The page, with escaping on: compiled once, because a running search writes it often."""
-    templates = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    templates = Environment(
+        loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
     templates.filters |= {
         "short": short,
         "score": score,
@@ -210,7 +244,9 @@ def template() -> Template:
 
 @cache
 def plotly_js() -> str:
-    """The whole of plotly.js, which Plotly's package carries: the page must work without a network."""
+    """The whole of plotly.js, which Plotly's package carries: the page must work without a
+    network.
+    """
     return (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 

@@ -1,4 +1,6 @@
-"""Which parameters mattered: Optuna's fANOVA over the trials as they stood after one and the same epoch."""
+"""Which parameters mattered: Optuna's fANOVA over the trials as they stood after one and the
+same epoch.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ SHARE = 0.5  # of the trials that measured anything must have come to the epoch 
 
 @dataclass(frozen=True)
 class Importance:
-    """`shares` of the variance of the metric after `epoch`, biggest first, over so many `trials`; they sum to 1.
+    """`shares` of the variance of the metric after `epoch`, biggest first, over so many `trials`;
+    they sum to 1.
 
     `left_out`: parameters that only some of these trials have.
     """
@@ -32,19 +35,29 @@ class Importance:
     left_out: list[str]
 
 
-def importances(trials: Sequence[Trial], parameters: Mapping[str, Parameter], metric: str, mode: Mode) -> Importance | None:
-    """The share of each parameter in what made the trials differ; None where there is too little to say.
+def importances(
+    trials: Sequence[Trial], parameters: Mapping[str, Parameter], metric: str, mode: Mode
+) -> Importance | None:
+    """The share of each parameter in what made the trials differ; None where there is too little to
+    say.
 
-    Optuna's own default looks at COMPLETE trials alone: those that ASHA let through, a handful and all alike. And a trial that
-    was stopped after one epoch must not be set against one that had twelve. So the latest epoch is taken that half of the
-    trials came to, and only their values there (Hutter, Hoos and Leyton-Brown, 2014, for fANOVA).
+    Optuna's own default looks at COMPLETE trials alone: those that ASHA let through, a handful and
+    all alike. And a trial that was stopped after one epoch must not be set against one that had
+    twelve. So the latest epoch is taken that half of the trials came to, and only their values
+    there (Hutter, Hoos and Leyton-Brown, 2014, for fANOVA).
     """
     epoch = common_epoch(trials)
     if epoch == 0:
         return None
-    there = [trial for trial in trials if len(trial.epochs) >= epoch and math.isfinite(trial.epochs[epoch - 1].metrics[metric])]
+    there = [
+        trial
+        for trial in trials
+        if len(trial.epochs) >= epoch and math.isfinite(trial.epochs[epoch - 1].metrics[metric])
+    ]
     values = [trial.epochs[epoch - 1].metrics[metric] for trial in there]
-    if len(there) > MOST:  # every second, third, … of them: the time that fANOVA takes grows with the square of their number
+    # every second, third, … of them: the time that fANOVA takes grows with the square of their
+    # number
+    if len(there) > MOST:
         there = [there[i * len(there) // MOST] for i in range(MOST)]
         values = [trial.epochs[epoch - 1].metrics[metric] for trial in there]
     if len(there) < FEWEST or len(set(values)) < 2:
@@ -57,9 +70,15 @@ def importances(trials: Sequence[Trial], parameters: Mapping[str, Parameter], me
     distributions = {name: distribution_of(parameters[name]) for name in varied}
     for trial, value in zip(there, values, strict=True):
         params = {name: trial.params[name] for name in varied}
-        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=value))
-    shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), params=varied)
-    return Importance(epoch, len(there), dict(shares), [name for name in parameters if name not in common])
+        study.add_trial(
+            optuna.create_trial(params=params, distributions=distributions, value=value)
+        )
+    shares = get_param_importances(
+        study, evaluator=FanovaImportanceEvaluator(seed=0), params=varied
+    )
+    return Importance(
+        epoch, len(there), dict(shares), [name for name in parameters if name not in common]
+    )
 
 
 def common_epoch(trials: Sequence[Trial]) -> int:

@@ -1,7 +1,9 @@
-"""The report's plots as figures for plotly.js: plain dictionaries made of what `analysis` and `importance` found.
+"""The report's plots as figures for plotly.js: plain dictionaries made of what `analysis` and
+`importance` found.
 
-Plotly's own parallel coordinates need WebGL and `eval`, cannot be printed, and hide what a dark page needs; ours are lines.
-Colours of text, axes and grid belong to the page's style sheet, which knows whether it is dark.
+Plotly's own parallel coordinates need WebGL and `eval`, cannot be printed, and hide what a dark
+page needs; ours are lines. Colours of text, axes and grid belong to the page's style sheet, which
+knows whether it is dark.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ COLOURS = {
 }
 SAVED = "#6e7781"
 ACCENT = "#d1242f"
-RANKS = ("#b3b3b3", "#94b4cf", "#6aa6d6", "#3a8dc8", "#0072b2")  # from the worst fifth of the trials to the best
+# from the worst fifth of the trials to the best
+RANKS = ("#b3b3b3", "#94b4cf", "#6aa6d6", "#3a8dc8", "#0072b2")
 MISSING = -0.12  # where a trial without the parameter is drawn, below the axis
 
 
@@ -66,10 +69,14 @@ def progress(steps: Sequence[Step], metric: str, mode: Mode, x: str) -> Figure:
         "marker": {"size": [7] * (len(steps) - 1) + [1]},
     }
     shown = visible_range([step.value for step in steps], mode)
-    return figure([trace], x, f"best {metric}", xaxis={"rangemode": "tozero"}, yaxis={"range": shown})
+    return figure(
+        [trace], x, f"best {metric}", xaxis={"rangemode": "tozero"}, yaxis={"range": shown}
+    )
 
 
-def learning_curves(trials: Sequence[Trial], best: Best | None, metric: str, mode: Mode, rungs: Sequence[int]) -> Figure:
+def learning_curves(
+    trials: Sequence[Trial], best: Best | None, metric: str, mode: Mode, rungs: Sequence[int]
+) -> Figure:
     """Every trial's curve in the colour of its outcome, the best one on top, the rungs as lines."""
     by_status: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -82,11 +89,26 @@ def learning_curves(trials: Sequence[Trial], best: Best | None, metric: str, mod
     values = [epoch.metrics[metric] for trial in trials for epoch in trial.epochs]
     longest = max(len(trial.epochs) for trial in trials)
     rung_lines = [
-        {"type": "line", "x0": rung, "x1": rung, "yref": "paper", "y0": 0, "y1": 1, "line": {"dash": "dot", "width": 1}}
+        {
+            "type": "line",
+            "x0": rung,
+            "x1": rung,
+            "yref": "paper",
+            "y0": 0,
+            "y1": 1,
+            "line": {"dash": "dot", "width": 1},
+        }
         for rung in rungs
     ]
     notes = [
-        {"x": rung, "y": 0, "yref": "paper", "yanchor": "bottom", "xanchor": "left", "text": f"rung {k}"}
+        {
+            "x": rung,
+            "y": 0,
+            "yref": "paper",
+            "yanchor": "bottom",
+            "xanchor": "left",
+            "text": f"rung {k}",
+        }
         | {"showarrow": False, "textangle": -90}
         for k, rung in enumerate(rungs, 1)
     ]
@@ -103,10 +125,15 @@ def learning_curves(trials: Sequence[Trial], best: Best | None, metric: str, mod
 
 
 def curves_of(status: str, trials: Sequence[Trial], metric: str) -> dict[str, Any]:
-    """The curves of several trials as one trace, a gap between two of them: hundreds of traces would be slow."""
+    """The curves of several trials as one trace, a gap between two of them: hundreds of traces
+    would be slow.
+    """
     points: list[tuple[int | None, float | None, str]] = []
     for trial in trials:
-        points += [(epoch.epoch, finite(epoch.metrics[metric]), f"trial {trial.number}") for epoch in trial.epochs]
+        points += [
+            (epoch.epoch, finite(epoch.metrics[metric]), f"trial {trial.number}")
+            for epoch in trial.epochs
+        ]
         points.append((None, None, ""))
     return {
         "x": [x for x, _, _ in points],
@@ -146,7 +173,10 @@ def importance_bars(found: Importance) -> Figure:
 
 def budget_bar(budget: Budget) -> Figure:
     """Epochs by outcome, and those that ASHA saved, in one bar."""
-    parts = [(status.replace("_", " "), n, COLOURS.get(status, ACCENT)) for status, n in budget.trained.items()]
+    parts = [
+        (status.replace("_", " "), n, COLOURS.get(status, ACCENT))
+        for status, n in budget.trained.items()
+    ]
     if budget.saved:
         parts.append(("saved by ASHA", budget.saved, SAVED))
     traces = [
@@ -167,8 +197,16 @@ def budget_bar(budget: Budget) -> Figure:
     return figure(traces, "epochs", "", barmode="stack", yaxis={"visible": False}, showlegend=True)
 
 
-def slices(ranked: Sequence[Best], trials: Sequence[Trial], parameters: Mapping[str, Parameter], metric: str, mode: Mode) -> Any:
-    """One plot for each parameter: its value against the best value of the trial. Pairs of name and figure."""
+def slices(
+    ranked: Sequence[Best],
+    trials: Sequence[Trial],
+    parameters: Mapping[str, Parameter],
+    metric: str,
+    mode: Mode,
+) -> Any:
+    """One plot for each parameter: its value against the best value of the trial. Pairs of name
+    and figure.
+    """
     shown = visible_range([best.value for best in ranked], mode)
     values = {best.trial.number: best.value for best in ranked}
     values |= {
@@ -180,28 +218,48 @@ def slices(ranked: Sequence[Best], trials: Sequence[Trial], parameters: Mapping[
     for name, parameter in parameters.items():
         there = [trial for trial in trials if name in trial.params]
         traces = [
-            slice_trace(status, [t for t in there if t.status == status], name, parameter, values, floor)
+            slice_trace(
+                status, [t for t in there if t.status == status], name, parameter, values, floor
+            )
             for status in dict.fromkeys(trial.status for trial in there)
         ]
         if ranked and name in ranked[0].trial.params:
             traces.append(best_mark(ranked[0], name, parameter))
-        yield name, figure(traces, name, metric, xaxis=scale_of(parameter), yaxis={"range": shown}, height=260)
+        yield (
+            name,
+            figure(
+                traces, name, metric, xaxis=scale_of(parameter), yaxis={"range": shown}, height=260
+            ),
+        )
 
 
 def slice_trace(
-    status: str, trials: Sequence[Trial], name: str, parameter: Parameter, values: Mapping[int, float], floor: float
+    status: str,
+    trials: Sequence[Trial],
+    name: str,
+    parameter: Parameter,
+    values: Mapping[int, float],
+    floor: float,
 ) -> dict[str, Any]:
-    """The trials that ended in one way; those without a value that counts lie on the edge, as crosses."""
+    """The trials that ended in one way; those without a value that counts lie on the edge, as
+    crosses.
+    """
     counted = status in (*RANKED, RUNNING)
     return {
         "x": [coordinate(trial.params[name], parameter) for trial in trials],
         "y": [values.get(trial.number, floor) for trial in trials],
         "text": [f"trial {trial.number}, {status.replace('_', ' ')}" for trial in trials],
-        "hovertemplate": "%{x}: %{y:.4f}<br>%{text}<extra></extra>" if counted else "%{x}<br>%{text}<extra></extra>",
+        "hovertemplate": "%{x}: %{y:.4f}<br>%{text}<extra></extra>"
+        if counted
+        else "%{x}<br>%{text}<extra></extra>",
         "name": status.replace("_", " "),
         "mode": "markers",
         "cliponaxis": False,
-        "marker": {"color": COLOURS[status], "size": 6 if counted else 8, "symbol": "circle" if counted else "x"},
+        "marker": {
+            "color": COLOURS[status],
+            "size": 6 if counted else 8,
+            "symbol": "circle" if counted else "x",
+        },
     }
 
 
@@ -224,7 +282,11 @@ def scale_of(parameter: Parameter) -> dict[str, Any]:
     margin = 0.03
     if not parameter.log:
         room = margin * (parameter.high - parameter.low)
-        return {"type": "linear", "nticks": 6, "range": [parameter.low - room, parameter.high + room]}
+        return {
+            "type": "linear",
+            "nticks": 6,
+            "range": [parameter.low - room, parameter.high + room],
+        }
     low, high = math.log10(parameter.low), math.log10(parameter.high)
     room = margin * (high - low)
     ticks = log_ticks(parameter.low, parameter.high)
@@ -236,33 +298,54 @@ def log_ticks(low: float, high: float) -> list[float]:
     """Both ends and the powers of ten between them that are not too close to an end."""
     decades = [10.0**k for k in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
     room = 0.12 * math.log(high / low)
-    inside = [tick for tick in decades if math.log(tick / low) > room and math.log(high / tick) > room]
+    inside = [
+        tick for tick in decades if math.log(tick / low) > room and math.log(high / tick) > room
+    ]
     return [low, *inside[:: len(inside) // 4 + 1], high]
 
 
-def parallel(ranked: Sequence[Best], parameters: Mapping[str, Parameter], metric: str, mode: Mode) -> Figure:
-    """Each trial that can be best as a line over all parameters to its value, the better the bluer, the best on top."""
+def parallel(
+    ranked: Sequence[Best], parameters: Mapping[str, Parameter], metric: str, mode: Mode
+) -> Figure:
+    """Each trial that can be best as a line over all parameters to its value, the better the
+    bluer, the best on top.
+    """
     values = sorted(best.value for best in ranked)
     shown = visible_range(values, mode, margin=0.0) or (0.0, 1.0)
     fifths: dict[int, list[Best]] = {}
     for best in reversed(ranked):
         fifths.setdefault(4 - int(5 * quantile_of(best.value, values, mode)), []).append(best)
-    traces = [lines(RANKS[fifth], members, parameters, metric, shown) for fifth, members in sorted(fifths.items())]
+    traces = [
+        lines(RANKS[fifth], members, parameters, metric, shown)
+        for fifth, members in sorted(fifths.items())
+    ]
     if ranked:
-        traces.append(lines(ACCENT, ranked[:1], parameters, metric, shown) | {"line": {"color": ACCENT, "width": 3}})
+        traces.append(
+            lines(ACCENT, ranked[:1], parameters, metric, shown)
+            | {"line": {"color": ACCENT, "width": 3}}
+        )
     names = [*parameters, metric]
     return figure(
         traces,
         "",
         "",
-        xaxis={"tickvals": list(range(len(names))), "ticktext": names, "range": [-0.2, len(names) - 0.5], "showgrid": True},
+        xaxis={
+            "tickvals": list(range(len(names))),
+            "ticktext": names,
+            "range": [-0.2, len(names) - 0.5],
+            "showgrid": True,
+        },
         yaxis={"visible": False, "range": [MISSING - 0.06, 1.08]},
         annotations=axis_labels(parameters, shown),
     )
 
 
 def lines(
-    colour: str, ranked: Sequence[Best], parameters: Mapping[str, Parameter], metric: str, shown: tuple[float, float]
+    colour: str,
+    ranked: Sequence[Best],
+    parameters: Mapping[str, Parameter],
+    metric: str,
+    shown: tuple[float, float],
 ) -> dict[str, Any]:
     """Several trials as one trace."""
     x: list[int | None] = []
@@ -272,9 +355,14 @@ def lines(
     for best in ranked:
         params = best.trial.params
         x += [*range(len(parameters) + 1), None]
-        y += [height(params[name], p) if name in params else MISSING for name, p in parameters.items()]
+        y += [
+            height(params[name], p) if name in params else MISSING for name, p in parameters.items()
+        ]
         y += [min(1.0, max(0.0, (best.value - low) / (high - low or 1.0))), None]
-        text += [f"trial {best.trial.number}: {name} {label(params.get(name, 'not there'))}" for name in parameters]
+        text += [
+            f"trial {best.trial.number}: {name} {label(params.get(name, 'not there'))}"
+            for name in parameters
+        ]
         text += [f"trial {best.trial.number}: {metric} {best.value:.4f}", ""]
     return {
         "x": x,
@@ -296,14 +384,21 @@ def height(value: Any, parameter: Parameter) -> float:
     return float((value - parameter.low) / (parameter.high - parameter.low))
 
 
-def axis_labels(parameters: Mapping[str, Parameter], shown: tuple[float, float]) -> list[dict[str, Any]]:
+def axis_labels(
+    parameters: Mapping[str, Parameter], shown: tuple[float, float]
+) -> list[dict[str, Any]]:
     """The ends of each axis, or all choices, written beside it."""
     marks: list[tuple[int, float, str]] = []
     for i, parameter in enumerate(parameters.values()):
-        choices = parameter.choices if isinstance(parameter, CategoricalParameter) else parameter.ends()
+        choices = (
+            parameter.choices if isinstance(parameter, CategoricalParameter) else parameter.ends()
+        )
         marks += [(i, height(choice, parameter), label(choice)) for choice in choices]
     marks += [(len(parameters), 0.0, score(shown[0])), (len(parameters), 1.0, score(shown[1]))]
-    return [{"x": x, "y": y, "text": text, "showarrow": False, "xanchor": "left", "xshift": 4} for x, y, text in marks]
+    return [
+        {"x": x, "y": y, "text": text, "showarrow": False, "xanchor": "left", "xshift": 4}
+        for x, y, text in marks
+    ]
 
 
 def coordinate(value: Any, parameter: Parameter) -> Any:

@@ -1,4 +1,6 @@
-"""The numbers behind the report's plots: best value as the search went, rungs, where the epochs went. Pure functions."""
+"""The numbers behind the report's plots: best value as the search went, rungs, where the epochs
+went. Pure functions.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from tuning.trials.trial import RANKED, Epoch, Trial, counts, epochs_saved
 
 @dataclass(frozen=True)
 class Step:
-    """The best value from here on: `spent` is in epochs of the whole search, or in seconds of work on it."""
+    """The best value from here on: `spent` is in epochs of the whole search, or in seconds of
+    work on it.
+    """
 
     spent: float
     value: float
@@ -24,7 +28,9 @@ class Step:
 
 @dataclass(frozen=True)
 class RungCount:
-    """How many trials came to a rung, and how many of them trained on beyond it; running ones may yet."""
+    """How many trials came to a rung, and how many of them trained on beyond it; running ones
+    may yet.
+    """
 
     epoch: int
     reached: int
@@ -41,7 +47,10 @@ class Budget:
 
 def in_time(trials: Iterable[Trial]) -> list[tuple[Trial, Epoch]]:
     """Every recorded epoch of the search in the order in which it was recorded."""
-    return sorted(((trial, epoch) for trial in trials for epoch in trial.epochs), key=lambda pair: pair[1].time)
+    return sorted(
+        ((trial, epoch) for trial in trials for epoch in trial.epochs),
+        key=lambda pair: pair[1].time,
+    )
 
 
 def best_over_epochs(trials: Sequence[Trial], metric: str, mode: Mode) -> list[Step]:
@@ -50,7 +59,9 @@ def best_over_epochs(trials: Sequence[Trial], metric: str, mode: Mode) -> list[S
     return steps(pairs, [float(n) for n in range(1, len(pairs) + 1)], metric, mode)
 
 
-def best_over_time(trials: Sequence[Trial], metric: str, mode: Mode, sessions: Sequence[float]) -> list[Step]:
+def best_over_time(
+    trials: Sequence[Trial], metric: str, mode: Mode, sessions: Sequence[float]
+) -> list[Step]:
     """The best value against the seconds worked so far, as steps.
 
     Args:
@@ -60,7 +71,9 @@ def best_over_time(trials: Sequence[Trial], metric: str, mode: Mode, sessions: S
     return steps(pairs, seconds_worked([epoch.time for _, epoch in pairs], sessions), metric, mode)
 
 
-def steps(pairs: Sequence[tuple[Trial, Epoch]], spent: Sequence[float], metric: str, mode: Mode) -> list[Step]:
+def steps(
+    pairs: Sequence[tuple[Trial, Epoch]], spent: Sequence[float], metric: str, mode: Mode
+) -> list[Step]:
     """One step for each epoch that is better than all before it, and one at the end.
 
     Trials that have not ended, or cannot be best, have none.
@@ -80,7 +93,10 @@ def steps(pairs: Sequence[tuple[Trial, Epoch]], spent: Sequence[float], metric: 
 def rung_counts(trials: Sequence[Trial], rungs: Sequence[int]) -> list[RungCount]:
     """What ASHA did at each of its rungs."""
     lengths = [len(trial.epochs) for trial in trials]
-    return [RungCount(rung, sum(n >= rung for n in lengths), sum(n > rung for n in lengths)) for rung in rungs]
+    return [
+        RungCount(rung, sum(n >= rung for n in lengths), sum(n > rung for n in lengths))
+        for rung in rungs
+    ]
 
 
 def budget(trials: Sequence[Trial], max_epochs: int) -> Budget:
@@ -88,11 +104,16 @@ def budget(trials: Sequence[Trial], max_epochs: int) -> Budget:
     trained = dict.fromkeys(counts(trials), 0)
     for trial in trials:
         trained[trial.status] += len(trial.epochs)
-    return Budget({status: n for status, n in trained.items() if n}, epochs_saved(trials, max_epochs))
+    return Budget(
+        {status: n for status, n in trained.items() if n}, epochs_saved(trials, max_epochs)
+    )
 
 
-def visible_range(values: Iterable[float], mode: Mode, margin: float = 0.06) -> tuple[float, float] | None:
-    """Ends of an axis on which the good values can be told apart: the worst quarter may lie outside. None without a value.
+def visible_range(
+    values: Iterable[float], mode: Mode, margin: float = 0.06
+) -> tuple[float, float] | None:
+    """Ends of an axis on which the good values can be told apart: the worst quarter may lie
+    outside. None without a value.
 
     Args:
         margin: room beyond the ends, as a share of the range.
@@ -107,6 +128,12 @@ def visible_range(values: Iterable[float], mode: Mode, margin: float = 0.06) -> 
 
 
 def quantile_of(value: float, ascending: Sequence[float], mode: Mode) -> float:
-    """The share of the `ascending` values that are better than `value`, in [0, 1): 0 is the best."""
-    better = len(ascending) - bisect_right(ascending, value) if mode == "max" else bisect_left(ascending, value)
+    """The share of the `ascending` values that are better than `value`, in [0, 1): 0 is the
+    best.
+    """
+    better = (
+        len(ascending) - bisect_right(ascending, value)
+        if mode == "max"
+        else bisect_left(ascending, value)
+    )
     return better / max(1, len(ascending))

@@ -40,10 +40,16 @@ class Facts:
 
     @property
     def ranked(self) -> list[Best]:
-        """The trials that can be best; first the one that was exported, even where the checkpoint of a better one was damaged."""
+        """The trials that can be best; first the one that was exported, even where the
+        checkpoint of a better one was damaged.
+        """
         found = ranking(self.trials, self.space.search.metric, self.space.search.direction)
         exported = (self.summary.get("best") or {}).get("trial")
-        return sorted(found, key=lambda best: best.trial.number != exported) if self.summary["status"] == "complete" else found
+        return (
+            sorted(found, key=lambda best: best.trial.number != exported)
+            if self.summary["status"] == "complete"
+            else found
+        )
 
 
 def facts_of(folder: RunFolder, record: optuna.Study | None = None) -> Facts:

@@ -1,4 +1,6 @@
-"""What a search has found, as files of its run: summary, table, live report, and at the end the best config and checkpoint."""
+"""What a search has found, as files of its run: summary, table, live report, and at the end the
+best config and checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,13 @@ class Findings:
     """
 
     def __init__(
-        self, folder: RunFolder, space: SearchSpace, study: Study, slots: Slots, keep: int, note: Callable[[str], None]
+        self,
+        folder: RunFolder,
+        space: SearchSpace,
+        study: Study,
+        slots: Slots,
+        keep: int,
+        note: Callable[[str], None],
     ) -> None:
         self.folder = folder
         self.space = space
@@ -69,14 +77,18 @@ class Findings:
         self._live = html.LiveReport(folder)
 
     def on_change(self, trial: Trial) -> None:
-        """A listener for the study: the files are on disk before the console says that a trial ended."""
+        """A listener for the study: the files are on disk before the console says that a trial
+        ended.
+        """
         if trial.outcome:
             summary = self.write_summary("running")
             self._live.write(lambda: self._facts(summary))
 
     def best(self) -> Best | None:
         """The best trial whose checkpoint is not known to be damaged."""
-        return next((best for best in self.study.ranked if best.trial.number not in self.damaged), None)
+        return next(
+            (best for best in self.study.ranked if best.trial.number not in self.damaged), None
+        )
 
     def remarks(self) -> list[str]:
         """What to look at twice: lost checkpoints, and a colleague's advice."""
@@ -117,19 +129,32 @@ class Findings:
         html.write(self.folder, self._facts(self.write_summary(status, reason)))
 
     def write_all(self, best: Best, reason: str) -> None:
-        """The best config, the summary and the report of a search that has ended, its best trial exported."""
+        """The best config, the summary and the report of a search that has ended, its best trial
+        exported.
+        """
         settings = trial_settings(self.space, self.slots) | best.trial.params
-        found = f"trial {best.trial.number}, {self.study.metric} {best.value:.4f} at epoch {best.epoch.epoch}"
+        found = (
+            f"trial {best.trial.number}, {self.study.metric} {best.value:.4f} at epoch "
+            f"{best.epoch.epoch}"
+        )
         again = f"python training/run_experiment.py --config {shown_path(self.folder.best_config)}"
         header = "".join(
-            printable(line) + "\n" for line in (f"# The best of {self.folder.name}: {found}.", f"# Train it again: {again}")
+            printable(line) + "\n"
+            for line in (
+                f"# The best of {self.folder.name}: {found}.",
+                f"# Train it again: {again}",
+            )
         )
-        write_text(self.folder.best_config, header + yaml.safe_dump(best_settings(settings, best), sort_keys=False))
+        write_text(
+            self.folder.best_config,
+            header + yaml.safe_dump(best_settings(settings, best), sort_keys=False),
+        )
         self.write_summary("complete", reason)
         html.write(self.folder, facts_of(self.folder, self.study.record))
 
     def export(self, data: BaseDataset) -> Best | None:
-        """The best trial, its weights exported and found to be as good as recorded; None where no trial can be best.
+        """The best trial, its weights exported and found to be as good as recorded; None where no
+        trial can be best.
 
         A trial whose checkpoint is damaged gives way to the next that has one, and that is said.
 
@@ -143,7 +168,10 @@ class Findings:
                 return best
             except CheckpointError as error:
                 first = first or error
-                lost = f"trial {best.trial.number} with {self.study.metric} {best.value:.4f} cannot be exported: {error}"
+                lost = (
+                    f"trial {best.trial.number} with {self.study.metric} {best.value:.4f} "
+                    f"cannot be exported: {error}"
+                )
                 self.damaged[best.trial.number] = lost
                 self.note(lost)
         if first:
@@ -155,9 +183,19 @@ class Findings:
     def is_finished(self) -> bool:
         """Whether an earlier process wrote everything down, and all of it is still there."""
         folder = self.folder
-        files = (folder.best_config, folder.best_checkpoint, folder.report, folder.trials_csv, folder.summary, folder.validation)
+        files = (
+            folder.best_config,
+            folder.best_checkpoint,
+            folder.report,
+            folder.trials_csv,
+            folder.summary,
+            folder.validation,
+        )
         try:
-            return all(file.is_file() for file in files) and read_json(folder.summary)["status"] == "complete"
+            return (
+                all(file.is_file() for file in files)
+                and read_json(folder.summary)["status"] == "complete"
+            )
         except (RunError, KeyError):
             return False
 
@@ -179,7 +217,9 @@ class Findings:
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
-        """What the run was made with; where that file is gone, what goes on with it: no search ends for want of it."""
+        """What the run was made with; where that file is gone, what goes on with it: no search
+        ends for want of it.
+        """
         try:
             return read_json(self.folder.environment)
         except RunError:

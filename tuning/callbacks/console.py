@@ -1,4 +1,6 @@
-"""What a search says in the terminal: a row for each trial that ends, and below them what goes on now; plain lines in a pipe."""
+"""What a search says in the terminal: a row for each trial that ends, and below them what goes
+on now; plain lines in a pipe.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,14 @@ class SearchConsole:
         quiet: say only the notes and the result.
     """
 
-    def __init__(self, space: SearchSpace, wanted: int, *, quiet: bool = False, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        wanted: int,
+        *,
+        quiet: bool = False,
+        console: Console | None = None,
+    ) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.quiet = quiet
         self.space = space
@@ -41,7 +50,9 @@ class SearchConsole:
         self.best: tuple[float, int] | None = None  # value, trial
         self.trials: dict[int, Trial] = {}
         self.failures: list[str] = []
-        self.widths = [max(len(name), width_of(parameter)) for name, parameter in space.parameters.items()]
+        self.widths = [
+            max(len(name), width_of(parameter)) for name, parameter in space.parameters.items()
+        ]
         self.started = time.time()
         self.slots = 1
         self.stop = space.search.stop
@@ -49,7 +60,9 @@ class SearchConsole:
         self.live: Live | None = None
 
     def catch_up(self, trials: list[Trial], slots: int, stop: Stop, worked_before: float) -> None:
-        """Know what an earlier process recorded, without saying it again, and what this one has to work with."""
+        """Know what an earlier process recorded, without saying it again, and what this one has
+        to work with.
+        """
         self.trials = {trial.number: trial for trial in trials}
         best = ranking(trials, self.metric, self.mode)
         self.best = (best[0].value, best[0].trial.number) if best else None
@@ -71,7 +84,9 @@ class SearchConsole:
     def __enter__(self) -> SearchConsole:
         self.started = time.time()
         if self.console.is_terminal and not self.quiet:
-            self.live = Live(get_renderable=self._now, console=self.console, transient=True, refresh_per_second=4)
+            self.live = Live(
+                get_renderable=self._now, console=self.console, transient=True, refresh_per_second=4
+            )
             self.live.start()
         elif not self.quiet:
             self.say(self._head().rstrip())
@@ -95,17 +110,31 @@ class SearchConsole:
         epoch = trial.best_epoch(self.metric, self.mode)
         value = epoch.metrics[self.metric] if epoch else None
         counted = trial.outcome in COLOURS
-        new_best = counted and value is not None and is_better(value, self.best[0] if self.best else None, self.mode)
+        new_best = (
+            counted
+            and value is not None
+            and is_better(value, self.best[0] if self.best else None, self.mode)
+        )
         if new_best and value is not None:
             self.best = (value, trial.number)
         if not counted:
-            self.failures.append(f"trial {trial.number} {trial.status.replace('_', ' ')}: {trial.cause}")
+            self.failures.append(
+                f"trial {trial.number} {trial.status.replace('_', ' ')}: {trial.cause}"
+            )
         if not self.quiet:
-            remark = "; ".join(part for part in ("<- best so far" if new_best else "", trial.cause) if part)
+            remark = "; ".join(
+                part for part in ("<- best so far" if new_best else "", trial.cause) if part
+            )
             row = self._row(trial)
-            line = Text(printable_lines(f"{row}  {remark}".rstrip()), style=COLOURS.get(trial.outcome or Outcome.FAILED, "red"))
-            cut = self.console.is_terminal and not trial.cause  # a cause is worth its lines; the rest stands in the report
-            self.console.print(line, no_wrap=cut, overflow="ellipsis" if cut else None, crop=cut, soft_wrap=not cut)
+            line = Text(
+                printable_lines(f"{row}  {remark}".rstrip()),
+                style=COLOURS.get(trial.outcome or Outcome.FAILED, "red"),
+            )
+            # a cause is worth its lines; the rest stands in the report
+            cut = self.console.is_terminal and not trial.cause
+            self.console.print(
+                line, no_wrap=cut, overflow="ellipsis" if cut else None, crop=cut, soft_wrap=not cut
+            )
 
     def _head(self) -> str:
         return self._columns("trial", "epoch", self.metric, "status", list(self.space.parameters))
@@ -120,16 +149,29 @@ class SearchConsole:
             [short(trial.params.get(name, "")) for name in self.space.parameters],
         )
 
-    def _columns(self, trial: str, epoch: str, value: str, status: str, params: Sequence[str]) -> str:
-        columns = [f"{trial:>6}", f"{epoch:>7}", f"{value:>{max(8, len(self.metric))}}", f"{status:<14}"]
-        return "  ".join(columns + [f"{param:<{width}}" for param, width in zip(params, self.widths, strict=True)])
+    def _columns(
+        self, trial: str, epoch: str, value: str, status: str, params: Sequence[str]
+    ) -> str:
+        columns = [
+            f"{trial:>6}",
+            f"{epoch:>7}",
+            f"{value:>{max(8, len(self.metric))}}",
+            f"{status:<14}",
+        ]
+        return "  ".join(
+            columns
+            + [f"{param:<{width}}" for param, width in zip(params, self.widths, strict=True)]
+        )
 
     def _now(self) -> Group:
         """What moves: the trials that run, the search as a whole, the last failures."""
         lines = [Text(self._head(), style="bold")]
         lines += [Text(self._row(trial), style="cyan") for trial in self._running()]
         lines += [Text(f"  {line}") for line in self._totals()]
-        lines += [Text(printable_lines(f"  {line}"), style="red") for line in self.failures[-LAST_FAILURES:]]
+        lines += [
+            Text(printable_lines(f"  {line}"), style="red")
+            for line in self.failures[-LAST_FAILURES:]
+        ]
         for line in lines:
             line.no_wrap, line.overflow = True, "ellipsis"
         return Group(*lines)
@@ -145,11 +187,21 @@ class SearchConsole:
             best += f", trial {lead[0]} runs at {score(lead[1])}"
         saved = epochs_saved(trials, self.space.search.max_epochs)
         gone = time.time() - self.started
-        left = time_left(trials, self.wanted, self.space.search.max_epochs, self.started, self.stop, self.worked_before + gone)
+        left = time_left(
+            trials,
+            self.wanted,
+            self.space.search.max_epochs,
+            self.started,
+            self.stop,
+            self.worked_before + gone,
+        )
         return [
             f"{len(trials) - len(running)} of {self.wanted} trials ended  ·  {best}",
             f"{epochs_trained(trials)} epochs trained, {saved} saved by ASHA",
-            f"{min(len(running), self.slots)} of {self.slots} slots in use  ·  {shown_duration(gone)} gone, {told(left)}",
+            (
+                f"{min(len(running), self.slots)} of {self.slots} slots in use  ·  "
+                f"{shown_duration(gone)} gone, {told(left)}"
+            ),
         ]
 
 
@@ -173,12 +225,20 @@ def told(left: TimeLeft | None) -> str:
 
 
 def coarse(seconds: float) -> float:
-    """Rounded to ten seconds below two minutes, to minutes below two hours, to ten minutes above."""
+    """Rounded to ten seconds below two minutes, to minutes below two hours, to ten minutes
+    above.
+    """
     unit = 10 if seconds < 120 else 60 if seconds < 7200 else 600
     return round(seconds / unit) * unit
 
 
 def tally(trials: list[Trial], max_epochs: int) -> str:
     """The search in one line: how the trials ended and where the epochs went."""
-    ended = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in counts(trials).items() if n) or "no trial"
-    return f"{ended}; {epochs_trained(trials)} epochs trained, {epochs_saved(trials, max_epochs)} saved"
+    ended = (
+        ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in counts(trials).items() if n)
+        or "no trial"
+    )
+    return (
+        f"{ended}; {epochs_trained(trials)} epochs trained, "
+        f"{epochs_saved(trials, max_epochs)} saved"
+    )

@@ -11,7 +11,9 @@ from tuning.trials.trial import Trial
 
 
 class Retention:
-    """A listener for the study: of the trials that ended, only the best `keep` have a checkpoint, that of their best epoch."""
+    """A listener for the study: of the trials that ended, only the best `keep` have a
+    checkpoint, that of their best epoch.
+    """
 
     def __init__(self, study: Study, folder: Path, keep: int) -> None:
         self.study = study
@@ -27,7 +29,10 @@ class Retention:
         for number in (self._kept | {trial.number}) - best.keys():
             shutil.rmtree(self.folder / str(number), ignore_errors=True)
         if trial.number in best:
-            keep_only(self.folder / str(trial.number), self.folder / (best[trial.number].epoch.checkpoint or ""))
+            keep_only(
+                self.folder / str(trial.number),
+                self.folder / (best[trial.number].epoch.checkpoint or ""),
+            )
         self._kept = set(best)
 
 

@@ -1,7 +1,9 @@
-"""Each trial's curves and hyperparameters for TensorBoard, written as the search goes: `tensorboard --logdir RUN/tensorboard`.
+"""Each trial's curves and hyperparameters for TensorBoard, written as the search goes: `tensorboard
+--logdir RUN/tensorboard`.
 
-One event file a trial, under its number. The study is the record: these files are made from it, and made again where a kill
-has torn one. No file stays open: what is written is there for TensorBoard, and a thousand trials hold nothing.
+One event file a trial, under its number. The study is the record: these files are made from it, and
+made again where a kill has torn one. No file stays open: what is written is there for TensorBoard,
+and a thousand trials hold nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ FILES = "events.out.tfevents.*"  # how TensorBoard knows them
 
 
 class Curves:
-    """A listener for the study that follows every trial. A disk that fails ends the curves, never the search.
+    """A listener for the study that follows every trial. A disk that fails ends the curves, never
+    the search.
 
     Args:
         folder: of all trials' curves; made when there is something to write.
@@ -42,11 +45,14 @@ class Curves:
         self.metric = metric
         self.mode = mode
         self.note = note
-        self._following: dict[int, tuple[Path, Trial]] = {}  # trials that have not ended: their file, and what it says of them
+        # trials that have not ended: their file, and what it says of them
+        self._following: dict[int, tuple[Path, Trial]] = {}
         self._stopped = False
 
     def catch_up(self, trials: Iterable[Trial]) -> None:
-        """Make the files right at the start of a session: an earlier one may have ended at any moment, or on a full disk."""
+        """Make the files right at the start of a session: an earlier one may have ended at any
+        moment, or on a full disk.
+        """
         with self._or_stop():
             for trial in trials:
                 if trial.outcome is None or not self._is_whole(trial):
@@ -71,16 +77,28 @@ class Curves:
             yield
         except OSError as error:
             self._stopped = True
-            self.note(f"no more curves for TensorBoard: {self.folder}: {error.strerror or error}; the search goes on")
+            self.note(
+                f"no more curves for TensorBoard: {self.folder}: {error.strerror or error}; the "
+                "search goes on"
+            )
 
     def _write_anew(self, trial: Trial) -> None:
-        """A new file in place of what is there, under a new name: a TensorBoard that reads the old one goes on to it."""
+        """A new file in place of what is there, under a new name: a TensorBoard that reads the
+        old one goes on to it.
+        """
         folder = self.folder / str(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob(FILES):
             old.unlink()
         path = folder / FILES.replace("*", f"{time.time():.6f}")
-        append(path, [Event(wall_time=started(trial), file_version="brain.Event:2"), start_event(trial), *self._events(trial)])
+        append(
+            path,
+            [
+                Event(wall_time=started(trial), file_version="brain.Event:2"),
+                start_event(trial),
+                *self._events(trial),
+            ],
+        )
         self._follow(trial, path)
 
     def _follow(self, trial: Trial, path: Path) -> None:
@@ -129,8 +147,8 @@ def record_of(event: Event) -> bytes:
 def start_event(trial: Trial) -> Event:
     """A trial's parameters for the HParams page.
 
-    No `Experiment` goes with them: of several TensorBoard takes any one, which lacks what applies in other trials only.
-    Without one it gathers parameters and metrics from all trials.
+    No `Experiment` goes with them: of several TensorBoard takes any one, which lacks what applies
+    in other trials only. Without one it gathers parameters and metrics from all trials.
     """
     info = plugin_data_pb2.SessionStartInfo(start_time_secs=started(trial))
     for name, value in trial.params.items():
@@ -140,7 +158,9 @@ def start_event(trial: Trial) -> Event:
 
 
 def put(target: Any, value: Any) -> None:
-    """Give a protobuf `Value` a parameter's value; what is neither true, false nor a number goes as text."""
+    """Give a protobuf `Value` a parameter's value; what is neither true, false nor a number goes
+    as text.
+    """
     if isinstance(value, bool):
         target.bool_value = value
     elif isinstance(value, int | float):
@@ -150,18 +170,25 @@ def put(target: Any, value: Any) -> None:
 
 
 def scalars_event(values: Mapping[str, float], step: int, at: float) -> Event:
-    """Metrics of one epoch; those that are not finite are shown as such. `at`: seconds since 1970."""
+    """Metrics of one epoch; those that are not finite are shown as such. `at`: seconds since
+    1970.
+    """
     scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
     return Event(wall_time=at, step=step, summary=Summary(value=scalars))
 
 
 def end_event(trial: Trial) -> Event:
-    """How a trial ended: whether well, for the HParams page, and its outcome as text. A function of the record alone."""
+    """How a trial ended: whether well, for the HParams page, and its outcome as text. A function
+    of the record alone.
+    """
     at, step = (trial.epochs[-1].time, trial.epochs[-1].epoch) if trial.epochs else (0.0, 0)
     status = api_pb2.STATUS_SUCCESS if trial.outcome in RANKED else api_pb2.STATUS_FAILURE
     info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=at)
     outcome = printable(": ".join(part for part in (trial.status, trial.cause) if part))
-    values = [hparams_value(metadata.SESSION_END_INFO_TAG, session_end_info=info), text_value("outcome", outcome)]
+    values = [
+        hparams_value(metadata.SESSION_END_INFO_TAG, session_end_info=info),
+        text_value("outcome", outcome),
+    ]
     return Event(wall_time=at, step=step, summary=Summary(value=values))
 
 
@@ -178,5 +205,7 @@ def text_value(tag: str, text: str) -> Summary.Value:
 
 
 def started(trial: Trial) -> float:
-    """When a trial began, as far as it is known, seconds since 1970: the first epoch's time, else now."""
+    """When a trial began, as far as it is known, seconds since 1970: the first epoch's time,
+    else now.
+    """
     return trial.epochs[0].time if trial.epochs else time.time()

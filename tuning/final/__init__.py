@@ -1,1 +1,3 @@
-"""The final script's work: which configs are trained how often, how they do on the test set, the folder it leaves."""
+"""The final script's work: which configs are trained how often, how they do on the test set, the
+folder it leaves.
+"""

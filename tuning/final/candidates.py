@@ -1,4 +1,6 @@
-"""Which configs of a finished search are trained again, for how long, with which seeds; and which of them did best. No Ray."""
+"""Which configs of a finished search are trained again, for how long, with which seeds; and
+which of them did best. No Ray.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ from tuning.trials.trial import Best
 
 LAB_1 = "lab 1's defaults"
 LAB_1_MODEL = "MLP"
-# They change nothing of what a training with a given seed and number of epochs comes to: without a one-cycle schedule, which
-# lab 1 has not, not even max_epochs.
+# They change nothing of what a training with a given seed and number of epochs comes to: without a
+# one-cycle schedule, which lab 1 has not, not even max_epochs.
 NOT_THE_RECIPE = ("max_epochs", "seed", "monitor", "patience", "threads", "gpus")
 
 
@@ -50,20 +52,25 @@ def read_best_config(folder: RunFolder, summary: Mapping[str, Any]) -> Settings:
     written = (summary.get("sha256") or {}).get(path.name)
     if written is not None and (found := checksum(path)) != written:
         raise RunError(
-            f"{path}: `sha256 == {written}`, as the search wrote it, must hold, but got {found}: it was changed since. "
-            f"A changed config is trained by python training/run_experiment.py --config {shown_path(path)}"
+            f"{path}: `sha256 == {written}`, as the search wrote it, must hold, but got "
+            f"{found}: it was changed since. "
+            "A changed config is trained by python training/run_experiment.py --config "
+            f"{shown_path(path)}"
         )
     try:
         content = yaml.safe_load(read_whole(path))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RunError(f"{path}: `a file this project wrote` must hold, but got: {error}") from None
     if not isinstance(content, dict):
-        raise RunError(f"{path}: `a mapping of names to values` must hold, but got a {type(content).__name__}.")
+        raise RunError(
+            f"{path}: `a mapping of names to values` must hold, but got a {type(content).__name__}."
+        )
     return checked(content)
 
 
 def exported_first(ranked: Sequence[Best], best: Mapping[str, Any]) -> list[Best]:
-    """The ranking with the exported trial in front: a better one's checkpoint may have been damaged.
+    """The ranking with the exported trial in front: a better one's checkpoint may have been
+    damaged.
 
     Args:
         best: as the summary has it.
@@ -73,9 +80,16 @@ def exported_first(ranked: Sequence[Best], best: Mapping[str, Any]) -> list[Best
     """
     exported = next((entry for entry in ranked if entry.trial.number == best["trial"]), None)
     if exported is None or (exported.epoch.epoch, exported.value) != (best["epoch"], best["value"]):
-        found = f"epoch {exported.epoch.epoch} with {exported.value}" if exported else "no such trial"
-        rule = f"trial {best['trial']} is best at epoch {best['epoch']} with {best['value']}, as summary.json says"
-        raise RunError(f"the study: `{rule}` must hold, but got {found}. One of the two was changed.")
+        found = (
+            f"epoch {exported.epoch.epoch} with {exported.value}" if exported else "no such trial"
+        )
+        rule = (
+            f"trial {best['trial']} is best at epoch {best['epoch']} with {best['value']}, "
+            "as summary.json says"
+        )
+        raise RunError(
+            f"the study: `{rule}` must hold, but got {found}. One of the two was changed."
+        )
     return [exported, *(entry for entry in ranked if entry is not exported)]
 
 
@@ -84,19 +98,30 @@ def configs(winner: Settings, parameters: Sequence[str], ranked: Sequence[Best])
 
     Args:
         winner: settings of the first trial of `ranked`.
-        parameters: the names that were searched. Those that a trial has not (their condition did not hold) it is trained without.
+        parameters: the names that were searched. Those that a trial has not (their condition did
+            not hold) it is trained without.
     """
     fixed = {name: value for name, value in winner.items() if name not in parameters}
     return [
-        Config(f"trial {best.trial.number}", fixed | best.trial.params, best.epoch.epoch, best.trial.number, best.value)
+        Config(
+            f"trial {best.trial.number}",
+            fixed | best.trial.params,
+            best.epoch.epoch,
+            best.trial.number,
+            best.value,
+        )
         for best in ranked
     ]
 
 
 def lab_1(like: Config) -> Config:
     """Lab 1's defaults on the same data for as many epochs."""
-    data: Settings = {name: like.settings[name] for name in ("data_class", "data_dir") if name in like.settings}
-    return Config(LAB_1, {"model_class": LAB_1_MODEL, **data, "max_epochs": like.epochs}, like.epochs)
+    data: Settings = {
+        name: like.settings[name] for name in ("data_class", "data_dir") if name in like.settings
+    }
+    return Config(
+        LAB_1, {"model_class": LAB_1_MODEL, **data, "max_epochs": like.epochs}, like.epochs
+    )
 
 
 def same_recipe(one: Config, other: Config) -> bool:
@@ -105,7 +130,9 @@ def same_recipe(one: Config, other: Config) -> bool:
 
 
 def recipe(settings: Settings) -> Settings:
-    """All that decides what a training comes to, apart from its length and seed; what is not given has its default."""
+    """All that decides what a training comes to, apart from its length and seed; what is not
+    given has its default.
+    """
     given = RUN_DEFAULTS | settings
     classes = (MODELS[given["model_class"]], DATASETS[given["data_class"]], BaseLitModel)
     full = {name: value for cls in classes for name, value in hyperparameters(cls).items()} | given
@@ -123,7 +150,13 @@ def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def best_mean(each: Sequence[Sequence[float]], mode: Mode) -> int | None:
-    """The place of the values with the best mean; of equals the first. None where no mean is finite: all diverged."""
+    """The place of the values with the best mean; of equals the first. None where no mean is
+    finite: all diverged.
+    """
     sign = 1 if mode == "max" else -1
-    means = [(sign * fmean(values), -place) for place, values in enumerate(each) if math.isfinite(fmean(values))]
+    means = [
+        (sign * fmean(values), -place)
+        for place, values in enumerate(each)
+        if math.isfinite(fmean(values))
+    ]
     return -max(means)[1] if means else None

@@ -1,4 +1,6 @@
-"""One folder in the place of another, so that a reader finds the old one or the new one and never none."""
+"""One folder in the place of another, so that a reader finds the old one or the new one and
+never none.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,16 @@ from pathlib import Path
 
 AT_FDCWD = -100  # paths are relative to the current folder
 RENAME_EXCHANGE = 2
-NOT_HERE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)  # a kernel or file system that cannot exchange
+# a kernel or file system that cannot exchange
+NOT_HERE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Put the folder `new` where `target` is, in one step, and delete what was there. Both are on one file system.
+    """Put the folder `new` where `target` is, in one step, and delete what was there. Both are on
+    one file system.
 
-    Where the system cannot exchange two folders there is a moment without `target`; a process that dies in it leaves the old
-    one as `target.old`.
+    Where the system cannot exchange two folders there is a moment without `target`; a process that
+    dies in it leaves the old one as `target.old`.
 
     Raises:
         OSError: it cannot be done; `target` is as it was.
@@ -35,7 +39,9 @@ def replace_folder(new: Path, target: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two paths change places in one step; False where the system cannot do that. Raises `OSError`."""
+    """Let two paths change places in one step; False where the system cannot do that. Raises
+    `OSError`.
+    """
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError):  # another system's library

@@ -27,7 +27,8 @@ PREFIX = ".final."
 @contextmanager
 def workplace(folder: RunFolder) -> Iterator[Path]:
     """A folder inside of the run's, gone at the end whatever happens. Raises `StorageError`."""
-    for left in folder.path.glob(f"{PREFIX}*"):  # by a process that was killed: this one holds the run's lock
+    # by a process that was killed: this one holds the run's lock
+    for left in folder.path.glob(f"{PREFIX}*"):
         delete(left)
     try:
         new = Path(tempfile.mkdtemp(dir=folder.path, prefix=PREFIX))
@@ -45,7 +46,9 @@ def delete(path: Path) -> None:
 
 
 def reads_before(folder: RunFolder) -> int:
-    """How often the test set was read for the run, as an older `final/` knows it. Raises `RunError` where it is damaged."""
+    """How often the test set was read for the run, as an older `final/` knows it. Raises
+    `RunError` where it is damaged.
+    """
     path = folder.final / METRICS
     reads = read_json(path).get("test_reads", 0) if path.exists() else 0
     if not isinstance(reads, int):
@@ -79,7 +82,13 @@ def write_final(folder: RunFolder, new: Path, model: Path, final: Final, origin:
 def config_text(final: Final, run: str) -> str:
     """The config as an experiment file; on which device it runs is left to the machine."""
     settings: dict[str, Any] = final.config.settings | {"seed": final.seeds[0]}
-    head = f"# The final config of {printable(run)}: {final.config.label}'s. The final model had {final.config.epochs} epochs\n"
-    head += "# of it on training and validation data; this trains it on the training part alone, for max_epochs:\n"
+    head = (
+        f"# The final config of {printable(run)}: {final.config.label}'s. The final model "
+        f"had {final.config.epochs} epochs\n"
+    )
+    head += (
+        "# of it on training and validation data; this trains it on the training part "
+        "alone, for max_epochs:\n"
+    )
     head += "# python training/run_experiment.py --config final/config.yaml\n"
     return head + yaml.safe_dump(settings, sort_keys=False)

@@ -1,4 +1,6 @@
-"""`final/README.md`: what the final model is, how it was found, what it is good for, and what not."""
+"""`final/README.md`: what the final model is, how it was found, what it is good for, and what
+not.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,19 @@ TEMPLATE = "model_card.md.jinja"
 LICENCES = {
     "MNIST": "MNIST is by Y. LeCun, C. Cortes and C. J. C. Burges, CC BY-SA 3.0.",
     "FashionMNIST": "Fashion-MNIST is by Zalando SE, MIT licence.",
-    "Digits": "The digits are UCI's Optical Recognition of Handwritten Digits by E. Alpaydin and C. Kaynak, CC BY 4.0.",
+    "Digits": (
+        "The digits are UCI's Optical Recognition of Handwritten Digits by E. Alpaydin "
+        "and C. Kaynak, CC BY 4.0."
+    ),
 }
 NO_LICENCE = "What its images may be used for is said where they come from."
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the model comes from: the run's name, its space, how many trials it had, and the versions that trained it."""
+    """Where the model comes from: the run's name, its space, how many trials it had, and the
+    versions that trained it.
+    """
 
     run: str
     space: SearchSpace
@@ -33,7 +40,9 @@ class Origin:
     versions: dict[str, str | None]
 
 
-def model_card(recognizer: Recognizer, final: Final, origin: Origin, metrics: dict[str, Any]) -> str:
+def model_card(
+    recognizer: Recognizer, final: Final, origin: Origin, metrics: dict[str, Any]
+) -> str:
     """The card as Markdown.
 
     Args:
@@ -51,7 +60,9 @@ def model_card(recognizer: Recognizer, final: Final, origin: Origin, metrics: di
             "height": height,
             "width": width,
             "classes": classes,
-            "subject": "digit" if all(name.isdecimal() for name in classes) else "object of one of these classes",
+            "subject": "digit"
+            if all(name.isdecimal() for name in classes)
+            else "object of one of these classes",
             "data_class": data_class,
             "data_licence": LICENCES.get(data_class, NO_LICENCE),
             "config": final.config,
@@ -59,7 +70,9 @@ def model_card(recognizer: Recognizer, final: Final, origin: Origin, metrics: di
             "trials": origin.trials,
             "search": origin.space.search,
             "searched": {name: range_of(parameter) for name, parameter in plain["space"].items()},
-            "versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items() if version),
+            "versions": ", ".join(
+                f"{name} {version}" for name, version in origin.versions.items() if version
+            ),
             "metrics": metrics,
             "times": times(final.test_reads),
         }
@@ -67,15 +80,24 @@ def model_card(recognizer: Recognizer, final: Final, origin: Origin, metrics: di
 
 
 def template() -> Template:
-    """Markdown, not HTML: nothing is escaped, so that what comes from a file goes through `code`."""
-    made = Environment(loader=FileSystemLoader(HERE), autoescape=False, undefined=StrictUndefined, keep_trailing_newline=True)
+    """Markdown, not HTML: nothing is escaped, so that what comes from a file goes through
+    `code`.
+    """
+    made = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=False,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
     made.filters["code"] = code
     made.globals["plus_minus"] = plus_minus
     return made.get_template(TEMPLATE)
 
 
 def code(value: object) -> str:
-    """A value from a file as a code span on one line, also inside of a table; nothing in it is markup."""
+    """A value from a file as a code span on one line, also inside of a table; nothing in it is
+    markup.
+    """
     text = printable(f"{value:.6g}" if isinstance(value, float) else str(value))
     return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
 

@@ -1,7 +1,8 @@
-"""The final model: the best config trained with several seeds on training and validation data, the test set read once for all.
+"""The final model: the best config trained with several seeds on training and validation data, the
+test set read once for all.
 
-With `top` above one the best configs are first trained again on the training part alone: the search's winner may owe its place
-to the luck of one seed. No choice is made by the test set.
+With `top` above one the best configs are first trained again on the training part alone: the
+search's winner may owe its place to the luck of one seed. No choice is made by the test set.
 """
 
 from __future__ import annotations
@@ -19,7 +20,16 @@ from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import ClusterError, NoResultError, RunError
 from training.experiment import build_data
 from tuning.analysis import html
-from tuning.final.candidates import Config, best_mean, configs, exported_first, lab_1, read_best_config, same_recipe, seeds_from
+from tuning.final.candidates import (
+    Config,
+    best_mean,
+    configs,
+    exported_first,
+    lab_1,
+    read_best_config,
+    same_recipe,
+    seeds_from,
+)
 from tuning.final.folder import FILES, delete, reads_before, workplace, write_final
 from tuning.final.model_card import Origin
 from tuning.final.scores import Final, candidate, candidate_lines, result_lines, score_of
@@ -40,7 +50,9 @@ TEST_READS = "test_reads"  # under this name the study knows how often the run's
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for: seeds per config, how many of the best configs to look at, where the data is, how to run."""
+    """What the user asked for: seeds per config, how many of the best configs to look at, where
+    the data is, how to run.
+    """
 
     seeds: int
     top: int
@@ -59,7 +71,13 @@ class Retraining:
         RunError: the run was changed since it ended, or is damaged.
     """
 
-    def __init__(self, folder: RunFolder, summary: Mapping[str, Any], request: Request, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        summary: Mapping[str, Any],
+        request: Request,
+        say: Callable[[str], None],
+    ) -> None:
         self.folder = folder
         self.request = request
         self.say = say
@@ -87,18 +105,24 @@ class Retraining:
         self.slots = self.request.options.slots([node], len(self.seeds) * max(len(self.configs), 2))
         self.say_notes()
         examples = self.examples()
-        os.umask(0o077)  # what a run has is its owner's; downloaded data is as the user's umask has it
+        # what a run has is its owner's; downloaded data is as the user's umask has it
+        os.umask(0o077)
         with workplace(self.folder) as new:
             self.say(f"{self.folder.name}: starting Ray …")
             ray = own_cluster(dashboard=False, num_cpus=int(node.cpus), num_gpus=int(node.gpus))
             with ray as cluster, sigterm_is_an_exit():
                 config, candidates, models = self.train(examples, new, cluster)
             final = self.test(config, candidates, models, len(examples))
-            origin = Origin(self.folder.name, self.space, len(self.trials), environment()["versions"])
+            origin = Origin(
+                self.folder.name, self.space, len(self.trials), environment()["versions"]
+            )
             write_final(self.folder, new, models[0], final, origin)
         for line in result_lines(final):
             self.say(line)
-        self.say(f"wrote {shown_path(self.folder.final)}/{FILES[0]} (seed {self.seeds[0]}), {', '.join(FILES[1:])}")
+        self.say(
+            f"wrote {shown_path(self.folder.final)}/{FILES[0]} (seed {self.seeds[0]}), "
+            f"{', '.join(FILES[1:])}"
+        )
         self.say(f"wrote {shown_path(html.write(self.folder))}")
 
     def say_notes(self) -> None:
@@ -106,10 +130,15 @@ class Retraining:
         if self.slots.note:
             self.say("note: no GPU here: training on the CPUs")
         if len(self.configs) < self.request.top:
-            self.say(f"note: only {len(self.configs)} trials of this run can be best; --top {self.request.top} has no more")
+            self.say(
+                f"note: only {len(self.configs)} trials of this run can be best; --top "
+                f"{self.request.top} has no more"
+            )
 
     def examples(self) -> BaseDataset:
-        """Training and validation examples, after they proved to be those of the search. Raises `DataError`, `RunError`."""
+        """Training and validation examples, after they proved to be those of the search. Raises
+        `DataError`, `RunError`.
+        """
         settings = self.configs[0].settings
         data = build_data(settings)
         data.prepare_data()
@@ -117,54 +146,83 @@ class Retraining:
             recorded = dict(recall(self.record, "fingerprint")["data"])
         if lines := list(differences(recorded, {settings["data_class"]: data_sum(data.trainval)})):
             text = "\n".join(lines)
-            raise RunError(f"{data.data_dir}: `the data that was searched on` must hold, but:\n{text}")
+            raise RunError(
+                f"{data.data_dir}: `the data that was searched on` must hold, but:\n{text}"
+            )
         return data.trainval
 
-    def train(self, examples: BaseDataset, new: Path, cluster: Cluster) -> tuple[Config, list[dict[str, Any]], list[Path]]:
+    def train(
+        self, examples: BaseDataset, new: Path, cluster: Cluster
+    ) -> tuple[Config, list[dict[str, Any]], list[Path]]:
         """All trainings, on the cluster that runs."""
         shared = {"images": examples.images.numpy(), "labels": examples.labels.numpy()}
         how = {"metric": self.metric, "memory_share": self.slots.gpus or None}
         tasks: Tasks[Training, Trained] = Tasks(train_once, self.slots, shared | how)
         with cluster.watched(lambda name: end_without_ray(name, new)):
-            config, candidates = self.choose(tasks) if len(self.configs) > 1 else (self.configs[0], [])
+            config, candidates = (
+                self.choose(tasks) if len(self.configs) > 1 else (self.configs[0], [])
+            )
             return config, candidates, self.train_final(tasks, config, new)
 
     def choose(self, tasks: Tasks[Training, Trained]) -> tuple[Config, list[dict[str, Any]]]:
         """The config to go on with, and what each of the best came to. Raises `NoResultError`."""
-        self.announce(f"the {len(self.configs)} best configs, on the training data alone, each with")
+        self.announce(
+            f"the {len(self.configs)} best configs, on the training data alone, each with"
+        )
         calls = [self.training(config, seed) for config in self.configs for seed in self.seeds]
-        values = [result.value if result.sound else math.nan for result in tasks.run(calls, self.say_done)]
+        values = [
+            result.value if result.sound else math.nan for result in tasks.run(calls, self.say_done)
+        ]
         n = len(self.seeds)
         each = [values[i : i + n] for i in range(0, len(values), n)]
         best = best_mean(each, self.mode)
         if best is None:
-            raise NoResultError(f"{self.folder.path}: `one of the best configs trains to its end` must hold, but all diverged.")
-        candidates = [candidate(config, each[i], chosen=i == best) for i, config in enumerate(self.configs)]
+            raise NoResultError(
+                f"{self.folder.path}: `one of the best configs trains to its end` must hold, "
+                "but all diverged."
+            )
+        candidates = [
+            candidate(config, each[i], chosen=i == best) for i, config in enumerate(self.configs)
+        ]
         for line in candidate_lines(candidates, self.metric, self.mode):
             self.say(line)
         return self.configs[best], candidates
 
     def train_final(self, tasks: Tasks[Training, Trained], config: Config, new: Path) -> list[Path]:
-        """Train the final models: the config's, one a seed, then lab 1's where those are not the same.
+        """Train the final models: the config's, one a seed, then lab 1's where those are not the
+        same.
 
         Returns where in `new` their weights are. Raises `NoResultError`.
         """
         baseline = lab_1(config)
         same = same_recipe(config, baseline)
         beside = f"(it is {baseline.label})" if same else f"and {baseline.label} beside it"
-        self.announce(f"{config.label}'s config {beside}, {config.epochs} epochs on training and validation data, with")
-        wanted = [(one, seed) for one in ([config] if same else [config, baseline]) for seed in self.seeds]
+        self.announce(
+            f"{config.label}'s config {beside}, {config.epochs} epochs on training and "
+            "validation data, with"
+        )
+        wanted = [
+            (one, seed) for one in ([config] if same else [config, baseline]) for seed in self.seeds
+        ]
         models = [new / f"{i}.ckpt" for i in range(len(wanted))]
-        calls = [self.training(one, seed, model) for (one, seed), model in zip(wanted, models, strict=True)]
+        calls = [
+            self.training(one, seed, model)
+            for (one, seed), model in zip(wanted, models, strict=True)
+        ]
         for call, result in zip(calls, tasks.run(calls, self.say_done), strict=True):
             if not result.sound:
-                raise NoResultError(f"{call}: `weights that are finite` must hold, but it diverged. Look at others with --top 3.")
+                raise NoResultError(
+                    f"{call}: `weights that are finite` must hold, but it diverged. Look at "
+                    "others with --top 3."
+                )
         return models
 
     def training(self, config: Config, seed: int, weights: Path | None = None) -> Training:
         """One call of a worker."""
         device = {"threads": self.slots.cpus, "gpus": 1 if self.slots.gpus else 0}
-        return Training(config.label, seed, config.settings | {"seed": seed} | device, config.epochs, weights)
+        return Training(
+            config.label, seed, config.settings | {"seed": seed} | device, config.epochs, weights
+        )
 
     def announce(self, what: str) -> None:
         seeds = f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else "1 seed"
@@ -176,11 +234,20 @@ class Retraining:
         took = f"{result.seconds:.{1 if result.seconds < 10 else 0}f} s"
         self.say(f"  {call}{score if result.sound else '   diverged'}   {took}")
 
-    def test(self, config: Config, candidates: Sequence[Mapping[str, Any]], models: Sequence[Path], trained_on: int) -> Final:
+    def test(
+        self,
+        config: Config,
+        candidates: Sequence[Mapping[str, Any]],
+        models: Sequence[Path],
+        trained_on: int,
+    ) -> Final:
         """Read the test set, once for all models; that it was read is recorded before it is."""
         remember(self.record, TEST_READS, self.reads + 1)
         examples = build_data(config.settings).load_test()
-        found = [score_of(model, seed, examples) for model, seed in zip(models, cycle(self.seeds), strict=False)]
+        found = [
+            score_of(model, seed, examples)
+            for model, seed in zip(models, cycle(self.seeds), strict=False)
+        ]
         n = len(self.seeds)
         return Final(
             config=config,
@@ -197,7 +264,9 @@ class Retraining:
 
 
 def end_without_ray(name: str, new: Path) -> None:
-    """End the process at once: with Ray's own processes gone, neither its calls nor its end can be waited for."""
+    """End the process at once: with Ray's own processes gone, neither its calls nor its end can
+    be waited for.
+    """
     delete(new)
     sys.stderr.write(f"\nerror: {name} died; nothing of the run was changed.\n")
     sys.stderr.flush()

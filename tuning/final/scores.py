@@ -1,4 +1,6 @@
-"""What the final models come to on the test set: each one's score, `metrics.json`, and the lines that say it."""
+"""What the final models come to on the test set: each one's score, `metrics.json`, and the lines
+that say it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from tuning.trials.trial import SCHEMA_VERSION
 
 @dataclass(frozen=True)
 class ModelScore:
-    """One model on the test set. `per_class` is the share of each class's images that it recognises, in [0, 1]."""
+    """One model on the test set. `per_class` is the share of each class's images that it
+    recognises, in [0, 1].
+    """
 
     seed: int
     accuracy: float
@@ -32,7 +36,9 @@ class ModelScore:
 
 @dataclass(frozen=True)
 class Final:
-    """All that was found; the models of `config` and of `baseline` have the same seeds, in order, or are the same ones."""
+    """All that was found; the models of `config` and of `baseline` have the same seeds, in
+    order, or are the same ones.
+    """
 
     config: Config
     models: Sequence[ModelScore]
@@ -71,19 +77,24 @@ class Final:
 
 
 def score_of(checkpoint: Path, seed: int, examples: BaseDataset) -> ModelScore:
-    """Load a model as its users do, and ask it about the test examples. Raises `CheckpointError`."""
+    """Load a model as its users do, and ask it about the test examples. Raises
+    `CheckpointError`.
+    """
     recognizer = Recognizer.load(checkpoint)
     statistics = recognizer.data.mean, recognizer.data.std
     with torch.inference_mode():
         batches = torch.split(examples.images, EVALUATION_BATCH_SIZE)
-        logits = torch.cat([recognizer.model(normalise(images, *statistics)) for images in batches])  # (n, classes)
+        # (n, classes)
+        logits = torch.cat([recognizer.model(normalise(images, *statistics)) for images in batches])
     hits = (logits.argmax(1) == examples.labels).double()
     per_class = {
         name: float(hits[of_class].mean())
         for index, name in enumerate(recognizer.data.mapping)
         if (of_class := examples.labels == index).any()
     }
-    return ModelScore(seed, float(hits.mean()), float(cross_entropy(logits, examples.labels)), per_class)
+    return ModelScore(
+        seed, float(hits.mean()), float(cross_entropy(logits, examples.labels)), per_class
+    )
 
 
 def scores(models: Sequence[ModelScore]) -> dict[str, Any]:
@@ -95,7 +106,10 @@ def scores(models: Sequence[ModelScore]) -> dict[str, Any]:
         "test_acc_std": accuracy_std,
         "test_loss": loss,
         "test_loss_std": loss_std,
-        "per_seed": [{"seed": model.seed, "test_acc": model.accuracy, "test_loss": model.loss} for model in models],
+        "per_seed": [
+            {"seed": model.seed, "test_acc": model.accuracy, "test_loss": model.loss}
+            for model in models
+        ],
     }
 
 
@@ -105,7 +119,9 @@ def mean_per_class(models: Sequence[ModelScore]) -> dict[str, float]:
 
 
 def candidate(config: Config, each: Sequence[float], chosen: bool) -> dict[str, Any]:
-    """One of the best, trained again with several seeds; without a mean where one of them diverged. JSON knows no NaN."""
+    """One of the best, trained again with several seeds; without a mean where one of them
+    diverged. JSON knows no NaN.
+    """
     mean, std = mean_and_std(each) if all(map(math.isfinite, each)) else (None, None)
     return {
         "trial": config.trial,
@@ -118,34 +134,49 @@ def candidate(config: Config, each: Sequence[float], chosen: bool) -> dict[str, 
     }
 
 
-def candidate_lines(candidates: Sequence[Mapping[str, Any]], metric: str, mode: Mode) -> Iterator[str]:
+def candidate_lines(
+    candidates: Sequence[Mapping[str, Any]], metric: str, mode: Mode
+) -> Iterator[str]:
     """The candidates, best first."""
     sign = -1 if mode == "max" else 1
     yield f"by their mean {metric}:"
-    for one in sorted(candidates, key=lambda one: math.inf if one["mean"] is None else sign * one["mean"]):
+    for one in sorted(
+        candidates, key=lambda one: math.inf if one["mean"] is None else sign * one["mean"]
+    ):
         again = plus_minus(one["mean"], one["std"])
-        yield f"  trial {one['trial']:<4} {again}   in the search {one['searched']:.4f}" + "   <- goes on" * one["chosen"]
+        yield (
+            f"  trial {one['trial']:<4} {again}   in the search {one['searched']:.4f}"
+            + "   <- goes on" * one["chosen"]
+        )
 
 
 def result_lines(final: Final) -> Iterator[str]:
     """The result against lab 1's defaults and against what the search promised."""
     seen = ", never seen before" if final.test_reads == 1 else ""
-    yield f"test, read {times(final.test_reads)} for this run ({final.test_examples:,} images{seen}):"
+    yield (
+        f"test, read {times(final.test_reads)} for this run ({final.test_examples:,} images{seen}):"
+    )
     compared = [(final.config.label, final.models), (final.baseline.label, final.baseline_models)]
     width = max(len(label) for label, _ in compared)
     for label, models in compared[: 1 if same_recipe(final.config, final.baseline) else 2]:
         found = scores(models)
-        accuracy, loss = (plus_minus(found[f"test_{name}"], found[f"test_{name}_std"]) for name in ("acc", "loss"))
+        accuracy, loss = (
+            plus_minus(found[f"test_{name}"], found[f"test_{name}_std"]) for name in ("acc", "loss")
+        )
         yield f"  {label:<{width}} acc {accuracy}   loss {loss}"
     part = "training" if final.metric.startswith("train") else "validation"
     yield f"the search promised {final.metric} {final.config.searched:.4f} on the {part} data"
     worst, share = min(mean_per_class(final.models).items(), key=lambda item: item[1])
     yield f"worst class: {worst} ({share:.3f})"
     if mean_accuracy(final.baseline_models) > mean_accuracy(final.models):
-        yield "look: lab 1's defaults do better than this config: the search has found nothing that helps"
+        yield (
+            "look: lab 1's defaults do better than this config: the search has found nothing "
+            "that helps"
+        )
     if final.test_reads > 1:
         yield (
-            f"note: the test set has been read {times(final.test_reads)} for this run; to choose by it would be to fool oneself: "
+            f"note: the test set has been read {times(final.test_reads)} for this run; to "
+            "choose by it would be to fool oneself: "
             "the best of several readings looks better than its model is"
         )
 
@@ -156,7 +187,9 @@ def mean_accuracy(models: Sequence[ModelScore]) -> float:
 
 
 def plus_minus(mean: float | None, std: float | None) -> str:
-    """Mean ± standard deviation; the mean alone where one seed has none; no mean where a seed diverged."""
+    """Mean ± standard deviation; the mean alone where one seed has none; no mean where a seed
+    diverged.
+    """
     if mean is None:
         return "diverged"
     return f"{mean:.4f}" if std is None else f"{mean:.4f} ± {std:.4f}"

@@ -1,4 +1,6 @@
-"""The gate of a Ray cluster that runs already: what an address names, whether anything answers there, and with which token."""
+"""The gate of a Ray cluster that runs already: what an address names, whether anything answers
+there, and with which token.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ class Gate:
 
     @classmethod
     def of(cls, given: str) -> Gate:
-        """The gate at `HOST:PORT` or `ray://HOST:PORT`; for `auto` at what `RAY_ADDRESS` says, else of this machine's Ray.
+        """The gate at `HOST:PORT` or `ray://HOST:PORT`; for `auto` at what `RAY_ADDRESS` says, else
+        of this machine's Ray.
 
         Raises:
             InputError: it names none.
@@ -43,12 +46,19 @@ class Gate:
         named = given
         if given == "auto":
             try:
-                named = os.environ.get("RAY_ADDRESS") or canonicalize_bootstrap_address_or_die("auto")
+                named = os.environ.get("RAY_ADDRESS") or canonicalize_bootstrap_address_or_die(
+                    "auto"
+                )
             except ConnectionError:
                 raise refused(given, "no Ray that was started on this machine") from None
         host, _, port = named.removeprefix(CLIENT).rpartition(":")
         if not re.fullmatch(r"\d{1,5}", port) or not host or "/" in host:
-            raise refused(given, f"RAY_ADDRESS={named}, which is no HOST:PORT" if given == "auto" else "no HOST:PORT")
+            raise refused(
+                given,
+                f"RAY_ADDRESS={named}, which is no HOST:PORT"
+                if given == "auto"
+                else "no HOST:PORT",
+            )
         return cls(given, host.strip("[]"), int(port), named.startswith(CLIENT))
 
     def __str__(self) -> str:
@@ -64,17 +74,31 @@ class Gate:
         return answers(self.host, self.port, patience)
 
     def asks_for_a_token(self) -> bool:
-        """Whether only those with a token are let in. Raises `InputError` where it is another one than ours."""
+        """Whether only those with a token are let in. Raises `InputError` where it is another
+        one than ours.
+        """
         if not self._turns_away():
             return False
         ours = AuthenticationTokenLoader.instance().get_token_for_http_header()
         if self._turns_away(list(ours.items())):
-            raise refused(self.given, "it has another token. Copy the head's ~/.ray/auth_token, or set RAY_AUTH_TOKEN_PATH")
+            raise refused(
+                self.given,
+                (
+                    "it has another token. Copy the head's ~/.ray/auth_token, or set "
+                    "RAY_AUTH_TOKEN_PATH"
+                ),
+            )
         return True
 
     def _turns_away(self, token: Sequence[tuple[str, str]] = ()) -> bool:
-        """Whether a question with this token, or none, is refused. Where nothing can be learned (TLS) Ray is left to find out."""
-        method = "/ray.rpc.RayletDriver/ClusterInfo" if self.client else "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
+        """Whether a question with this token, or none, is refused. Where nothing can be learned
+        (TLS) Ray is left to find out.
+        """
+        method = (
+            "/ray.rpc.RayletDriver/ClusterInfo"
+            if self.client
+            else "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
+        )
         refusals = [grpc.StatusCode.UNAUTHENTICATED]
         if not token:  # one that is slow to answer has not let us in
             refusals += [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED]
@@ -103,5 +127,9 @@ def answers(host: str, port: int, patience: float = 0) -> bool:
 
 def refused(given: str, why: str) -> InputError:
     """That no cluster is to be had at the address."""
-    hint = "`ray start --head` begins one (docs/cluster.md); without --address this machine is used."
-    return InputError(Problem("--address", "a Ray cluster that lets this process join", f"{given}: {why}", hint))
+    hint = (
+        "`ray start --head` begins one (docs/cluster.md); without --address this machine is used."
+    )
+    return InputError(
+        Problem("--address", "a Ray cluster that lets this process join", f"{given}: {why}", hint)
+    )

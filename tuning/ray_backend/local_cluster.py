@@ -1,6 +1,7 @@
 """A Ray cluster of our own on this machine, its settings, its processes, and signals while it runs.
 
-What a search needs to know of any cluster is `Cluster`; tuning/ray_backend/remote_cluster.py has the one that runs already.
+What a search needs to know of any cluster is `Cluster`; tuning/ray_backend/remote_cluster.py has
+the one that runs already.
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ from typing import Any
 
 from tuning.run.resources import Slots
 
-# Ray and Tune read these when they are imported or started; the workers of our own cluster inherit them.
+# Ray and Tune read these when they are imported or started; the workers of our own cluster inherit
+# them.
 os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_AUTH_MODE="token",  # the dashboard and the job API ask for the token in ~/.ray
-    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # keeps 127.0.0.1 as the node's address, so that its agents listen there only
+    # keeps 127.0.0.1 as the node's address, so that its agents listen there only
+    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
     RAY_CHDIR_TO_TRIAL_DIR="0",
     RAY_AIR_NEW_OUTPUT="0",  # the other output prints a box even when told to be silent
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
     TUNE_DISABLE_SIGINT_HANDLER="1",
-    TUNE_FUNCTION_THREAD_TIMEOUT_S="86400",  # a slow teardown must not fail the next trial; one that hangs ends its process
+    # a slow teardown must not fail the next trial; one that hangs ends its process
+    TUNE_FUNCTION_THREAD_TIMEOUT_S="86400",
     TUNE_GLOBAL_CHECKPOINT_S="86400",  # Tune's own state is never read
     TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
 )
@@ -40,7 +44,9 @@ import ray
 from ray._private.parameter import RayParams
 
 # What of it is read in a worker; a cluster that runs already is told it with the job.
-WORKER_SETTINGS = {name: os.environ[name] for name in ("RAY_CHDIR_TO_TRIAL_DIR", "TUNE_FUNCTION_THREAD_TIMEOUT_S")}
+WORKER_SETTINGS = {
+    name: os.environ[name] for name in ("RAY_CHDIR_TO_TRIAL_DIR", "TUNE_FUNCTION_THREAD_TIMEOUT_S")
+}
 DAEMONS = ("raylet", "gcs_server")
 CHECK_EVERY_S = 0.5
 
@@ -61,7 +67,9 @@ class Cluster:
         self.on_room: Callable[[int], None] = lambda count: None
 
     def dead(self) -> str | None:
-        """What of Ray itself has died, or None. When it has, what Ray says of a trial is not to be believed."""
+        """What of Ray itself has died, or None. When it has, what Ray says of a trial is not to
+        be believed.
+        """
         raise NotImplementedError
 
     def lost_node(self, since: float) -> str | None:
@@ -78,7 +86,9 @@ class Cluster:
 
     @contextmanager
     def watched(self, on_death: Callable[[str], None]) -> Iterator[None]:
-        """Call `on_death` from a thread, once, if Ray dies within the block: Ray itself would take a minute, or hang."""
+        """Call `on_death` from a thread, once, if Ray dies within the block: Ray itself would
+        take a minute, or hang.
+        """
         ended = threading.Event()
 
         def watch() -> None:
@@ -101,7 +111,9 @@ class OwnCluster(Cluster):
 
     def __init__(self, dashboard: str | None = None) -> None:
         super().__init__(dashboard)
-        self._processes = {child.name(): child for child in psutil.Process().children() if child.name() in DAEMONS}
+        self._processes = {
+            child.name(): child for child in psutil.Process().children() if child.name() in DAEMONS
+        }
 
     def dead(self) -> str | None:
         for name, process in self._processes.items():
@@ -111,16 +123,19 @@ class OwnCluster(Cluster):
 
 
 def keep_the_token_private() -> None:
-    """Ray makes the file of its token for all to read; whoever has the token runs code as this user.
+    """Ray makes the file of its token for all to read; whoever has the token runs code as this
+    user.
 
-    Ours is made first, or closed to others. A token that is given in the environment is the user's own business.
+    Ours is made first, or closed to others. A token that is given in the environment is the user's
+    own business.
     """
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
     if os.environ.get("RAY_AUTH_TOKEN"):
         return
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:  # 0600; and nobody sees half of it
+        # 0600; and nobody sees half of it
+        with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
             file.write(secrets.token_hex(32))
             file.flush()
             os.link(file.name, path)
@@ -128,12 +143,16 @@ def keep_the_token_private() -> None:
         with suppress(OSError):  # another's file, on purpose
             path.chmod(0o600)
     except OSError:  # no hard links here; where nothing can be written, Ray says so
-        with suppress(OSError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as plain:
+        with (
+            suppress(OSError),
+            os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as plain,
+        ):
             plain.write(secrets.token_hex(32))
 
 
 def private_folder() -> str:
-    """For Ray's sockets and logs. Ray opens their folder to everybody, so that it lies in one that nobody else can enter.
+    """For Ray's sockets and logs. Ray opens their folder to everybody, so that it lies in one that
+    nobody else can enter.
 
     The path is short, because those of sockets have to be.
     """
@@ -149,12 +168,19 @@ def private_folder() -> str:
 
 
 def let_the_agent_choose_its_port() -> None:
-    """Ray gives its dashboard's agent port 52365, and `ray.init` takes no other: beside another Ray, or for a minute after one
-    was killed, the dashboard could then show no log. 0 lets the agent choose, as the agent itself knows how to.
+    """Ray gives its dashboard's agent port 52365, and `ray.init` takes no other: beside another
+    Ray, or for a minute after one was killed, the dashboard could then show no log. 0 lets the
+    agent choose, as the agent itself knows how to.
     """
     parameters = inspect.signature(RayParams.__init__).parameters
-    defaults = {name: p.default for name, p in parameters.items() if p.default is not inspect.Parameter.empty}
-    RayParams.__init__.__defaults__ = tuple((defaults | {"dashboard_agent_listen_port": 0}).values())
+    defaults = {
+        name: p.default
+        for name, p in parameters.items()
+        if p.default is not inspect.Parameter.empty
+    }
+    RayParams.__init__.__defaults__ = tuple(
+        (defaults | {"dashboard_agent_listen_port": 0}).values()
+    )
 
 
 @contextmanager
@@ -185,7 +211,8 @@ def http_address(dashboard: str | None) -> str | None:
 
 @contextmanager
 def sigterm_is_an_exit() -> Iterator[None]:
-    """Within the block, and after it, SIGTERM ends the work in order; out of the block comes `SystemExit` with its number.
+    """Within the block, and after it, SIGTERM ends the work in order; out of the block comes
+    `SystemExit` with its number.
 
     To be entered when Ray runs: it takes the signal for itself when it starts, and would abort.
     """

@@ -1,6 +1,7 @@
 """A Ray cluster that runs already: joined through its gate, its nodes counted and watched.
 
-The project's code goes to the workers with the job, so that nodes need the packages of `.venv` and no copy of the project.
+The project's code goes to the workers with the job, so that nodes need the packages of `.venv` and
+no copy of the project.
 """
 
 from __future__ import annotations
@@ -63,8 +64,11 @@ class JoinedCluster(Cluster):
         self.say = say
         self.grows = is_autoscaling()
         here = None if gate.client else ray.get_runtime_context().get_node_id()
-        self._raylet = next((raylet_of(node) for node in ray.nodes() if node["NodeID"] == here), None)
-        self._lost = {node["NodeID"]: ("", 0.0) for node in ray.nodes() if not node["Alive"]}  # address, and when it was missed
+        self._raylet = next(
+            (raylet_of(node) for node in ray.nodes() if node["NodeID"] == here), None
+        )
+        # address, and when it was missed
+        self._lost = {node["NodeID"]: ("", 0.0) for node in ray.nodes() if not node["Alive"]}
         self._counted = -math.inf  # when, by the monotonic clock
         self._room: int | None = None
 
@@ -83,7 +87,9 @@ class JoinedCluster(Cluster):
         return None if self.gate.answers(GCS_PATIENCE_S) else "the cluster's head"
 
     def lost_node(self, since: float) -> str | None:
-        """The same. A node on its way down still answers for a moment, and from outside Ray's own verdict is waited for."""
+        """The same. A node on its way down still answers for a moment, and from outside Ray's
+        own verdict is waited for.
+        """
         end = time.monotonic() + (NODE_VERDICT_S if self.gate.client else GOING_DOWN_S)
         while True:
             self._look(ask=True)
@@ -101,16 +107,26 @@ class JoinedCluster(Cluster):
         """
         for node in ray.nodes():
             name = node["NodeID"]
-            silent = not self.gate.client and (ask or name in self._lost) and node["Alive"] and not answers(*raylet_of(node))
+            silent = (
+                not self.gate.client
+                and (ask or name in self._lost)
+                and node["Alive"]
+                and not answers(*raylet_of(node))
+            )
             if node["Alive"] and not silent:
                 self._lost.pop(name, None)
             elif name not in self._lost:
                 self._lost[name] = (node["NodeManagerAddress"], time.time())
                 self._counted = -math.inf
-                self.say(f"node {node['NodeManagerAddress']} is gone: its trials go on elsewhere, charged with nothing")
+                self.say(
+                    f"node {node['NodeManagerAddress']} is gone: its trials go on elsewhere, "
+                    "charged with nothing"
+                )
 
     def room(self, slots: Slots) -> int:
-        """As many trials as the nodes of now hold; where nodes are added for trials that wait, as many again wait for them."""
+        """As many trials as the nodes of now hold; where nodes are added for trials that wait,
+        as many again wait for them.
+        """
         count = self._count(slots)
         if self.grows:
             count += max(1, count)
@@ -127,7 +143,8 @@ class JoinedCluster(Cluster):
         self._counted = time.monotonic()
         found = room(self.nodes(), slots)
         found = found if slots.most is None else min(found, slots.most)
-        told = (slots.count or None) if self._room is None else self._room  # the plan said the first, but not that it is none
+        # the plan said the first, but not that it is none
+        told = (slots.count or None) if self._room is None else self._room
         if found != told:
             self._tell(found, slots)
         if found != self._room:
@@ -138,13 +155,21 @@ class JoinedCluster(Cluster):
     def _tell(self, found: int, slots: Slots) -> None:
         if found == 0:
             grow = "for it to grow" if self.grows else "for a node to join"
-            self.say(f"no node of the cluster has room for a trial ({slots.each}) now: waiting {grow}")
+            self.say(
+                f"no node of the cluster has room for a trial ({slots.each}) now: waiting {grow}"
+            )
         else:
             self.say(f"the cluster has room for {found} trials at once now")
 
     def check_shared(self, folder: Path, where: str, hint: str, slots: Slots) -> None:
-        """See that every node that trials may run on sees `folder`; the rest is as in `tuning.ray_backend.shared_storage`."""
-        nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in self.machines if room([offer_of(node)], slots)}
+        """See that every node that trials may run on sees `folder`; the rest is as in
+        `tuning.ray_backend.shared_storage`.
+        """
+        nodes = {
+            node["NodeID"]: node["NodeManagerAddress"]
+            for node in self.machines
+            if room([offer_of(node)], slots)
+        }
         check_shared(folder, nodes, where, hint)
 
 
@@ -174,22 +199,33 @@ def joined_cluster(address: str, say: Say) -> Iterator[JoinedCluster]:
     keep_the_token_private()
     has_token = gate.asks_for_a_token()
     if not has_token:
-        say("the cluster asks for no token: whoever reaches it over the network can run code there, and read what trials read")
+        say(
+            "the cluster asks for no token: whoever reaches it over the network can run code "
+            "there, and read what trials read"
+        )
         os.environ["RAY_AUTH_MODE"] = "disabled"  # its workers have none to show to this process
         Config.initialize("")
-    worker.print_to_stdstream = lambda *_, **__: None  # pages of a dead raylet's state; we say which node died
+    # pages of a dead raylet's state; we say which node died
+    worker.print_to_stdstream = lambda *_, **__: None
     if gate.client:
         let_tune_be_driven_from_here()
     code = [str(PROJECT / package) for package in PACKAGES]
     try:
         context = ray.init(
             address=gate.for_ray,
-            runtime_env={"py_modules": code, "env_vars": WORKER_SETTINGS, "excludes": ["__pycache__"]},
+            runtime_env={
+                "py_modules": code,
+                "env_vars": WORKER_SETTINGS,
+                "excludes": ["__pycache__"],
+            },
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except Exception as error:  # versions, tokens, runtime environments: each has a type of its own, and none says "input"
-        raise refused(address, (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")) from None
+    # versions, tokens, runtime environments: each has a type of its own, and none says "input"
+    except Exception as error:
+        raise refused(
+            address, (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        ) from None
     try:
         yield JoinedCluster(gate, http_address(context.dashboard_url), say, has_token=has_token)
     finally:
@@ -199,10 +235,14 @@ def joined_cluster(address: str, say: Say) -> Iterator[JoinedCluster]:
 def is_autoscaling() -> bool:
     """Whether nodes are added where trials wait. There is no public question.
 
-    Ray's first autoscaler runs on every cluster, and knows nodes by types where it adds any, else by their ids alone. The second
-    one, which `ray up` and KubeRay start, leaves a mark with the GCS (`ray.autoscaler.v2.utils.is_autoscaler_v2`).
+    Ray's first autoscaler runs on every cluster, and knows nodes by types where it adds any, else
+    by their ids alone. The second one, which `ray up` and KubeRay start, leaves a mark with the GCS
+    (`ray.autoscaler.v2.utils.is_autoscaler_v2`).
     """
-    if _internal_kv_get(GCS_AUTOSCALER_V2_ENABLED_KEY, namespace=GCS_AUTOSCALER_STATE_NAMESPACE) == b"1":
+    if (
+        _internal_kv_get(GCS_AUTOSCALER_V2_ENABLED_KEY, namespace=GCS_AUTOSCALER_STATE_NAMESPACE)
+        == b"1"
+    ):
         return True
     status = json.loads(_internal_kv_get("__autoscaling_status") or "{}")
     types = (status.get("autoscaler_report") or {}).get("active_nodes") or {}
@@ -210,7 +250,9 @@ def is_autoscaling() -> bool:
 
 
 def let_tune_be_driven_from_here() -> None:
-    """Tune keeps its driver's files in the folder of the local Ray, of which there is none beside a client."""
+    """Tune keeps its driver's files in the folder of the local Ray, of which there is none
+    beside a client.
+    """
     folder = tempfile.mkdtemp(prefix="ray-client-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     tune_storage._get_ray_train_session_dir = lambda: folder  # type: ignore[attr-defined]

@@ -1,5 +1,5 @@
-"""Records each epoch, ends trials whose value is not finite, then asks ASHA: in this order, because Tune asks the scheduler
-before anything else."""
+"""Records each epoch, ends trials whose value is not finite, then asks ASHA: in this order, because
+Tune asks the scheduler before anything else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ Result = dict[str, Any]
 
 @dataclass
 class StandIn:
-    """What ASHA sees of a trial: the study's number, so that a trial which is continued keeps its place in the rungs."""
+    """What ASHA sees of a trial: the study's number, so that a trial which is continued keeps
+    its place in the rungs.
+    """
 
     trial_id: str
 
@@ -33,12 +35,15 @@ class RecordingScheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self.study = study
         self.search = study.space.search
-        self.asha: Any = make_asha(self.search)  # its type wants Tune's own trials; it uses their `trial_id` alone
+        # its type wants Tune's own trials; it uses their `trial_id` alone
+        self.asha: Any = make_asha(self.search)
         self._seen: set[int] = set()
         self._refill()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its scheduler into a file that is never read: nothing of the study goes there."""
+        """Tune pickles its scheduler into a file that is never read: nothing of the study goes
+        there.
+        """
         return {}
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
@@ -53,7 +58,8 @@ class RecordingScheduler(FIFOScheduler):
             self.study.close(number, Outcome(result["outcome"]), result["cause"])
             return str(TrialScheduler.STOP)
         epoch = epoch_of(result)
-        if self.study.trial(number).has_epoch(epoch.epoch):  # run again after a crash: recorded and judged before
+        # run again after a crash: recorded and judged before
+        if self.study.trial(number).has_epoch(epoch.epoch):
             if self.study.stop_reason:
                 self.study.close(number, Outcome.STOPPED_EARLY, self.study.stop_reason)
             over = self.study.stop_reason or self.study.suspended
@@ -66,7 +72,9 @@ class RecordingScheduler(FIFOScheduler):
         return str(TrialScheduler.STOP)
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """No preference: Tune starts waiting trials in their order by itself, without a walk over all trials."""
+        """No preference: Tune starts waiting trials in their order by itself, without a walk
+        over all trials.
+        """
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
         """Its process died: the searcher is told next, and decides."""
@@ -97,7 +105,9 @@ class RecordingScheduler(FIFOScheduler):
             self.asha.on_trial_add(None, StandIn(str(number)))
 
     def _refill(self) -> None:
-        """Put what an earlier process recorded back into the rungs, and end a trial that died between verdict and end."""
+        """Put what an earlier process recorded back into the rungs, and end a trial that died
+        between verdict and end.
+        """
         recorded = [(epoch, trial) for trial in self.study.trials for epoch in trial.epochs]
         verdicts = {}
         for trial in self.study.trials:
@@ -109,9 +119,15 @@ class RecordingScheduler(FIFOScheduler):
                 self.study.close(number, outcome, self._cause_of(outcome, epoch))
 
     def _cause_of(self, outcome: Outcome, epoch: Epoch) -> str:
-        """Which metrics stopped being numbers, or why the whole search ended; nothing where ASHA decided."""
+        """Which metrics stopped being numbers, or why the whole search ended; nothing where ASHA
+        decided.
+        """
         if outcome == Outcome.DIVERGED:
-            bad = ", ".join(f"{name}={value}" for name, value in epoch.metrics.items() if not math.isfinite(value))
+            bad = ", ".join(
+                f"{name}={value}"
+                for name, value in epoch.metrics.items()
+                if not math.isfinite(value)
+            )
             return f"{bad} at epoch {epoch.epoch}"
         return self.study.stop_reason or "" if outcome == Outcome.STOPPED_EARLY else ""
 
@@ -133,4 +149,6 @@ def make_asha(search: SearchSettings) -> FIFOScheduler:
 def epoch_of(result: Result) -> Epoch:
     """What a worker reported, as a record."""
     metrics = {name: float(result[name]) for name in METRICS if name in result}
-    return Epoch(result["epoch"], metrics, result.get("checkpoint"), result.get("sha256"), time.time())
+    return Epoch(
+        result["epoch"], metrics, result.get("checkpoint"), result.get("sha256"), time.time()
+    )

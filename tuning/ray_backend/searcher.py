@@ -1,4 +1,6 @@
-"""The study as a Ray Tune searcher: hands out a trial when a slot is free, and again when its process or its node died."""
+"""The study as a Ray Tune searcher: hands out a trial when a slot is free, and again when its
+process or its node died.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tuning.ray_backend.local_cluster import Cluster  # before Ray, as in tuning/ray_backend/tune_run.py
+# before Ray, as in tuning/ray_backend/tune_run.py
+from tuning.ray_backend.local_cluster import Cluster
 
 # isort: split
 from ray.tune.search import Searcher
@@ -26,12 +29,18 @@ class StudySearcher(Searcher):
     Args:
         slots: what each trial gets.
         logs: where trials that hang leave their stacks.
-        cluster: says how many run at once; a trial that ended because Ray or its node died is not charged with it.
+        cluster: says how many run at once; a trial that ended because Ray or its node died is not
+            charged with it.
         ending: whether the search is to end now, whatever there is to hand out.
     """
 
     def __init__(
-        self, study: Study, slots: Slots, logs: Path, cluster: Cluster, ending: Callable[[], bool] = lambda: False
+        self,
+        study: Study,
+        slots: Slots,
+        logs: Path,
+        cluster: Cluster,
+        ending: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self.study = study
@@ -39,11 +48,14 @@ class StudySearcher(Searcher):
         self.logs = logs
         self.cluster = cluster
         self.ending = ending
-        self._live: dict[str, tuple[int, float]] = {}  # Tune's trial id -> the study's number, and when it was handed out
-        self._nodes_lost: dict[int, tuple[int, int]] = {}  # the study's number -> how many died in a row, at which epoch
+        # Tune's trial id -> the study's number, and when it was handed out
+        self._live: dict[str, tuple[int, float]] = {}
+        # the study's number -> how many died in a row, at which epoch
+        self._nodes_lost: dict[int, tuple[int, int]] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        if not self._live and (self.ending() or self.study.is_over()):  # before a room is waited for that may never come
+        # before a room is waited for that may never come
+        if not self._live and (self.ending() or self.study.is_over()):
             return str(Searcher.FINISHED)
         if len(self._live) >= self.cluster.room(self.slots):
             return None
@@ -53,12 +65,15 @@ class StudySearcher(Searcher):
         self._live[trial_id] = (trial.number, time.time())
         return assignment(trial, self.study.metric)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         """The scheduler closed the trial already, unless its process died."""
         number, begun = self._live.pop(trial_id)
         if not error or self.cluster.dead():
             return
-        if hang := hang_of(stall_log(self.logs, number)):  # it ended itself, whatever nodes died meanwhile
+        # it ended itself, whatever nodes died meanwhile
+        if hang := hang_of(stall_log(self.logs, number)):
             self.study.close(number, Outcome.STALLED, hang)
         elif node := self.cluster.lost_node(begun):
             self._lose(number, node)
@@ -66,7 +81,9 @@ class StudySearcher(Searcher):
             self.study.close(number, Outcome.FAILED, "the trial's process died")
 
     def _lose(self, number: int, node: str) -> None:
-        """Hand the trial out again, unless node after node dies without an epoch of it in between."""
+        """Hand the trial out again, unless node after node dies without an epoch of it in
+        between.
+        """
         epochs = len(self.study.trial(number).epochs)
         lost, at = self._nodes_lost.get(number, (0, epochs))
         lost = lost + 1 if epochs == at else 1
@@ -76,7 +93,8 @@ class StudySearcher(Searcher):
         else:
             self.study.close(number, Outcome.FAILED, f"{lost} nodes died under it, the last {node}")
 
-    # Tune keeps copies of its searcher; ours are empty, because the study has it all and Tune's copies are never read.
+    # Tune keeps copies of its searcher; ours are empty, because the study has it all and Tune's
+    # copies are never read.
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
@@ -93,7 +111,12 @@ class StudySearcher(Searcher):
 def assignment(trial: Trial, metric: str) -> dict[str, Any]:
     """What a worker needs to know: the parameters, and the recorded epochs it may go on from."""
     history = [
-        {"epoch": epoch.epoch, "value": epoch.metrics[metric], "checkpoint": epoch.checkpoint, "sha256": epoch.sha256}
+        {
+            "epoch": epoch.epoch,
+            "value": epoch.metrics[metric],
+            "checkpoint": epoch.checkpoint,
+            "sha256": epoch.sha256,
+        }
         for epoch in trial.epochs
         if epoch.checkpoint
     ]

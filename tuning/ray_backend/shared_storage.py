@@ -1,4 +1,6 @@
-"""A folder that all nodes of a cluster are to see: each is asked, by a worker of its own, before anything is made."""
+"""A folder that all nodes of a cluster are to see: each is asked, by a worker of its own, before
+anything is made.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,19 @@ def check_shared(folder: Path, nodes: Mapping[str, str], where: str, hint: str) 
         probe.mkdir(parents=True)
         (probe / "driver").write_text(probe.name, encoding="utf-8")
         problems = [
-            Problem(where, "a folder that every node sees", f"{folder}, and node {address}: {found}", hint)
+            Problem(
+                where,
+                "a folder that every node sees",
+                f"{folder}, and node {address}: {found}",
+                hint,
+            )
             for address, found in asked_of_all(probe, nodes)
             if found
         ]
     except OSError as error:
-        raise StorageError(f"{folder}: `a folder that can be written` must hold, but got: {error.strerror}.") from None
+        raise StorageError(
+            f"{folder}: `a folder that can be written` must hold, but got: {error.strerror}."
+        ) from None
     finally:
         shutil.rmtree(probe, ignore_errors=True)
     if problems:
@@ -52,10 +61,15 @@ def check_shared(folder: Path, nodes: Mapping[str, str], where: str, hint: str) 
 
 
 def asked_of_all(probe: Path, nodes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Each node's address, and what keeps it and this process from seeing the same; nothing where all is well."""
+    """Each node's address, and what keeps it and this process from seeing the same; nothing
+    where all is well.
+    """
     there = {name: NodeAffinitySchedulingStrategy(name, soft=False) for name in nodes}
     ask = ray.remote(num_cpus=0)(sees)
-    asked = {name: ask.options(scheduling_strategy=there[name]).remote(str(probe), name) for name in nodes}
+    asked = {
+        name: ask.options(scheduling_strategy=there[name]).remote(str(probe), name)
+        for name in nodes
+    }
     for name, answer in asked.items():
         try:
             found = ray.get(answer, timeout=PROBE_S)
@@ -67,7 +81,9 @@ def asked_of_all(probe: Path, nodes: Mapping[str, str]) -> Iterator[tuple[str, s
 
 
 def sees(probe: str, name: str) -> str:
-    """In a worker: what keeps it from reading what the driver wrote and from writing beside it; nothing where all is well."""
+    """In a worker: what keeps it from reading what the driver wrote and from writing beside it;
+    nothing where all is well.
+    """
     folder = Path(probe)
     if why := unread(folder / "driver", folder.name):
         return why

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tuning.ray_backend.local_cluster import Cluster  # before Ray, which reads its settings when it is imported
+# before Ray, which reads its settings when it is imported
+from tuning.ray_backend.local_cluster import Cluster
 
 # isort: split
 from ray import tune
@@ -27,14 +28,18 @@ from tuning.trials.trial import Outcome
 
 
 class Interrupt:
-    """Turns the first SIGINT or SIGTERM into an orderly end of `tune.run`, and the second into an immediate one."""
+    """Turns the first SIGINT or SIGTERM into an orderly end of `tune.run`, and the second into
+    an immediate one.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
 
     @contextmanager
     def listening(self, on_first: Callable[[], None]) -> Iterator[None]:
-        """Handle signals within the block, and give the old handlers back after it. `on_first` says what happens now."""
+        """Handle signals within the block, and give the old handlers back after it. `on_first`
+        says what happens now.
+        """
 
         def handle(number: int, frame: FrameType | None) -> None:
             if self.signal is not None:
@@ -53,7 +58,8 @@ class Interrupt:
 class Ending(Stopper):
     """Ends `tune.run` where that would not end by itself.
 
-    That is after a signal, and where a limit is reached while trials wait for a node that may never come.
+    That is after a signal, and where a limit is reached while trials wait for a node that may never
+    come.
     """
 
     def __init__(self, interrupt: Interrupt, study: Study, slots: Slots, cluster: Cluster) -> None:
@@ -66,16 +72,22 @@ class Ending(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return self.interrupt.signal is not None or (self.cluster.is_bare(self.slots) and self.study.must_end())
+        return self.interrupt.signal is not None or (
+            self.cluster.is_bare(self.slots) and self.study.must_end()
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its stopper into a file that is never read: nothing of the study goes there."""
+        """Tune pickles its stopper into a file that is never read: nothing of the study goes
+        there.
+        """
         return {}
 
 
 @contextmanager
 def own_errors() -> Iterator[None]:
-    """An error of ours that Tune wrapped in its own, with a traceback for a text, is raised as it was."""
+    """An error of ours that Tune wrapped in its own, with a traceback for a text, is raised as
+    it was.
+    """
     try:
         yield
     except tune.TuneError as error:
@@ -107,15 +119,20 @@ def run_study(
         cluster: that runs; trials that end because it or a node died are charged with nothing.
         shared: goes through the object store once, not with each trial.
     """
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(study.wanted)  # start all workers at once; the searcher holds the slots
-    body = tune.with_resources(tune.with_parameters(trainable, **shared), {"cpu": slots.cpus, "gpu": slots.gpus})
+    # start all workers at once; the searcher holds the slots
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(study.wanted)
+    body = tune.with_resources(
+        tune.with_parameters(trainable, **shared), {"cpu": slots.cpus, "gpu": slots.gpus}
+    )
     tune.register_trainable(name, named(body, name))
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a dead worker is said in our words, without its traceback
+    # a dead worker is said in our words, without its traceback
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     ending = Ending(interrupt, study, slots, cluster)
     attempt = 0
     while not interrupt.signal:
         with own_errors():
-            tune.run(  # and no `Tuner`, which over Ray Client would run on the cluster, without the study
+            # and no `Tuner`, which over Ray Client would run on the cluster, without the study
+            tune.run(
                 name,
                 search_alg=StudySearcher(study, slots, logs, cluster, ending.stop_all),
                 scheduler=RecordingScheduler(study),
@@ -143,7 +160,9 @@ def run_study(
 
 
 def named(body: Callable[..., Any], name: str) -> type:
-    """A trainable that Ray's dashboard, logs and processes call by that name; Tune's own all read `ImplicitFunc`."""
+    """A trainable that Ray's dashboard, logs and processes call by that name; Tune's own all
+    read `ImplicitFunc`.
+    """
     trainable: type = wrap_function(body, name=name)
     trainable.__name__ = trainable.__qualname__ = name
     return trainable

@@ -14,7 +14,16 @@ from typing import Any
 
 from tuning.study.database import without_passwords
 
-PACKAGES = ("recogniser-search", "torch", "torchvision", "pytorch-lightning", "ray", "optuna", "numpy", "scikit-learn")
+PACKAGES = (
+    "recogniser-search",
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "ray",
+    "optuna",
+    "numpy",
+    "scikit-learn",
+)
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -47,7 +56,13 @@ def version_of(package: str) -> str | None:
 def git(*arguments: str) -> str | None:
     """What git says of the project, or None where there is no repository or no git."""
     try:
-        done = subprocess.run(["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(PROJECT), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
@@ -59,4 +74,7 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )

@@ -1,6 +1,8 @@
-"""What is known of the winner, as files that are checked when they are read: `best_validation.json`, `final/metrics.json`.
+"""What is known of the winner, as files that are checked when they are read:
+`best_validation.json`, `final/metrics.json`.
 
-Both are written where the data is, so that the report can be made again from the run's folder alone. Knows no torch.
+Both are written where the data is, so that the report can be made again from the run's folder
+alone. Knows no torch.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class Strict(BaseModel):
 
 
 class WorstImage(Strict):
-    """One image: its number among the training and validation examples, what it is, and what the winner takes it for."""
+    """One image: its number among the training and validation examples, what it is, and what the
+    winner takes it for.
+    """
 
     index: Annotated[int, Field(ge=0)]
     label: str
@@ -46,7 +50,8 @@ class WorstImage(Strict):
 class Validation(Strict):
     """The winner's answers on the validation data.
 
-    `confusion[true][predicted]` counts images, both in the order of `classes`; `worst` begins with the worst.
+    `confusion[true][predicted]` counts images, both in the order of `classes`; `worst` begins with
+    the worst.
     """
 
     trial: int
@@ -64,7 +69,9 @@ class Validation(Strict):
 
     @property
     def recalls(self) -> list[float]:
-        """The share of each class that is recognised, in [0, 1]; NaN for a class without an image."""
+        """The share of each class that is recognised, in [0, 1]; NaN for a class without an
+        image.
+        """
         return [row[i] / sum(row) if sum(row) else math.nan for i, row in enumerate(self.confusion)]
 
     def remarks(self) -> list[str]:
@@ -72,11 +79,18 @@ class Validation(Strict):
         n = sum(map(sum, self.confusion))
         share = sum(self.confusion[i][i] for i in range(len(self.classes))) / max(1, n)
         if n and share < 2 / len(self.classes):
-            return [f"the winner reads {share:.1%} of the validation images right: hardly better than guessing"]
+            return [
+                (
+                    f"the winner reads {share:.1%} of the validation images right: hardly better "
+                    "than guessing"
+                )
+            ]
         return self.weak_classes()
 
     def weak_classes(self) -> list[str]:
-        """A remark on each class that is much worse than the rest: by three points, and by more than chance would do."""
+        """A remark on each class that is much worse than the rest: by three points, and by more
+        than chance would do.
+        """
         found = []
         for i, (name, recall) in enumerate(zip(self.classes, self.recalls, strict=True)):
             others = [row for j, row in enumerate(self.confusion) if j != i]
@@ -87,7 +101,10 @@ class Validation(Strict):
             rest = rest_hits / rest_n
             chance = 3 * math.sqrt(max(rest * (1 - rest), 1 / rest_n) / n)  # three standard errors
             if rest - recall > max(0.03, chance):
-                found.append(f"class {name} is recognised in {recall:.1%} of its {n} validation images, the rest in {rest:.1%}")
+                found.append(
+                    f"class {name} is recognised in {recall:.1%} of its {n} validation images, "
+                    f"the rest in {rest:.1%}"
+                )
         return found
 
 
@@ -112,7 +129,9 @@ class Candidate(Lenient):
 
 
 class Final(Score):
-    """What `retrain.py` found: the final model against what the search promised and against lab 1's defaults."""
+    """What `retrain.py` found: the final model against what the search promised and against lab
+    1's defaults.
+    """
 
     trial: int
     epochs: int

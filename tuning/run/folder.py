@@ -28,7 +28,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 class RunFolder:
     """Paths of one run. What users, scripts and tests may rely on stands in the README.
 
-    `shared` is where the run's workers write, if that is elsewhere: a folder that all nodes of a cluster see.
+    `shared` is where the run's workers write, if that is elsewhere: a folder that all nodes of a
+    cluster see.
     """
 
     path: Path
@@ -120,7 +121,8 @@ class RunFolder:
             holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
             os.close(handle)
             raise RunError(
-                f"{self.path}: `no other process works on this run` must hold, but {holder} does. Wait for it or stop it."
+                f"{self.path}: `no other process works on this run` must hold, but {holder} "
+                "does. Wait for it or stop it."
             ) from None
         try:
             os.ftruncate(handle, 0)
@@ -147,7 +149,8 @@ def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
         StorageError: the folder cannot be made.
     """
     if name is None:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", space_name).lstrip("._-")[:MAX_STEM] or "search"  # a file may have any name
+        # a file may have any name
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", space_name).lstrip("._-")[:MAX_STEM] or "search"
         name = f"{plain}-{datetime.now():%Y%m%d-%H%M%S}"
         if os.path.lexists(runs_dir / name):
             name += f"-{os.getpid()}"  # two in one second
@@ -160,10 +163,13 @@ def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
     except (OSError, RuntimeError) as error:  # a link to itself is no OSError
         if os.path.lexists(path):
             hint = f"Choose another, or --resume {path}."
-            raise InputError(Problem("--name", "a name that is not taken", shown(name), hint)) from None
+            raise InputError(
+                Problem("--name", "a name that is not taken", shown(name), hint)
+            ) from None
         reason = getattr(error, "strerror", None) or error
         raise StorageError(
-            f"{path}: `a folder that can be made` must hold, but got: {reason}. Name another with --runs-dir."
+            f"{path}: `a folder that can be made` must hold, but got: {reason}. Name another "
+            "with --runs-dir."
         ) from None
     return RunFolder(path.resolve())
 
@@ -178,15 +184,22 @@ def open_run(path: Path) -> RunFolder:
     try:
         folder = RunFolder(path.resolve())
         if not folder.space.is_file():
-            raise InputError(Problem(str(path), rule, "none" if path.exists() else "no such folder"))
+            raise InputError(
+                Problem(str(path), rule, "none" if path.exists() else "no such folder")
+            )
         check_plain(folder.path)
-    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, a NUL, a link to itself
-        raise InputError(Problem(str(path), rule, str(getattr(error, "strerror", None) or error))) from None
+    # a name that is too long, a NUL, a link to itself
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            Problem(str(path), rule, str(getattr(error, "strerror", None) or error))
+        ) from None
     return folder
 
 
 def point_latest(runs_dir: Path, name: str) -> None:
-    """`runs/latest`, swapped in one step; a convenience, so that a file system without links is no error."""
+    """`runs/latest`, swapped in one step; a convenience, so that a file system without links is
+    no error.
+    """
     temporary = runs_dir / f".latest-{os.getpid()}"
     try:
         temporary.symlink_to(name)
@@ -212,12 +225,16 @@ def write_text(path: Path, text: str) -> None:
 
 def unwritable(path: Path, error: OSError) -> StorageError:
     """What the disk said of a file of the run."""
-    return StorageError(f"{path}: `a file that can be written` must hold, but got: {error.strerror}.")
+    return StorageError(
+        f"{path}: `a file that can be written` must hold, but got: {error.strerror}."
+    )
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """The same for JSON, without NaN."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+    write_text(
+        path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -225,7 +242,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(read_whole(path))
     except FileNotFoundError:
-        raise RunError(f"{path} is missing: the run is damaged, or was never written to its end.") from None
+        raise RunError(
+            f"{path} is missing: the run is damaged, or was never written to its end."
+        ) from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: `a file this project wrote` must hold, but got: {error}") from None
     if not isinstance(found, dict):
@@ -247,7 +266,9 @@ def typed_path(path: Path) -> str:
 
 
 def script(name: str) -> str:
-    """A command of the installed environment as the user can type it here, whether or not the environment is activated."""
+    """A command of the installed environment as the user can type it here, whether or not the
+    environment is activated.
+    """
     beside = Path(sys.executable).with_name(name)
     found = shutil.which(name)
     return name if found and Path(found).resolve() == beside.resolve() else shown_path(beside)

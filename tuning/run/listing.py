@@ -1,4 +1,6 @@
-"""What is known of a run from its small files, in milliseconds: neither the study nor torch is opened for it."""
+"""What is known of a run from its small files, in milliseconds: neither the study nor torch is
+opened for it.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,8 @@ class Environment(Lenient):
 
 @dataclass(frozen=True)
 class RunFacts:
-    """One run. `status` is the summary's, `killed` or `damaged`; where it is damaged, `reason` says why and the rest is None.
+    """One run. `status` is the summary's, `killed` or `damaged`; where it is damaged, `reason` says
+    why and the rest is None.
 
     A run that was only just begun has no summary yet.
     """
@@ -92,21 +95,39 @@ class RunFacts:
     @property
     def ended(self) -> int | None:
         """Trials that have ended."""
-        return sum(self.summary.counts.values()) - self.summary.counts.get(RUNNING, 0) if self.summary else None
+        return (
+            sum(self.summary.counts.values()) - self.summary.counts.get(RUNNING, 0)
+            if self.summary
+            else None
+        )
 
     @property
     def wanted(self) -> int | None:
-        """Trials that the search is to have, as far as they are known: an extended one has more than its file says."""
+        """Trials that the search is to have, as far as they are known: an extended one has more
+        than its file says.
+        """
         begun = sum(self.summary.counts.values()) if self.summary else 0
         return max(self.space.search.trials, begun) if self.space else None
 
     def as_plain(self) -> dict[str, Any]:
         """For a script: one flat object, whose values are None where they are not known."""
         begun = datetime.fromtimestamp(self.begun).astimezone().isoformat(timespec="seconds")
-        known = {"name": self.name, "path": str(self.path), "reason": self.reason or None, "begun": begun}
-        trials = {"trials_ended": self.ended, "trials_wanted": self.wanted, "epochs_saved": self.epochs_saved}
+        known = {
+            "name": self.name,
+            "path": str(self.path),
+            "reason": self.reason or None,
+            "begun": begun,
+        }
+        trials = {
+            "trials_ended": self.ended,
+            "trials_wanted": self.wanted,
+            "epochs_saved": self.epochs_saved,
+        }
         files = ((self.summary, Summary), (self.test, TestScore), (self.environment, Environment))
-        read = [file.model_dump() if file else dict.fromkeys(model.model_fields) for file, model in files]
+        read = [
+            file.model_dump() if file else dict.fromkeys(model.model_fields)
+            for file, model in files
+        ]
         plain = known | trials | read[0] | read[1] | read[2] | {"status": self.status}
         return {key: without_nan(value) for key, value in plain.items()}
 
@@ -150,7 +171,9 @@ def facts_of(folder: RunFolder, name: str = "") -> RunFacts:
 
 
 def read_summary(folder: RunFolder) -> tuple[Summary | None, str]:
-    """The summary, and what it comes to: a search that says it runs, and is held by nobody, was killed."""
+    """The summary, and what it comes to: a search that says it runs, and is held by nobody, was
+    killed.
+    """
     summary = read_model(folder.summary, Summary)
     if summary and summary.status != RUNNING:
         return summary, summary.status
@@ -163,7 +186,9 @@ def read_summary(folder: RunFolder) -> tuple[Summary | None, str]:
 
 
 def epochs_saved(folder: RunFolder, max_epochs: int) -> int | None:
-    """Epochs that ASHA did not train (`results.epochs_saved`), by `trials.csv`; None where that is not there or not sound."""
+    """Epochs that ASHA did not train (`results.epochs_saved`), by `trials.csv`; None where that
+    is not there or not sound.
+    """
     try:
         table = csv.DictReader(io.StringIO(read_whole(folder.trials_csv).decode(), newline=""))
         rows = [row for row in table if row["status"] == Outcome.STOPPED_EARLY and not row["cause"]]
@@ -175,8 +200,8 @@ def epochs_saved(folder: RunFolder, max_epochs: int) -> int | None:
 def is_held(folder: RunFolder) -> bool:
     """Whether a process works on the run.
 
-    A shared lock is asked for and given back at once. It leaves other readers alone, and unlike an exclusive one it can be had
-    on a file that is open for reading only, whatever the file system.
+    A shared lock is asked for and given back at once. It leaves other readers alone, and unlike an
+    exclusive one it can be had on a file that is open for reading only, whatever the file system.
     """
     try:
         handle = os.open(folder.path / ".lock", os.O_RDONLY)
@@ -193,15 +218,21 @@ def is_held(folder: RunFolder) -> bool:
 
 def begun(folder: RunFolder) -> float:
     """When a run was made, seconds since 1970: `search.yaml` is written then and never again."""
-    return next((path.stat().st_mtime for path in (folder.space, folder.path) if path.exists()), 0.0)
+    return next(
+        (path.stat().st_mtime for path in (folder.space, folder.path) if path.exists()), 0.0
+    )
 
 
 def all_runs(runs_dir: Path) -> list[RunFacts]:
-    """The runs of a folder, newest first, damaged ones among them. Raises `InputError` where the folder cannot be read."""
+    """The runs of a folder, newest first, damaged ones among them. Raises `InputError` where the
+    folder cannot be read.
+    """
     try:
         found = [facts_or_damage(folder, name) for name, folder in run_folders(runs_dir)]
     except OSError as error:
-        raise InputError(Problem(str(runs_dir), "a folder of runs", str(error.strerror or error))) from None
+        raise InputError(
+            Problem(str(runs_dir), "a folder of runs", str(error.strerror or error))
+        ) from None
     return sorted(found, key=lambda run: (-run.begun, run.name))
 
 
@@ -210,7 +241,11 @@ def run_folders(runs_dir: Path) -> Iterator[tuple[str, RunFolder]]:
     seen: set[Path] = set()
     for path in sorted(runs_dir.iterdir(), key=lambda path: (path.is_symlink(), path.name)):
         folder = RunFolder(path.resolve()) if path.is_dir() else None
-        if folder and folder.path not in seen and any(map(os.path.lexists, (folder.space, folder.summary, folder.study))):
+        if (
+            folder
+            and folder.path not in seen
+            and any(map(os.path.lexists, (folder.space, folder.summary, folder.study)))
+        ):
             seen.add(folder.path)
             yield path.name, folder
 

@@ -10,7 +10,9 @@ from tuning.run.resources import Node, Slots, plan
 
 @dataclass(frozen=True)
 class Options:
-    """Kept in the study, so that a resume goes on in the same way. Durations are texts such as `10m`."""
+    """Kept in the study, so that a resume goes on in the same way. Durations are texts such as
+    `10m`.
+    """
 
     gpus_per_trial: float | None = None
     cpus_per_trial: int | None = None
@@ -21,13 +23,16 @@ class Options:
     stall_limit: str = "10m"
     time_budget: str | None = None  # of a resume; a search's own stands in its space
     checkpoint_dir: str | None = None  # absolute; where the workers of this and other runs write
-    address: str | None = None  # of a Ray cluster to join; of this process alone: clusters come and go
+    # of a Ray cluster to join; of this process alone: clusters come and go
+    address: str | None = None
     dashboard: bool = True
     keep_alive: bool = False  # Ray and its dashboard outlive the search until the user ends them
     quiet: bool = False
 
     def slots(self, nodes: Sequence[Node], trials: int, *, grows: bool = False) -> Slots:
-        """How many trials of so many run at once on these nodes; see `plan`. Raises `InputError` where none can hold one."""
+        """How many trials of so many run at once on these nodes; see `plan`. Raises `InputError`
+        where none can hold one.
+        """
         return plan(
             nodes,
             gpus=self.gpus_per_trial,

@@ -29,9 +29,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @contextmanager
 def read_as_ours(path: Path) -> Iterator[None]:
-    """Within the block a run is read. What that raises where no search of ours wrote the run is a `RunError`.
+    """Within the block a run is read. What that raises where no search of ours wrote the run is a
+    `RunError`.
 
-    A study is a database: whatever stands in it has passed through other people's code before it can be checked here.
+    A study is a database: whatever stands in it has passed through other people's code before it
+    can be checked here.
     """
     try:
         yield
@@ -39,11 +41,15 @@ def read_as_ours(path: Path) -> Iterator[None]:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         what = clipped(f"{type(error).__name__}: {' '.join(str(error).split())}", 200)
-        raise RunError(f"{path}: `a run as this project writes it` must hold, but got {what}. The run is damaged.") from error
+        raise RunError(
+            f"{path}: `a run as this project writes it` must hold, but got {what}. The run is "
+            "damaged."
+        ) from error
 
 
 def check_plain(folder: Path) -> None:
-    """Refuse a run with a link in it, through which a command would read, overwrite or delete what is elsewhere; or a pipe.
+    """Refuse a run with a link in it, through which a command would read, overwrite or delete what
+    is elsewhere; or a pipe.
 
     Tune's own files are left out: they are not read, and are deleted without following a link.
 
@@ -56,17 +62,24 @@ def check_plain(folder: Path) -> None:
             if entry.name != ".ray":
                 check_plain(Path(entry))
         elif not entry.is_file(follow_symlinks=False):
-            raise RunError(f"{entry.path}: `nothing but files and folders` must hold, but it is a link, a pipe or a device.")
+            raise RunError(
+                f"{entry.path}: `nothing but files and folders` must hold, but it is a link, a "
+                "pipe or a device."
+            )
 
 
 def read_whole(path: Path) -> bytes:
-    """The content of a file of a run. Raises `OSError`, also for what is too large or no file: to open a pipe is to wait."""
+    """The content of a file of a run. Raises `OSError`, also for what is too large or no file:
+    to open a pipe is to wait.
+    """
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "no regular file", str(path))
         if found.st_size > MAX_BYTES:
-            raise OSError(errno.EFBIG, f"{found.st_size:,} bytes, more than {MAX_BYTES:,}", str(path))
+            raise OSError(
+                errno.EFBIG, f"{found.st_size:,} bytes, more than {MAX_BYTES:,}", str(path)
+            )
         return file.read()
 
 
@@ -77,6 +90,12 @@ def read_model(path: Path, model: type[Model]) -> Model | None:
     try:
         return model.model_validate_json(read_whole(path))
     except (OSError, ValidationError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        first = (
+            error.errors()[0]
+            if isinstance(error, ValidationError)
+            else {"loc": (), "msg": str(error)}
+        )
         where = ".".join(map(str, first["loc"]))
-        raise RunError(f"{path}: `a file this project wrote` must hold, but got: {where} {first['msg']}") from None
+        raise RunError(
+            f"{path}: `a file this project wrote` must hold, but got: {where} {first['msg']}"
+        ) from None

@@ -1,4 +1,6 @@
-"""How many trials run at once: what each asks for against what the machine or cluster has. Pure arithmetic, no Ray."""
+"""How many trials run at once: what each asks for against what the machine or cluster has. Pure
+arithmetic, no Ray.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from typing import Any
 
 from text_recognizer.errors import InputError, Problem
 
-SMALLEST_SHARE = 0.01  # Ray counts in ten-thousandths; below a hundredth a trial has no memory to work in
+# Ray counts in ten-thousandths; below a hundredth a trial has no memory to work in
+SMALLEST_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Slots:
-    """What each trial gets, and how many run at once. `note` is for the user where it is not what was asked for.
+    """What each trial gets, and how many run at once. `note` is for the user where it is not what
+    was asked for.
 
     `most` is how many could run at once if there were more room; None where there will be none.
     """
@@ -39,7 +43,11 @@ class Slots:
 
     def __str__(self) -> str:
         gpu = f"{self.gpus:g} GPU" if self.gpus else "no GPU"
-        at_once = f"{self.count} at once" if self.count else "as many at once as the cluster grows to hold"
+        at_once = (
+            f"{self.count} at once"
+            if self.count
+            else "as many at once as the cluster grows to hold"
+        )
         return f"{at_once} ({self.cpus} CPU each, {gpu})"
 
     def as_plain(self) -> dict[str, Any]:
@@ -51,7 +59,11 @@ def request_problems(gpus: float | None, cpus: int | None, concurrent: int | Non
     problems = []
     if gpus is not None and not (gpus == 0 or SMALLEST_SHARE <= gpus <= 1):
         hint = "One trial uses a fraction of a GPU, one whole GPU, or none."
-        problems.append(Problem("--gpus-per-trial", f"0 or {SMALLEST_SHARE} <= gpus-per-trial <= 1", str(gpus), hint))
+        problems.append(
+            Problem(
+                "--gpus-per-trial", f"0 or {SMALLEST_SHARE} <= gpus-per-trial <= 1", str(gpus), hint
+            )
+        )
     for flag, value in (("--cpus-per-trial", cpus), ("--max-concurrent", concurrent)):
         if value is not None and value < 1:
             problems.append(Problem(flag, f"{flag[2:]} >= 1", str(value)))
@@ -74,7 +86,8 @@ def plan(
         cpus: CPUs per trial; None is one.
         concurrent: at most so many trials at once.
         require_gpu: refuse instead of falling back to the CPUs.
-        grows: nodes are added where trials wait, so that a request may be for one that is not there yet.
+        grows: nodes are added where trials wait, so that a request may be for one that is not there
+            yet.
 
     Raises:
         InputError: no node can ever hold a trial.
@@ -83,12 +96,27 @@ def plan(
     if grows:
         share = gpus if gpus is not None else float(any_gpu or require_gpu)
         waits = share and not any_gpu and not require_gpu
-        note = "no node has a GPU yet, and the trials wait for one; --gpus-per-trial 0 searches on the CPUs" if waits else ""
+        note = (
+            (
+                "no node has a GPU yet, and the trials wait for one; --gpus-per-trial 0 "
+                "searches on "
+                "the CPUs"
+            )
+            if waits
+            else ""
+        )
         slots = Slots(0, cpus or 1, share, note, most=concurrent)
         count = room(nodes, slots)
         return replace(slots, count=min(count, concurrent or count))
     if require_gpu and not any_gpu:
-        raise InputError(Problem("--require-gpu", "a GPU on some node", "none", "Leave the flag out to search on the CPUs."))
+        raise InputError(
+            Problem(
+                "--require-gpu",
+                "a GPU on some node",
+                "none",
+                "Leave the flag out to search on the CPUs.",
+            )
+        )
     wanted_gpus = (1.0 if any_gpu else 0.0) if gpus is None else gpus
     note = "no GPU here: searching on the CPUs" if wanted_gpus and not any_gpu else ""
     share = wanted_gpus if any_gpu else 0.0
@@ -98,10 +126,19 @@ def plan(
     if count == 0:
         most = max((node.cpus for node in nodes if node.gpus >= 1 or not share), default=0)
         if not most:
-            rule, hint = "a node with a CPU for trials", "Start one first: ray start --address=HOST:PORT"
+            rule, hint = (
+                "a node with a CPU for trials",
+                "Start one first: ray start --address=HOST:PORT",
+            )
             raise InputError(Problem("--address", rule, "none that is up", hint))
         which = "node with a GPU" if share and len(nodes) > 1 else "node"
-        raise InputError(Problem("--cpus-per-trial", f"cpus-per-trial <= {most:g}, the CPUs of the largest {which}", str(each)))
+        raise InputError(
+            Problem(
+                "--cpus-per-trial",
+                f"cpus-per-trial <= {most:g}, the CPUs of the largest {which}",
+                str(each),
+            )
+        )
     return replace(slots, count=min(count, concurrent or count))
 
 

@@ -12,10 +12,14 @@ TOO_LONG = "a duration of at most 36500d"
 
 
 def seconds_of(text: str) -> float:
-    """The duration in seconds. Raises `ValueError`, with the rule that is broken, for any other text."""
+    """The duration in seconds. Raises `ValueError`, with the rule that is broken, for any other
+    text.
+    """
     match = PATTERN.fullmatch(text.lower())
     parts = match.groups() if match else ()
-    seconds = sum(float(part) * size for part, size in zip(parts, UNITS.values(), strict=False) if part)
+    seconds = sum(
+        float(part) * size for part, size in zip(parts, UNITS.values(), strict=False) if part
+    )
     if seconds <= 0:
         raise ValueError(RULE)
     if seconds > LONGEST_S:

@@ -1,4 +1,6 @@
-"""Reads a search space file. Form, values and conditions are judged here, in milliseconds and without torch, and all at once."""
+"""Reads a search space file. Form, values and conditions are judged here, in milliseconds and
+without torch, and all at once.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ from typing import Any
 
 from text_recognizer.errors import InputError, Problem
 from text_recognizer.text import TEXT_RULE, clipped, did_you_mean, is_text, shown
-from tuning.space.schema import EXACT_RULE, PARAMETER, FloatParameter, Parameter, SearchSettings, is_exact
+from tuning.space.schema import (
+    EXACT_RULE,
+    PARAMETER,
+    FloatParameter,
+    Parameter,
+    SearchSettings,
+    is_exact,
+)
 from tuning.space.schema_errors import MAPPING, validated
 from tuning.space.search_space import HINTED, SearchSpace, point_problems, reaches
 from tuning.space.strict_yaml import MAX_BYTES, Path_, YamlFile
@@ -43,14 +52,18 @@ OWNED_BY_SEARCH = {
 NOT_SEARCHED = ("model_class", "data_class", "seed")  # one for the whole search
 
 
-def read_space(path: Path, overrides: Mapping[tuple[str, ...], tuple[str, Any]] | None = None) -> SearchSpace:
+def read_space(
+    path: Path, overrides: Mapping[tuple[str, ...], tuple[str, Any]] | None = None
+) -> SearchSpace:
     """The search space in a file.
 
     Args:
-        overrides: (section, key, …) -> (flag, value): what the command line puts in place of the file's values.
+        overrides: (section, key, …) -> (flag, value): what the command line puts in place of the
+            file's values.
 
     Raises:
-        InputError: with every problem of the file's form, values and conditions, each with its line or flag.
+        InputError: with every problem of the file's form, values and conditions, each with its line
+            or flag.
     """
     file = YamlFile(path)
     overrides = overrides or {}
@@ -66,11 +79,15 @@ def read_space(path: Path, overrides: Mapping[tuple[str, ...], tuple[str, Any]] 
         put(sections, place, value)
     experiment = read_experiment(sections["experiment"], where, problems)
     parameters = read_parameters(sections["space"], experiment, where, problems)
-    search = validated(SearchSettings.model_validate, sections["search"], ("search",), where, problems)
+    search = validated(
+        SearchSettings.model_validate, sections["search"], ("search",), where, problems
+    )
     circles = edges_of_circles(parameters)
     for name, parameter in parameters.items():
         hints = len(problems) < HINTED
-        problems += condition_problems(name, parameter, parameters, sections, circles, where, hints=hints)
+        problems += condition_problems(
+            name, parameter, parameters, sections, circles, where, hints=hints
+        )
     if problems or search is None:
         raise InputError(*problems)
     space = SearchSpace(experiment, parameters, search, where)
@@ -83,7 +100,9 @@ def read_space(path: Path, overrides: Mapping[tuple[str, ...], tuple[str, Any]] 
 
 
 def put(content: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
-    """Set a value deep inside; where something else than a mapping is in the way, that is left to be refused."""
+    """Set a value deep inside; where something else than a mapping is in the way, that is left
+    to be refused.
+    """
     *above, key = place
     for name in above:
         inner = content.get(name)
@@ -94,28 +113,42 @@ def put(content: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
     content[key] = value
 
 
-def read_sections(content: Any, where: Callable[..., str], problems: list[Problem]) -> dict[str, dict[str, Any]]:
+def read_sections(
+    content: Any, where: Callable[..., str], problems: list[Problem]
+) -> dict[str, dict[str, Any]]:
     """The three sections of a file, empty where one is missing or none."""
     if not isinstance(content, dict):
         problems.append(Problem(where(), f"the sections {', '.join(SECTIONS)}", shown(content)))
         content = {}
     for name in (name for name in content if name not in SECTIONS):
-        problems.append(Problem(where(name), "a known section", shown(name), did_you_mean(name, SECTIONS)))
+        problems.append(
+            Problem(where(name), "a known section", shown(name), did_you_mean(name, SECTIONS))
+        )
     sections = {name: {} if content.get(name) is None else content[name] for name in SECTIONS}
     for name, section in sections.items():
         if not isinstance(section, dict):
             problems.append(Problem(where(name), MAPPING, shown(section)))
     if not problems and not sections["space"]:
         problems.append(Problem(where("space"), "one parameter or more to search", "none"))
-    return {name: dict(section) if isinstance(section, dict) else {} for name, section in sections.items()}
+    return {
+        name: dict(section) if isinstance(section, dict) else {}
+        for name, section in sections.items()
+    }
 
 
-def read_experiment(raw: dict[str, Any], where: Callable[..., str], problems: list[Problem]) -> dict[str, Any]:
+def read_experiment(
+    raw: dict[str, Any], where: Callable[..., str], problems: list[Problem]
+) -> dict[str, Any]:
     """The fixed settings, as far as they are in order."""
     for name, value in raw.items():
         if name in OWNED_BY_SEARCH:
             problems.append(
-                Problem(where("experiment", name), "a setting that the search leaves open", shown(name), OWNED_BY_SEARCH[name])
+                Problem(
+                    where("experiment", name),
+                    "a setting that the search leaves open",
+                    shown(name),
+                    OWNED_BY_SEARCH[name],
+                )
             )
         elif not is_name(name):
             problems.append(Problem(where("experiment", name), NAME_RULE, clipped(ascii(name))))
@@ -148,12 +181,17 @@ def is_path(text: str) -> bool:
 
 
 def is_name(text: str) -> bool:
-    """Whether a constructor of ours could have an argument of this name; letters that only look like a to z are others."""
+    """Whether a constructor of ours could have an argument of this name; letters that only look
+    like a to z are others.
+    """
     return text.isascii() and text.isidentifier()
 
 
 def read_parameters(
-    raw: dict[str, Any], experiment: dict[str, Any], where: Callable[..., str], problems: list[Problem]
+    raw: dict[str, Any],
+    experiment: dict[str, Any],
+    where: Callable[..., str],
+    problems: list[Problem],
 ) -> dict[str, Parameter]:
     """The parameters that are in order; what is wrong with the others is added to `problems`."""
     found = {}
@@ -172,7 +210,12 @@ def read_parameters(
             )
         elif name in experiment:
             problems.append(
-                Problem(where(*keys), "a parameter is either fixed or searched", f"{name} under experiment too", "Remove one.")
+                Problem(
+                    where(*keys),
+                    "a parameter is either fixed or searched",
+                    f"{name} under experiment too",
+                    "Remove one.",
+                )
             )
         elif parameter := validated(PARAMETER.validate_python, value, keys, where, problems):
             found[name] = parameter
@@ -189,7 +232,8 @@ def condition_problems(
     *,
     hints: bool,
 ) -> list[Problem]:
-    """What is wrong with a parameter's `when`, apart from what is wrong with the parameters that it names.
+    """What is wrong with a parameter's `when`, apart from what is wrong with the parameters that it
+    names.
 
     Args:
         circles: name and other of each condition that is a part of a circle.
@@ -206,27 +250,47 @@ def condition_problems(
             hint = fixed or (did_you_mean(other, parameters.keys() - {name}) if look else "")
             problems.append(Problem(place, "a searched parameter", shown(other), hint))
         elif (name, other) in circles:
-            problems.append(Problem(place, "conditions form no circle", f"{clipped(name)} depends on itself"))
+            problems.append(
+                Problem(place, "conditions form no circle", f"{clipped(name)} depends on itself")
+            )
         elif isinstance(parameters[other], FloatParameter):
             got, hint = f"{clipped(other)}, a float", "A float is hardly ever exactly some value."
             problems.append(Problem(place, "a parameter of whole numbers or choices", got, hint))
         else:
-            broken = [(value, rule) for value in values if (rule := parameters[other].problem(value))]
-            problems += [Problem(place, f"{clipped(other)} can be {rule}", shown(value)) for value, rule in broken]
+            broken = [
+                (value, rule) for value in values if (rule := parameters[other].problem(value))
+            ]
+            problems += [
+                Problem(place, f"{clipped(other)} can be {rule}", shown(value))
+                for value, rule in broken
+            ]
     return problems
 
 
 def edges_of_circles(parameters: dict[str, Parameter]) -> set[tuple[str, str]]:
     """(name, other) of each condition of `name` on `other` that leads back to `name`."""
-    return {(name, other) for other in parameters for name in reaches(other, parameters) if other in parameters[name].when}
+    return {
+        (name, other)
+        for other in parameters
+        for name in reaches(other, parameters)
+        if other in parameters[name].when
+    }
 
 
 def impossible(space: SearchSpace) -> Iterator[Problem]:
     """The parameters that no point of the space can have."""
     for name, parameter in space.parameters.items():
         for other in (other for other, values in space.needs(name).items() if not values):
-            hint = f"No value of {clipped(other)} fits it and the conditions of the parameters that it names."
-            yield Problem(space.where("space", name, "when"), "a condition that can be met", shown(parameter.when), hint)
+            hint = (
+                f"No value of {clipped(other)} fits it and the conditions of the parameters "
+                "that it names."
+            )
+            yield Problem(
+                space.where("space", name, "when"),
+                "a condition that can be met",
+                shown(parameter.when),
+                hint,
+            )
 
 
 def start_problems(space: SearchSpace) -> list[Problem]:
@@ -244,6 +308,8 @@ def start_problems(space: SearchSpace) -> list[Problem]:
     for i, point in enumerate(points):
         if (items := frozenset(point.items())) in seen:
             place = space.where("search", "start_with", i)
-            problems.append(Problem(place, "each point stands once", f"{shown(point)} again", "Remove one."))
+            problems.append(
+                Problem(place, "each point stands once", f"{shown(point)} again", "Remove one.")
+            )
         seen.add(items)
     return problems

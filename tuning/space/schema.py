@@ -1,4 +1,6 @@
-"""The values that a search space file may have, as pydantic models: parameters, and how the search goes."""
+"""The values that a search space file may have, as pydantic models: parameters, and how the
+search goes.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,15 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from text_recognizer.metrics import Metric, Mode, mode_of
@@ -29,14 +39,20 @@ def as_list(value: Any) -> Any:
 def plain(value: Any) -> Any:
     """A single value as a setting can have it: null, true or false, a finite number, text."""
     single = value is None or isinstance(value, bool | int | float | str)
-    require(single and not (isinstance(value, float) and not math.isfinite(value)), "a single, finite value", shown(value))
+    require(
+        single and not (isinstance(value, float) and not math.isfinite(value)),
+        "a single, finite value",
+        shown(value),
+    )
     require(is_text(value), TEXT_RULE, shown(value))
     require(is_exact(value), EXACT_RULE, shown(value))
     return value
 
 
 def is_exact(value: Any) -> bool:
-    """False for a whole number that is not the same as a double; one of 320 digits is not even near to one."""
+    """False for a whole number that is not the same as a double; one of 320 digits is not even
+    near to one.
+    """
     return not isinstance(value, int) or abs(value) <= MAX_INT
 
 
@@ -59,13 +75,22 @@ class Conditional(Strict):
     """A parameter that exists only when others have one of the given values."""
 
     when: Annotated[
-        dict[str, Annotated[list[Scalar], BeforeValidator(as_list, json_schema_input_type=Any), Field(min_length=1)]],
+        dict[
+            str,
+            Annotated[
+                list[Scalar],
+                BeforeValidator(as_list, json_schema_input_type=Any),
+                Field(min_length=1),
+            ],
+        ],
         Field(min_length=1),
     ] = {}
 
     def applies(self, params: Mapping[str, Any]) -> bool:
         """Whether the parameter exists beside the values chosen so far."""
-        return all(name in params and same_in(params[name], values) for name, values in self.when.items())
+        return all(
+            name in params and same_in(params[name], values) for name, values in self.when.items()
+        )
 
 
 class Interval(Conditional):
@@ -85,13 +110,24 @@ class Interval(Conditional):
             "A value that does not change belongs under experiment.",
         )
         require(not self.log or self.low > 0, "low > 0 where log is on", f"low={self.low}")
-        require(not (self.log and self.step is not None), "either log or step", f"(log=true, step={self.step})")
+        require(
+            not (self.log and self.step is not None),
+            "either log or step",
+            f"(log=true, step={self.step})",
+        )
         span = self.high - self.low
-        require(math.isfinite(span), "high - low is a finite number", f"(low={self.low}, high={self.high})")
+        require(
+            math.isfinite(span),
+            "high - low is a finite number",
+            f"(low={self.low}, high={self.high})",
+        )
         if self.step is not None:
             steps = span / self.step if self.step > 0 else 0.0
-            require(steps > 1 - 1e-8, "0 < step <= high - low", f"step={self.step}")  # 0.3 - 0.1 is a little less than 0.2
-            require(steps <= MAX_INT, f"at most {MAX_INT} steps from low to high", f"step={self.step}")
+            # 0.3 - 0.1 is a little less than 0.2
+            require(steps > 1 - 1e-8, "0 < step <= high - low", f"step={self.step}")
+            require(
+                steps <= MAX_INT, f"at most {MAX_INT} steps from low to high", f"step={self.step}"
+            )
             require(
                 abs(steps - round(steps)) < 1e-8,
                 "high is reached by whole steps from low",
@@ -104,11 +140,15 @@ class Interval(Conditional):
 
     def problem(self, value: Any) -> str | None:
         """The rule that `value` breaks, or None."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # NaN; math's needs a float for it
+        # NaN; math's needs a float for it
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             return "a number"
         if not self.low <= value <= self.high:
             return f"{self.low} <= value <= {self.high}"
-        if self.step is not None and abs((steps := (value - self.low) / self.step) - round(steps)) > 1e-8:
+        if (
+            self.step is not None
+            and abs((steps := (value - self.low) / self.step) - round(steps)) > 1e-8
+        ):
             return f"low plus whole steps of {self.step}"
         return None
 
@@ -156,7 +196,8 @@ class CategoricalParameter(Conditional):
 
     @cached_property
     def _known(self) -> frozenset[Any]:
-        return frozenset(map(kind_and, self.choices))  # there may be thousands, and as many conditions on them
+        # there may be thousands, and as many conditions on them
+        return frozenset(map(kind_and, self.choices))
 
     @cached_property
     def _rule(self) -> str:
@@ -168,7 +209,9 @@ PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Annotated[Parameter, Field(discr
 
 
 class Asha(Strict):
-    """Asynchronous successive halving (Li et al., 2020): at each rung the best 1/reduction_factor go on."""
+    """Asynchronous successive halving (Li et al., 2020): at each rung the best
+    1/reduction_factor go on.
+    """
 
     grace_epochs: Annotated[int, Field(ge=1)] = 1
     reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
@@ -187,7 +230,8 @@ def duration(value: Any) -> Any:
 class Stop(Strict):
     """What ends a search before its last trial; whichever comes first.
 
-    `epochs` in all, `time` on the wall clock, `gpu_hours`, a `target` of the metric, `plateau` trials without a better one.
+    `epochs` in all, `time` on the wall clock, `gpu_hours`, a `target` of the metric, `plateau`
+    trials without a better one.
     """
 
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -214,10 +258,17 @@ class SearchSettings(Strict):
     @model_validator(mode="after")
     def _rules(self) -> SearchSettings:
         expected = mode_of(self.metric)
-        require(self.mode in (None, expected), f"mode is {expected} for {self.metric}", f"mode={self.mode}", "Leave mode out.")
+        require(
+            self.mode in (None, expected),
+            f"mode is {expected} for {self.metric}",
+            f"mode={self.mode}",
+            "Leave mode out.",
+        )
         grace = self.asha.grace_epochs
         require(
-            grace <= self.max_epochs, "asha.grace_epochs <= max_epochs", f"(grace_epochs={grace}, max_epochs={self.max_epochs})"
+            grace <= self.max_epochs,
+            "asha.grace_epochs <= max_epochs",
+            f"(grace_epochs={grace}, max_epochs={self.max_epochs})",
         )
         target = self.stop.target
         possible = target is None or (target > 0 and (target <= 1 or expected == "min"))
@@ -247,13 +298,17 @@ def kind_and(value: Any) -> tuple[Any, Any]:
 
 
 def repeated(values: list[Any]) -> list[Any]:
-    """The values that equal an earlier one, as Python and so Optuna see it: 1, 1.0 and True are equal."""
+    """The values that equal an earlier one, as Python and so Optuna see it: 1, 1.0 and True are
+    equal.
+    """
     seen: set[Any] = set()
     return [value for value in values if value in seen or seen.add(value)]  # type: ignore[func-returns-value]
 
 
 def known_keys(keys: tuple[str | int, ...], kind: str) -> list[str]:
-    """The keys that could stand where an unknown one was found; `kind` is the type of a parameter."""
+    """The keys that could stand where an unknown one was found; `kind` is the type of a
+    parameter.
+    """
     if keys[0] == "space":
         model: type[BaseModel] = CategoricalParameter if kind == "categorical" else IntParameter
     else:

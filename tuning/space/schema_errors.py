@@ -1,4 +1,6 @@
-"""What pydantic finds wrong with a part of a search space file, as rules in the file's own words."""
+"""What pydantic finds wrong with a part of a search space file, as rules in the file's own
+words.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +36,19 @@ RULES = {
 
 
 def validated(
-    validate: Callable[[Any], T], value: Any, keys: Path_, where: Callable[..., str], problems: list[Problem]
+    validate: Callable[[Any], T],
+    value: Any,
+    keys: Path_,
+    where: Callable[..., str],
+    problems: list[Problem],
 ) -> T | None:
     """`validate(value)`; where that fails, None, and what is wrong is added to `problems`."""
     try:
         return validate(value)
     except ValidationError as error:
-        problems += [as_problem(dict(detail), keys, where) for detail in error.errors(include_url=False)]
+        problems += [
+            as_problem(dict(detail), keys, where) for detail in error.errors(include_url=False)
+        ]
         return None
 
 
@@ -58,11 +66,18 @@ def as_problem(detail: dict[str, Any], keys: Path_, where: Callable[..., str]) -
         case "missing":
             return Problem(place, f"{keys[-1]} is given", "nothing", f"Add {keys[-1]}.")
         case "extra_forbidden":
-            return Problem(place, "a known key", shown(keys[-1]), did_you_mean(str(keys[-1]), known_keys(keys, kind)))
+            return Problem(
+                place,
+                "a known key",
+                shown(keys[-1]),
+                did_you_mean(str(keys[-1]), known_keys(keys, kind)),
+            )
         case "union_tag_not_found":
             return Problem(place, "type is int, float or categorical", "none", "Add type.")
         case "union_tag_invalid":
-            return one_of(where(*keys, "type"), str(context["expected_tags"]), detail["input"]["type"])
+            return one_of(
+                where(*keys, "type"), str(context["expected_tags"]), detail["input"]["type"]
+            )
         case "literal_error":
             return one_of(place, str(context["expected"]), detail["input"])
         case kind_of_error:
@@ -74,4 +89,9 @@ def one_of(place: str, expected: str, got: Any) -> Problem:
     """A word that is none of the `expected` ones, which pydantic gives as a text."""
     names = expected.replace("'", "").replace(" or ", ", ").split(", ")
     close = closest(str(got), names)
-    return Problem(place, f"one of {', '.join(names)}", shown(got), f"Did you mean {close[0]!r}?" if close else "")
+    return Problem(
+        place,
+        f"one of {', '.join(names)}",
+        shown(got),
+        f"Did you mean {close[0]!r}?" if close else "",
+    )

@@ -1,7 +1,9 @@
-"""Strict YAML: one document of plain values, numbers as people write them, and the line of everything.
+"""Strict YAML: one document of plain values, numbers as people write them, and the line of
+everything.
 
-PyYAML reads `1e-4` as text, `no` as False, `010` as 8, keeps the last of two equal keys and expands alias bombs. Here values
-follow YAML 1.2's core schema; anchors, aliases, tags and duplicate keys are refused.
+PyYAML reads `1e-4` as text, `no` as False, `010` as 8, keeps the last of two equal keys and expands
+alias bombs. Here values follow YAML 1.2's core schema; anchors, aliases, tags and duplicate keys
+are refused.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import yaml
 from text_recognizer.errors import InputError, Problem
 from text_recognizer.text import TEXT_RULE, clipped, is_text, shown
 
-MAX_BYTES = 100_000  # far more than any search; the densest file of this size takes a second to read
+# far more than any search; the densest file of this size takes a second to read
+MAX_BYTES = 100_000
 MAX_DEPTH = 20
 SUCH_AS = "Give the path of a search space such as search_spaces/mlp.yaml."
 Path_ = tuple[str | int, ...]
@@ -53,13 +56,16 @@ class YamlFile:
 
     def where(self, *keys: str | int) -> str:
         """`file:line key.key` of a value, or of the nearest thing around it that the file has."""
-        line = next((self.lines[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in self.lines), 1)
+        line = next(
+            (self.lines[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in self.lines), 1
+        )
         return f"{self.path}:{line} {'.'.join(clipped(str(key)) for key in keys)}".rstrip()
 
     def _read(self) -> str:
         try:
             found = self.path.stat()
-            if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # to read a pipe is to wait, perhaps for ever
+            # to read a pipe is to wait, perhaps for ever
+            if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
                 self._refuse(None, "a regular file", "a pipe, a socket or a device", SUCH_AS)
             self.size = found.st_size
             if self.size > MAX_BYTES and stat.S_ISREG(found.st_mode):
@@ -78,21 +84,31 @@ class YamlFile:
             composer = Composer(text, self._refuse)
         except yaml.reader.ReaderError as error:
             line = len((text[: error.position] + ".").splitlines())
-            self._refuse(line, "valid YAML", f"the character {text[error.position]!r}", "Write it as an escape in double quotes.")
+            self._refuse(
+                line,
+                "valid YAML",
+                f"the character {text[error.position]!r}",
+                "Write it as an escape in double quotes.",
+            )
         try:
             node: yaml.Node | None = composer.get_single_node()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             got = " ".join(part for part in (error.context, error.problem) if part)
             self._refuse(mark.line + 1 if mark else None, "valid YAML", clipped(got, 200))
-        except (ValueError, OverflowError):  # PyYAML's own: of the character "\U00110000", or of a version with 5,000 digits
-            self._refuse(composer.line + 1, "valid YAML", "a number that no character or no version has")
+        # PyYAML's own: of the character "\U00110000", or of a version with 5,000 digits
+        except (ValueError, OverflowError):
+            self._refuse(
+                composer.line + 1, "valid YAML", "a number that no character or no version has"
+            )
         if node is None:
             self._refuse(None, "a search space", "an empty file")
         return node
 
     def _refuse(self, line: int | None, rule: str, got: str, hint: str = "") -> NoReturn:
-        raise InputError(Problem(f"{self.path}:{line}" if line else str(self.path), rule, got, hint))
+        raise InputError(
+            Problem(f"{self.path}:{line}" if line else str(self.path), rule, got, hint)
+        )
 
     def _plain(self, node: yaml.Node, keys: Path_) -> Any:
         self.lines.setdefault(keys, node.start_mark.line + 1)
@@ -107,21 +123,34 @@ class YamlFile:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self.problems.append(Problem(f"{self.path}:{line}", "keys are words", "a list or a mapping"))
+                self.problems.append(
+                    Problem(f"{self.path}:{line}", "keys are words", "a list or a mapping")
+                )
                 continue
             key = str(key_node.value)
             if not is_text(key):
-                self.problems.append(Problem(f"{self.path}:{line}", TEXT_RULE, f"the key {shown(key)}"))
+                self.problems.append(
+                    Problem(f"{self.path}:{line}", TEXT_RULE, f"the key {shown(key)}")
+                )
                 continue
             if key in result:
-                self.problems.append(Problem(f"{self.path}:{line}", "each key stands once", f"{shown(key)} again", "Remove one."))
+                self.problems.append(
+                    Problem(
+                        f"{self.path}:{line}",
+                        "each key stands once",
+                        f"{shown(key)} again",
+                        "Remove one.",
+                    )
+                )
             self.lines[(*keys, key)] = line
             result[key] = self._plain(value_node, (*keys, key))
         return result
 
 
 class Composer(yaml.BaseLoader):
-    """Builds nodes in one pass and looks at each before it is built; `refuse` is told of anchors, tags and great depth."""
+    """Builds nodes in one pass and looks at each before it is built; `refuse` is told of
+    anchors, tags and great depth.
+    """
 
     def __init__(self, text: str, refuse: Callable[..., NoReturn]) -> None:
         super().__init__(text)
@@ -144,7 +173,9 @@ class Composer(yaml.BaseLoader):
 
 
 class Writer(yaml.SafeDumper):
-    """Quotes what `scalar` would take for something else than text, and the line breaks that PyYAML writes and does not read."""
+    """Quotes what `scalar` would take for something else than text, and the line breaks that
+    PyYAML writes and does not read.
+    """
 
     def text(self, value: str) -> yaml.ScalarNode:
         plain = scalar(value) == value and value.isprintable()
@@ -155,11 +186,20 @@ class Writer(yaml.SafeDumper):
 
 def as_text(content: Any) -> str:
     """Plain values as the text of a file that `YamlFile` reads as the same values."""
-    return yaml.dump(content, Dumper=Writer, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    return yaml.dump(
+        content,
+        Dumper=Writer,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=120,
+    )
 
 
 def scalar(text: str) -> Any:
-    """An unquoted word as YAML 1.2's core schema reads it: null, true, false, numbers, else text."""
+    """An unquoted word as YAML 1.2's core schema reads it: null, true, false, numbers, else
+    text.
+    """
     if text.lower() in WORDS:
         return WORDS[text.lower()]
     if INTEGER.fullmatch(text):

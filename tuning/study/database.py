@@ -1,4 +1,6 @@
-"""The address of a study's database: what is one, and no text of it has the password. Quick to import: flags are judged by it."""
+"""The address of a study's database: what is one, and no text of it has the password. Quick to
+import: flags are judged by it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ DRIVER = "postgresql+psycopg"
 PORT = 5432  # where none is named
 RULE = "postgresql://USER@HOST:PORT/DATABASE"
 SECRETS = ("password", "sslpassword")  # what libpq also takes from a URL's query
-PASSWORDS = (  # in a URL, in what was meant for one, and among its parameters; at least what SQLAlchemy takes for one
+# in a URL, in what was meant for one, and among its parameters; at least what SQLAlchemy takes for
+# one
+PASSWORDS = (
     re.compile(r"(://[^:/]*:).*(?=@)", re.DOTALL),
     re.compile(r"^(?!.*://)([^:/]*:).*(?=@)", re.DOTALL),
     re.compile(r"(password=)[^&]*", re.IGNORECASE),
@@ -42,8 +46,18 @@ class Address:
         return cls(url)
 
     def __str__(self) -> str:
-        """What may be written down: without secrets, and with a name of the driver that all tools know."""
-        bare = URL.create("postgresql", self.url.username, None, self.url.host, self.url.port, self.url.database, self.url.query)
+        """What may be written down: without secrets, and with a name of the driver that all
+        tools know.
+        """
+        bare = URL.create(
+            "postgresql",
+            self.url.username,
+            None,
+            self.url.host,
+            self.url.port,
+            self.url.database,
+            self.url.query,
+        )
         return bare.difference_update_query(SECRETS).render_as_string()
 
     @property

@@ -20,28 +20,43 @@ from tuning.trials.trial import Epoch, Outcome, Trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-EARLIER = "earlier_run"  # marks the trials of another run that the sampler learns from; they are none of this search's
+# marks the trials of another run that the sampler learns from; they are none of this search's
+EARLIER = "earlier_run"
 
 
 def create_record(
-    url: str, space: SearchSpace, name: str, earlier: Sequence[FrozenTrial] = (), on_wait: Say | None = None
+    url: str,
+    space: SearchSpace,
+    name: str,
+    earlier: Sequence[FrozenTrial] = (),
+    on_wait: Say | None = None,
 ) -> optuna.Study:
-    """A new study at `url` (`sqlite:///…`, `postgresql://…`) that begins with the space's `start_with` points.
+    """A new study at `url` (`sqlite:///…`, `postgresql://…`) that begins with the space's
+    `start_with` points.
 
     Args:
-        earlier: trials of another run, marked with `EARLIER`; the search's own are numbered on from them.
+        earlier: trials of another run, marked with `EARLIER`; the search's own are numbered on from
+            them.
         on_wait: see `open_storage`.
 
     Raises:
         StorageError: it cannot be written.
         RunError: there is a study of that name already.
     """
-    direction = optuna.study.StudyDirection.MAXIMIZE if space.search.direction == "max" else optuna.study.StudyDirection.MINIMIZE
+    direction = (
+        optuna.study.StudyDirection.MAXIMIZE
+        if space.search.direction == "max"
+        else optuna.study.StudyDirection.MINIMIZE
+    )
     with storage_errors():
         try:
-            record = optuna.create_study(storage=open_storage(url, on_wait), study_name=name, direction=direction)
+            record = optuna.create_study(
+                storage=open_storage(url, on_wait), study_name=name, direction=direction
+            )
         except optuna.exceptions.DuplicatedStudyError:
-            raise RunError(f"{name}: `no study of that name in the storage` must hold. Choose another --name.") from None
+            raise RunError(
+                f"{name}: `no study of that name in the storage` must hold. Choose another --name."
+            ) from None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             record.set_metric_names([space.search.metric])
@@ -53,12 +68,16 @@ def create_record(
 
 
 def load_record(url: str, name: str, on_wait: Say | None = None) -> optuna.Study:
-    """The study called `name` at `url`. Raises `RunError` where there is none, `StorageError` where it cannot be read."""
+    """The study called `name` at `url`. Raises `RunError` where there is none, `StorageError`
+    where it cannot be read.
+    """
     with storage_errors():
         try:
             return optuna.load_study(storage=open_storage(url, on_wait), study_name=name)
         except KeyError:
-            raise RunError(f"{name}: `a study of that name in the storage` must hold, but there is none.") from None
+            raise RunError(
+                f"{name}: `a study of that name in the storage` must hold, but there is none."
+            ) from None
 
 
 def open_record(folder: RunFolder) -> tuple[SearchSpace, optuna.Study]:
@@ -74,7 +93,9 @@ def read_run_space(folder: RunFolder) -> SearchSpace:
         raise RunError(f"{folder.space} was changed or is damaged:\n{error}") from None
 
 
-def open_study(folder: RunFolder, storage: str | None = None, on_wait: Say | None = None) -> optuna.Study:
+def open_study(
+    folder: RunFolder, storage: str | None = None, on_wait: Say | None = None
+) -> optuna.Study:
     """The study of a run.
 
     Args:
@@ -91,11 +112,15 @@ def open_study(folder: RunFolder, storage: str | None = None, on_wait: Say | Non
 
 
 def only_study(folder: RunFolder, url: str) -> str:
-    """The name of the study in a run's own file, whatever the folder is called now. Raises `RunError`."""
+    """The name of the study in a run's own file, whatever the folder is called now. Raises
+    `RunError`.
+    """
     with storage_errors():
         names = optuna.get_all_study_names(open_storage(url))
     if len(names) != 1:
-        raise RunError(f"{folder.study}: `one study` must hold, but got {len(names)}. The run is damaged.")
+        raise RunError(
+            f"{folder.study}: `one study` must hold, but got {len(names)}. The run is damaged."
+        )
     return names[0]
 
 
@@ -110,18 +135,27 @@ def recall(record: optuna.Study, key: str, default: Any = None) -> Any:
     with storage_errors():
         found = record.user_attrs.get(key, default)
     if found is None:
-        raise RunError(f"the study has no {key!r}: it was not made by a search of this project, or is damaged.")
+        raise RunError(
+            f"the study has no {key!r}: it was not made by a search of this project, or is damaged."
+        )
     return found
 
 
 def check_direction(record: optuna.Study, mode: Mode) -> None:
-    """Optuna itself would not mind. Raises `RunError` where the study goes the other way than the search."""
+    """Optuna itself would not mind. Raises `RunError` where the study goes the other way than
+    the search.
+    """
     if record.direction.name[:3].lower() != mode:
-        raise RunError(f"the study is damaged: `direction {mode}` must hold, but got {record.direction.name.lower()}.")
+        raise RunError(
+            f"the study is damaged: `direction {mode}` must hold, but got "
+            f"{record.direction.name.lower()}."
+        )
 
 
 def own_trials(record: optuna.Study, metric: str) -> list[Trial]:
-    """The search's own trials, by number. Raises `RunError` where one is not as this project wrote it, `StorageError`."""
+    """The search's own trials, by number. Raises `RunError` where one is not as this project
+    wrote it, `StorageError`.
+    """
     with storage_errors():
         frozen = record.get_trials(deepcopy=False)
     return [trial_of(trial, metric) for trial in frozen if is_own(trial)]
@@ -133,16 +167,24 @@ def is_own(trial: FrozenTrial) -> bool:
 
 
 def trial_of(frozen: FrozenTrial, metric: str) -> Trial:
-    """Optuna's trial as a plain record. Raises `RunError` where it is not one that this project wrote."""
+    """Optuna's trial as a plain record. Raises `RunError` where it is not one that this project
+    wrote.
+    """
     attributes, values = frozen.user_attrs, frozen.intermediate_values
     try:
         epochs = [epoch_of(step, attributes[f"epoch:{step}"]) for step in sorted(values)]
         outcome = Outcome(attributes["outcome"]) if frozen.state.is_finished() else None
-        differing = [e for e in epochs if str(e.metrics[metric]) != str(values[e.epoch])]  # as text: NaN is NaN
-        cause, failures = str(attributes.get("cause", "")), tuple(map(str, attributes.get("failures", ())))
+        # as text: NaN is NaN
+        differing = [e for e in epochs if str(e.metrics[metric]) != str(values[e.epoch])]
+        cause, failures = (
+            str(attributes.get("cause", "")),
+            tuple(map(str, attributes.get("failures", ()))),
+        )
         trial = Trial(frozen.number, dict(frozen.params), tuple(epochs), outcome, cause, failures)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise RunError(f"the study is damaged: trial {frozen.number} has no sound {error}.") from None
+        raise RunError(
+            f"the study is damaged: trial {frozen.number} has no sound {error}."
+        ) from None
     if differing:
         epoch = differing[0]
         rule = f"trial {frozen.number}, epoch {epoch.epoch}: {metric} == {epoch.metrics[metric]}"
@@ -152,7 +194,9 @@ def trial_of(frozen: FrozenTrial, metric: str) -> Trial:
 
 def epoch_to_plain(epoch: Epoch) -> dict[str, Any]:
     """JSON has no NaN and no infinity: those go as text, which `float` reads back."""
-    metrics = {name: value if math.isfinite(value) else str(value) for name, value in epoch.metrics.items()}
+    metrics = {
+        name: value if math.isfinite(value) else str(value) for name, value in epoch.metrics.items()
+    }
     return {
         "metrics": metrics,
         "checkpoint": epoch.checkpoint,
@@ -165,4 +209,6 @@ def epoch_to_plain(epoch: Epoch) -> dict[str, Any]:
 def epoch_of(step: int, plain: dict[str, Any]) -> Epoch:
     """The inverse of `epoch_to_plain`."""
     metrics = {name: float(value) for name, value in plain["metrics"].items()}
-    return Epoch(step, metrics, plain["checkpoint"], plain["sha256"], plain["time"], plain["gpu_seconds"])
+    return Epoch(
+        step, metrics, plain["checkpoint"], plain["sha256"], plain["time"], plain["gpu_seconds"]
+    )

@@ -1,4 +1,6 @@
-"""Where a study is kept: the note of it in the run's folder, patience with a server that restarts, the errors of a database."""
+"""Where a study is kept: the note of it in the run's folder, patience with a server that
+restarts, the errors of a database.
+"""
 
 from __future__ import annotations
 
@@ -41,18 +43,34 @@ def kept_address(folder: RunFolder, given: str | None = None) -> tuple[str, str 
     if not folder.storage.exists():
         if given:
             rule = "a run that was begun with --storage"
-            raise InputError(Problem("--storage", rule, f"{folder.name}, whose study is in its folder", "Leave the flag out."))
+            raise InputError(
+                Problem(
+                    "--storage",
+                    rule,
+                    f"{folder.name}, whose study is in its folder",
+                    "Leave the flag out.",
+                )
+            )
         if not folder.study.is_file():
-            raise RunError(f"{folder.study}: `the record of the run` must hold, but there is none. The run is damaged.")
+            raise RunError(
+                f"{folder.study}: `the record of the run` must hold, but there is none. The run "
+                "is damaged."
+            )
         return sqlite_url(folder.study), None
     kept = read_json(folder.storage)
     try:
         noted, name = Address.parse(str(kept.get("url"))), str(kept["study"])
     except (ValueError, KeyError):
-        raise RunError(f"{folder.storage}: `{RULE}, and a study's name` must hold, but got {str(kept)[:80]}.") from None
+        raise RunError(
+            f"{folder.storage}: `{RULE}, and a study's name` must hold, but got {str(kept)[:80]}."
+        ) from None
     address = Address.parse(given) if given else noted
     if address.server != noted.server:
-        raise InputError(Problem("--storage", f"the run's own, {noted}", str(address), "Its study is nowhere else."))
+        raise InputError(
+            Problem(
+                "--storage", f"the run's own, {noted}", str(address), "Its study is nowhere else."
+            )
+        )
     return address.engine_url, name
 
 
@@ -62,7 +80,9 @@ def noted_url(folder: RunFolder) -> str | None:
 
 
 def reach(address: Address) -> None:
-    """See that the database answers and lets us in, before anything is made. Raises `StorageError`."""
+    """See that the database answers and lets us in, before anything is made. Raises
+    `StorageError`.
+    """
     with storage_errors():
         open_storage(address.engine_url)
 
@@ -70,14 +90,17 @@ def reach(address: Address) -> None:
 def open_storage(url: str, on_wait: Say | None = None) -> optuna.storages.RDBStorage:
     """Optuna's storage at `url`.
 
-    SQLite waits a minute for a reader that holds its lock, a dashboard say, instead of five seconds.
+    SQLite waits a minute for a reader that holds its lock, a dashboard say, instead of five
+    seconds.
 
     Args:
-        on_wait: told when a server that has answered before does not, and is waited for; None waits for none.
+        on_wait: told when a server that has answered before does not, and is waited for; None waits
+            for none.
     """
     if url.startswith("sqlite"):
         return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
-    # Before each use of a connection the server is asked whether it is there: one that was restarted costs a new connection.
+    # Before each use of a connection the server is asked whether it is there: one that was
+    # restarted costs a new connection.
     settings = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_S}}
     storage = optuna.storages.RDBStorage(url, engine_kwargs=settings)
     if on_wait:
@@ -99,7 +122,10 @@ def be_patient(engine: Engine, on_wait: Say) -> None:
                 if time.monotonic() > end:
                     raise
                 if not waited:
-                    on_wait(f"the study's database does not answer; waiting for it ({first_line(error)})")
+                    on_wait(
+                        "the study's database does not answer; waiting for it "
+                        f"({first_line(error)})"
+                    )
                 waited = True
                 time.sleep(ASK_EVERY_S)
 
@@ -114,11 +140,20 @@ def storage_errors() -> Iterator[None]:
     """What the database says when it cannot go on, as a `StorageError`."""
     try:
         yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, KeyError, ImportError) as error:
+    except (
+        SQLAlchemyError,
+        optuna.exceptions.StorageInternalError,
+        OSError,
+        KeyError,
+        ImportError,
+    ) as error:
         cause = getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error
-        if type(cause) in (sqlite3.DatabaseError, KeyError):  # the file is none, or its content makes no sense
+        # the file is none, or its content makes no sense
+        if type(cause) in (sqlite3.DatabaseError, KeyError):
             raise RunError(f"the study is damaged: {str(cause).strip()}") from error
-        raise StorageError(f"the study cannot be used: {str(cause).strip()}{advice(cause)}") from error
+        raise StorageError(
+            f"the study cannot be used: {str(cause).strip()}{advice(cause)}"
+        ) from error
 
 
 def advice(cause: BaseException) -> str:

@@ -1,7 +1,7 @@
 """The durable record of a search: one Optuna study, the single source of truth.
 
-Every epoch is committed here before its trial may go on, and each trial ends with one outcome that Optuna is told
-truthfully. Nothing else of a run is ever read back to continue it.
+Every epoch is committed here before its trial may go on, and each trial ends with one outcome that
+Optuna is told truthfully. Nothing else of a run is ever read back to continue it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ STATES = {
     Outcome.STALLED: TrialState.FAIL,
     Outcome.FAILED: TrialState.FAIL,
 }
-# The sampler learns that such a region is infeasible; it heeds constraints on COMPLETE and PRUNED trials only.
+# The sampler learns that such a region is infeasible; it heeds constraints on COMPLETE and PRUNED
+# trials only.
 CONSTRAINTS = {Outcome.DIVERGED: "diverged", Outcome.OUT_OF_MEMORY: "memory"}
 RETRIED = (Outcome.FAILED,)
 
@@ -54,7 +55,13 @@ class Study:
     """
 
     def __init__(
-        self, record: optuna.Study, space: SearchSpace, *, trials: int, retries: int = 1, stop: Stop | None = None
+        self,
+        record: optuna.Study,
+        space: SearchSpace,
+        *,
+        trials: int,
+        retries: int = 1,
+        stop: Stop | None = None,
     ) -> None:
         self.space = space
         self.metric = space.search.metric
@@ -63,7 +70,8 @@ class Study:
         self.retries = retries
         self.stop = stop or space.search.stop
         self.gpu_share = 0.0  # of each trial that runs now
-        self.suspended: str | None = None  # why the search cannot go on now, though it has not ended
+        # why the search cannot go on now, though it has not ended
+        self.suspended: str | None = None
         self.listeners: list[Callable[[Trial], None]] = []
         self.record = record
         self._live: dict[int, optuna.Trial] = {}
@@ -73,14 +81,25 @@ class Study:
         own = [trial for trial in frozen if is_own(trial)]
         check_direction(record, self.mode)
         self._trials = {trial.number: trial_of(trial, self.metric) for trial in own}
-        if strange := {name for trial in self.trials for name in trial.params} - set(space.parameters):
-            raise RunError(f"the study is damaged: `parameters of the space` must hold, but got {shown(sorted(strange))}.")
-        self._asked = sum(trial.state != TrialState.WAITING for trial in frozen)  # the number that the next trial has
-        self.ranked = ranking(self._trials.values(), self.metric, self.mode)  # those that can be best, best first
-        self._to_do = deque(number for number, trial in self._trials.items() if trial.outcome is None)
-        self.sessions: list[float] = list(attributes.get("sessions", ()))  # when each began, seconds since 1970
+        if strange := {name for trial in self.trials for name in trial.params} - set(
+            space.parameters
+        ):
+            raise RunError(
+                "the study is damaged: `parameters of the space` must hold, but got "
+                f"{shown(sorted(strange))}."
+            )
+        # the number that the next trial has
+        self._asked = sum(trial.state != TrialState.WAITING for trial in frozen)
+        # those that can be best, best first
+        self.ranked = ranking(self._trials.values(), self.metric, self.mode)
+        self._to_do = deque(
+            number for number, trial in self._trials.items() if trial.outcome is None
+        )
+        # when each began, seconds since 1970
+        self.sessions: list[float] = list(attributes.get("sessions", ()))
         times = sorted(epoch.time for trial in self.trials for epoch in trial.epochs)
-        worked = seconds_worked(times, self.sessions)[-1] if times and self.sessions else 0.0  # known also of one that was killed
+        # known also of one that was killed
+        worked = seconds_worked(times, self.sessions)[-1] if times and self.sessions else 0.0
         self._seconds_before = max(attributes.get("seconds", 0.0), worked)
         self._started = time.time()
         self._busy_since: dict[int, float] = {}  # trial -> when it was handed out, or reported last
@@ -102,7 +121,9 @@ class Study:
         return float(self._seconds_before + time.time() - self._started)
 
     def begin_session(self) -> None:
-        """Note that a process starts to work on the search: the clock of its time budget is made of these."""
+        """Note that a process starts to work on the search: the clock of its time budget is made
+        of these.
+        """
         self._started = time.time()
         self.sessions.append(self._started)
         with storage_errors():
@@ -114,7 +135,9 @@ class Study:
             self.record.set_user_attr("seconds", self.seconds)
 
     def must_end(self) -> bool:
-        """Whether a limit is reached, or the search is suspended: trials that wait are waited for no longer."""
+        """Whether a limit is reached, or the search is suspended: trials that wait are waited
+        for no longer.
+        """
         self.stop_reason = self.stop_reason or self._limit_reached()
         return bool(self.stop_reason or self.suspended)
 
@@ -123,7 +146,9 @@ class Study:
         return self.must_end() or not (self._to_do or len(self._trials) < self.wanted)
 
     def next_trial(self) -> Trial | None:
-        """The next trial to work on: one that is unfinished, else a new one; None where `is_over`."""
+        """The next trial to work on: one that is unfinished, else a new one; None where
+        `is_over`.
+        """
         if self.is_over():
             return None
         return self._hand_out(self._trials[self._to_do.popleft()]) if self._to_do else self._ask()
@@ -133,16 +158,21 @@ class Study:
         return bool(self._to_do) or (not self.stop_reason and len(self._trials) < self.wanted)
 
     def record_epoch(self, number: int, epoch: Epoch) -> None:
-        """Commit one epoch; one that is recorded already (run again after a crash) changes nothing."""
+        """Commit one epoch; one that is recorded already (run again after a crash) changes
+        nothing.
+        """
         if self._trials[number].has_epoch(epoch.epoch):
             return
         value = epoch.metrics[self.metric]
         now = time.time()
-        epoch = replace(epoch, gpu_seconds=round(self.gpu_share * (now - self._busy_since.get(number, now)), 3))
+        epoch = replace(
+            epoch, gpu_seconds=round(self.gpu_share * (now - self._busy_since.get(number, now)), 3)
+        )
         with storage_errors():
             live = self._live_trial(number)
             live.set_user_attr(f"epoch:{epoch.epoch}", epoch_to_plain(epoch))
-            live.report(value, step=epoch.epoch)  # this is the commit: an epoch without a value does not exist
+            # this is the commit: an epoch without a value does not exist
+            live.report(value, step=epoch.epoch)
         self._busy_since[number] = now
         self._measured = True
         self._changed(self._trials[number].with_epoch(epoch))
@@ -164,11 +194,15 @@ class Study:
         self._to_do.append(number)
 
     def suspend(self, cause: str) -> None:
-        """Hand out no more trials; those that run stay unfinished, for a resume, and are charged with nothing."""
+        """Hand out no more trials; those that run stay unfinished, for a resume, and are charged
+        with nothing.
+        """
         self.suspended = self.suspended or cause
 
     def close_all(self) -> None:
-        """End what is still open when a search has ended for a reason: no trial stays unfinished then."""
+        """End what is still open when a search has ended for a reason: no trial stays unfinished
+        then.
+        """
         for trial in self.trials:
             if trial.outcome is None and trial.failures and not trial.epochs:
                 self._finish(trial, Outcome.FAILED, trial.failures[-1])
@@ -207,7 +241,9 @@ class Study:
         return reached(self.stop, self.trials, self.metric, self.mode, self.seconds)
 
     def _all_fail_alike(self) -> str | None:
-        """The same failure in each of the first trials is no matter of luck. A resume counts anew: the cause may be mended."""
+        """The same failure in each of the first trials is no matter of luck. A resume counts
+        anew: the cause may be mended.
+        """
         causes = list(self._first_causes.values())[:SAME_FAILURES]
         if self._measured or len(causes) < SAME_FAILURES or len(set(causes)) > 1:
             return None
@@ -222,16 +258,22 @@ class Study:
         return self._hand_out(Trial(number, {}))
 
     def _hand_out(self, trial: Trial) -> Trial:
-        """The trial with all its parameters: new ones, or those that were recorded before its process died."""
+        """The trial with all its parameters: new ones, or those that were recorded before its
+        process died.
+        """
         with storage_errors():
             live = self._live_trial(trial.number)
-            params = self.space.choose(lambda name, parameter: self._suggest(live, trial.number, name, parameter))
+            params = self.space.choose(
+                lambda name, parameter: self._suggest(live, trial.number, name, parameter)
+            )
         self._busy_since[trial.number] = time.time()
         self._changed(replace(trial, params=params))
         return self._trials[trial.number]
 
     def _suggest(self, live: optuna.Trial, number: int, name: str, parameter: Parameter) -> Any:
-        """A value from a sampler of its own: it does not depend on which of the others were recorded before a kill."""
+        """A value from a sampler of its own: it does not depend on which of the others were
+        recorded before a kill.
+        """
         self.record.sampler = self._sampler(number, name)
         return suggest(live, name, parameter)
 
@@ -242,7 +284,9 @@ class Study:
         """Optuna's handle of a trial; made anew for one that an earlier process asked for."""
         if number not in self._live:
             self.record.sampler = self._sampler(number)
-            self._live[number] = optuna.Trial(self.record, self.record.get_trials(deepcopy=False)[number]._trial_id)
+            self._live[number] = optuna.Trial(
+                self.record, self.record.get_trials(deepcopy=False)[number]._trial_id
+            )
         return self._live[number]
 
     def _changed(self, trial: Trial) -> None:

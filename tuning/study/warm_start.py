@@ -1,6 +1,8 @@
-"""What a new search may learn from an older run: its ended trials whose parameters are points of the new space.
+"""What a new search may learn from an older run: its ended trials whose parameters are points of
+the new space.
 
-They go into the new study, so that every sampler sees them, but they are none of its trials: no report, count or rung has them.
+They go into the new study, so that every sampler sees them, but they are none of its trials: no
+report, count or rung has them.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ class Earlier:
     of: int
 
     def __str__(self) -> str:
-        what = f"the sampler learns from {len(self.trials)} of the {self.of} ended trials of {self.run}"
+        what = (
+            f"the sampler learns from {len(self.trials)} of the {self.of} ended trials of "
+            f"{self.run}"
+        )
         return f"warm start: {what}; this search's own are numbered from {len(self.trials)}"
 
 
@@ -54,10 +59,18 @@ def earlier_in(folder: RunFolder, space: SearchSpace, defaults: Mapping[str, Any
     """The same, where the folder's content is trusted to make sense."""
     old, record = open_record(folder)
     problems = [
-        Problem("--warm-start", f"an older run with {name} {now}", str(then), "Its values cannot be compared.")
+        Problem(
+            "--warm-start",
+            f"an older run with {name} {now}",
+            str(then),
+            "Its values cannot be compared.",
+        )
         for name, then, now in (
             ("search.metric", old.search.metric, space.search.metric),
-            *((name, *({**defaults, **one.experiment}[name] for one in (old, space))) for name in ("model_class", "data_class")),
+            *(
+                (name, *({**defaults, **one.experiment}[name] for one in (old, space)))
+                for name in ("model_class", "data_class")
+            ),
         )
         if then != now
     ]
@@ -65,11 +78,21 @@ def earlier_in(folder: RunFolder, space: SearchSpace, defaults: Mapping[str, Any
         raise InputError(*problems)
     with storage_errors():
         ended = record.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    fitting = [trial for trial in ended if trial.params and not point_problems(space, trial.params, ("space",))]
+    fitting = [
+        trial
+        for trial in ended
+        if trial.params and not point_problems(space, trial.params, ("space",))
+    ]
     if not fitting:
         rule = "an older run with trials inside of this space"
-        raise InputError(Problem("--warm-start", rule, f"{folder.name}, none of whose {len(ended)} ended trials is"))
-    return Earlier(folder.name, [as_earlier(trial, folder.name, space) for trial in fitting], len(ended))
+        raise InputError(
+            Problem(
+                "--warm-start", rule, f"{folder.name}, none of whose {len(ended)} ended trials is"
+            )
+        )
+    return Earlier(
+        folder.name, [as_earlier(trial, folder.name, space) for trial in fitting], len(ended)
+    )
 
 
 def as_earlier(trial: FrozenTrial, run: str, space: SearchSpace) -> FrozenTrial:

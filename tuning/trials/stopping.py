@@ -1,4 +1,6 @@
-"""When a search ends before its last trial: the limits under `search.stop`, judged on plain records."""
+"""When a search ends before its last trial: the limits under `search.stop`, judged on plain
+records.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from tuning.space.schema import Stop
 from tuning.trials.trial import RANKED, Trial, epochs_trained
 
 
-def reached(stop: Stop, trials: Sequence[Trial], metric: str, mode: Mode, seconds: float) -> str | None:
+def reached(
+    stop: Stop, trials: Sequence[Trial], metric: str, mode: Mode, seconds: float
+) -> str | None:
     """The first limit that the search has come to, in words, or None.
 
     Args:
@@ -36,7 +40,9 @@ def gpu_hours(trials: Sequence[Trial]) -> float:
     return sum(epoch.gpu_seconds for trial in trials for epoch in trial.epochs) / 3600
 
 
-def first_at(target: float, trials: Sequence[Trial], metric: str, mode: Mode) -> tuple[int, float] | None:
+def first_at(
+    target: float, trials: Sequence[Trial], metric: str, mode: Mode
+) -> tuple[int, float] | None:
     """Number and value of a trial that is at the target or past it."""
     for trial in trials:
         best = trial.best_epoch(metric, mode) if trial.outcome in (None, *RANKED) else None
@@ -46,8 +52,13 @@ def first_at(target: float, trials: Sequence[Trial], metric: str, mode: Mode) ->
 
 
 def without_gain(trials: Sequence[Trial], metric: str, mode: Mode) -> int:
-    """How many trials that measured anything have ended since the last one that was better than all before it."""
-    ended = sorted((trial for trial in trials if trial.outcome and trial.epochs), key=lambda trial: trial.epochs[-1].time)
+    """How many trials that measured anything have ended since the last one that was better than
+    all before it.
+    """
+    ended = sorted(
+        (trial for trial in trials if trial.outcome and trial.epochs),
+        key=lambda trial: trial.epochs[-1].time,
+    )
     best: float | None = None
     since = 0
     for trial in ended:
@@ -60,7 +71,9 @@ def without_gain(trials: Sequence[Trial], metric: str, mode: Mode) -> int:
 
 
 def seconds_worked(times: Sequence[float], sessions: Sequence[float]) -> list[float]:
-    """How long the search had worked at each of the ascending `times`: pauses between its sessions do not count."""
+    """How long the search had worked at each of the ascending `times`: pauses between its
+    sessions do not count.
+    """
     starts = list(sessions) or list(times[:1])
     before = [0.0]  # worked before each session
     for start, end in zip(starts, [*starts[1:], math.inf], strict=False):

@@ -15,7 +15,8 @@ FORMULA = ("=", "+", "-", "@")
 
 
 class TrialsTable:
-    """`trials.csv`: a row a trial, with its number, status, epochs, best epoch and value, and its parameters under their names.
+    """`trials.csv`: a row a trial, with its number, status, epochs, best epoch and value, and its
+    parameters under their names.
 
     It is written anew whenever a trial ends; the row of one that has ended is made once.
     """
@@ -28,7 +29,9 @@ class TrialsTable:
 
     def text(self, trials: Iterable[Trial]) -> str:
         """The whole table."""
-        head = csv_line(["trial", "status", "epochs", "best_epoch", self.metric, *self.names, "cause"])
+        head = csv_line(
+            ["trial", "status", "epochs", "best_epoch", self.metric, *self.names, "cause"]
+        )
         return head + "".join(map(self._row, trials))
 
     def _row(self, trial: Trial) -> str:
@@ -37,7 +40,9 @@ class TrialsTable:
         best = trial.best_epoch(self.metric, self.mode)
         score = [best.epoch, best.metrics[self.metric]] if best else ["", ""]
         params = [trial.params.get(name, "") for name in self.names]
-        row = csv_line([trial.number, trial.status, len(trial.epochs), *score, *params, trial.cause])
+        row = csv_line(
+            [trial.number, trial.status, len(trial.epochs), *score, *params, trial.cause]
+        )
         if trial.outcome:
             self._ended[trial.number] = row
         return row
@@ -56,11 +61,15 @@ def short(value: Any) -> str:
 def csv_line(cells: Sequence[Any]) -> str:
     """One line of a CSV file."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([as_text(cell) if isinstance(cell, str) else cell for cell in cells])
+    csv.writer(text, lineterminator="\n").writerow(
+        [as_text(cell) if isinstance(cell, str) else cell for cell in cells]
+    )
     return text.getvalue()
 
 
 def as_text(cell: str) -> str:
-    """A text as a cell: with an apostrophe where a spreadsheet would take it for a formula, without what a terminal obeys."""
+    """A text as a cell: with an apostrophe where a spreadsheet would take it for a formula,
+    without what a terminal obeys.
+    """
     lines = printable_lines(cell)
     return f"'{lines}" if lines.startswith(FORMULA) else lines

@@ -1,4 +1,6 @@
-"""Trials as plain records, and what follows from them: best epoch, ranking, counts. Pure functions, no Ray, no Optuna."""
+"""Trials as plain records, and what follows from them: best epoch, ranking, counts. Pure
+functions, no Ray, no Optuna.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,12 @@ RUNNING = "running"
 
 @dataclass(frozen=True)
 class Epoch:
-    """One recorded epoch of a trial. `checkpoint` (within the run's `trials/`) and `sha256` name the file written before it.
+    """One recorded epoch of a trial. `checkpoint` (within the run's `trials/`) and `sha256` name
+    the file written before it.
 
     Raises:
-        ValueError: what was read is none: in a stranger's study a checkpoint may be anywhere, and is deleted at the trial's end.
+        ValueError: what was read is none: in a stranger's study a checkpoint may be anywhere, and
+            is deleted at the trial's end.
     """
 
     epoch: int  # counted from 1
@@ -52,7 +56,10 @@ class Epoch:
         if not isinstance(self.time, int | float) or not isinstance(self.gpu_seconds, int | float):
             raise ValueError(f"time in epoch {self.epoch}")
         if self.checkpoint is not None and not stays_within(self.checkpoint):
-            raise ValueError(f"checkpoint in epoch {self.epoch}: {shown(self.checkpoint)} is no path within its folder")
+            raise ValueError(
+                f"checkpoint in epoch {self.epoch}: {shown(self.checkpoint)} is no path within "
+                "its folder"
+            )
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,8 @@ class Trial:
     """One trial as the study has it. `outcome` is None while it runs or waits to be continued.
 
     Raises:
-        ValueError: its number is none: a database holds what it was given, and a folder is called after it.
+        ValueError: its number is none: a database holds what it was given, and a folder is called
+            after it.
     """
 
     number: int
@@ -69,7 +77,9 @@ class Trial:
     outcome: Outcome | None = None
     cause: str = ""
     failures: tuple[str, ...] = ()  # causes of the attempts that were retried
-    _best: dict[tuple[str, str], Epoch | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _best: dict[tuple[str, str], Epoch | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.number, int) or self.number < 0:
@@ -114,13 +124,21 @@ class Best:
             "epoch": self.epoch.epoch,
             "value": self.value,
             "params": self.trial.params,
-            "metrics": {name: value if math.isfinite(value) else None for name, value in self.epoch.metrics.items()},
+            "metrics": {
+                name: value if math.isfinite(value) else None
+                for name, value in self.epoch.metrics.items()
+            },
         }
 
 
 def stays_within(path: Any) -> bool:
     """Whether a path, put behind a folder, names something in it; links are another matter."""
-    return isinstance(path, str) and path.isprintable() and not {"/", ".."} & {*PurePath(path).parts} and path not in ("", ".")
+    return (
+        isinstance(path, str)
+        and path.isprintable()
+        and not {"/", ".."} & {*PurePath(path).parts}
+        and path not in ("", ".")
+    )
 
 
 def standing(trial: Trial, metric: str, mode: Mode) -> Best | None:
@@ -131,11 +149,17 @@ def standing(trial: Trial, metric: str, mode: Mode) -> Best | None:
 
 def ranking(trials: Iterable[Trial], metric: str, mode: Mode) -> list[Best]:
     """The trials that can be best, best first; of equals the earlier trial first."""
-    return sorted((best for trial in trials if (best := standing(trial, metric, mode))), key=place_in(mode))
+    return sorted(
+        (best for trial in trials if (best := standing(trial, metric, mode))), key=place_in(mode)
+    )
 
 
-def ahead(trials: Iterable[Trial], best: float | None, metric: str, mode: Mode) -> tuple[int, float] | None:
-    """Number and value of the trial that has not ended yet and is better than the best that has; None where there is none."""
+def ahead(
+    trials: Iterable[Trial], best: float | None, metric: str, mode: Mode
+) -> tuple[int, float] | None:
+    """Number and value of the trial that has not ended yet and is better than the best that has;
+    None where there is none.
+    """
     found = None
     for trial in trials:
         epoch = trial.best_epoch(metric, mode) if trial.outcome is None else None
@@ -163,4 +187,8 @@ def epochs_trained(trials: Iterable[Trial]) -> int:
 
 def epochs_saved(trials: Iterable[Trial], max_epochs: int) -> int:
     """Epochs that ASHA did not train; those that a limit of the search cut off are no gain."""
-    return sum(max_epochs - len(trial.epochs) for trial in trials if trial.outcome == Outcome.STOPPED_EARLY and not trial.cause)
+    return sum(
+        max_epochs - len(trial.epochs)
+        for trial in trials
+        if trial.outcome == Outcome.STOPPED_EARLY and not trial.cause
+    )

@@ -1,4 +1,6 @@
-"""`search.py --check`: the whole preflight, then the plan; nothing is started, downloaded or written."""
+"""`search.py --check`: the whole preflight, then the plan; nothing is started, downloaded or
+written.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,14 @@ from tuning.study.warm_start import read_earlier
 from tuning.verification import preflight
 
 
-def check(space: SearchSpace, space_name: str, options: Options, warm_start: Path | None = None) -> int:
+def check(
+    space: SearchSpace, space_name: str, options: Options, warm_start: Path | None = None
+) -> int:
     """Build every corner, then print what the search would do. Returns the exit code.
 
     Args:
-        warm_start: an older run; how many of its trials fit is said where the space names its data set.
+        warm_start: an older run; how many of its trials fit is said where the space names its data
+            set.
 
     Raises:
         InputError: with what is wrong with the space or the request.
@@ -35,5 +40,8 @@ def check(space: SearchSpace, space_name: str, options: Options, warm_start: Pat
         console.note(note)
     if warm_start and named:
         console.say(str(read_earlier(warm_start, space, RUN_DEFAULTS)))
-    console.say(f"in order: {sum(1 for _ in space.corners())} corners of the space were built; nothing was started")
+    console.say(
+        f"in order: {sum(1 for _ in space.corners())} corners of the space were built; nothing "
+        "was started"
+    )
     return 0

@@ -1,4 +1,6 @@
-"""Where a search runs: on this machine, or on a cluster that is joined; and the folder that its workers write to."""
+"""Where a search runs: on this machine, or on a cluster that is joined; and the folder that its
+workers write to.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,11 @@ class Place:
 
 
 @contextmanager
-def place(options: Options, trials: int, console: SearchConsole, shared: Path, *, resuming: bool = False) -> Iterator[Place]:
-    """This machine, on which nothing is started yet, or the cluster at `--address`, which is joined within the block.
+def place(
+    options: Options, trials: int, console: SearchConsole, shared: Path, *, resuming: bool = False
+) -> Iterator[Place]:
+    """This machine, on which nothing is started yet, or the cluster at `--address`, which is joined
+    within the block.
 
     Args:
         shared: the folder that all workers write to; it is made where it is missing.
@@ -48,7 +53,15 @@ def place(options: Options, trials: int, console: SearchConsole, shared: Path, *
     if not options.address:
         node = preflight.machine()
         slots = options.slots([node], trials)
-        yield Place(slots, partial(own_cluster, dashboard=options.dashboard, num_cpus=int(node.cpus), num_gpus=int(node.gpus)))
+        yield Place(
+            slots,
+            partial(
+                own_cluster,
+                dashboard=options.dashboard,
+                num_cpus=int(node.cpus),
+                num_gpus=int(node.gpus),
+            ),
+        )
         return
     from tuning.ray_backend.remote_cluster import (
         joined_cluster,  # what asks a cluster is of no use on one machine, and takes time to import
@@ -58,10 +71,18 @@ def place(options: Options, trials: int, console: SearchConsole, shared: Path, *
     with joined_cluster(options.address, console.note) as cluster:
         nodes = cluster.nodes()
         slots = options.slots(nodes, trials, grows=cluster.grows)
-        has = f"{sum(node.cpus for node in nodes):g} CPUs, {sum(node.gpus for node in nodes):g} GPUs"
-        console.tell(f"cluster   {len(nodes)} node{'s' * (len(nodes) != 1)}, {has}{', autoscaling' * cluster.grows}")
+        has = (
+            f"{sum(node.cpus for node in nodes):g} CPUs, {sum(node.gpus for node in nodes):g} GPUs"
+        )
+        console.tell(
+            f"cluster   {len(nodes)} node{'s' * (len(nodes) != 1)}, "
+            f"{has}{', autoscaling' * cluster.grows}"
+        )
         where = "--checkpoint-dir" if options.checkpoint_dir else "--runs-dir"
-        hint = "Name a folder of a shared file system with --checkpoint-dir; it is the same path on all nodes."
+        hint = (
+            "Name a folder of a shared file system with --checkpoint-dir; it is the same "
+            "path on all nodes."
+        )
         if resuming:
             where, hint = "--address", "Mount it there under the same path, or leave --address out."
         cluster.check_shared(shared.resolve(), where, hint, slots)
@@ -79,7 +100,9 @@ def nowhere(folder: RunFolder) -> Place:
 
 
 def begin_shared(folder: RunFolder, shared: Path) -> RunFolder:
-    """The run with a folder of its name in `shared` for what its workers write. Raises `InputError`, `StorageError`."""
+    """The run with a folder of its name in `shared` for what its workers write. Raises
+    `InputError`, `StorageError`.
+    """
     path = shared / folder.name
     try:
         shared.mkdir(parents=True, exist_ok=True)
@@ -88,7 +111,9 @@ def begin_shared(folder: RunFolder, shared: Path) -> RunFolder:
             raise InputError(Problem("--checkpoint-dir", rule, str(path), "Choose another --name."))
         path.mkdir(mode=0o700)
     except OSError as error:
-        raise StorageError(f"{path}: `a folder that can be made` must hold, but got: {error.strerror}.") from None
+        raise StorageError(
+            f"{path}: `a folder that can be made` must hold, but got: {error.strerror}."
+        ) from None
     write_text(path / MARK, secrets.token_hex(16))
     return replace(folder, shared=path)
 
@@ -97,18 +122,27 @@ def find_shared(folder: RunFolder, shared: Path, record: optuna.Study) -> RunFol
     """The same at a resume.
 
     Raises:
-        RunError: another folder is there, or none: its file system is not mounted, say, or the record is a stranger's.
+        RunError: another folder is there, or none: its file system is not mounted, say, or the
+            record is a stranger's.
     """
     path = shared / record.study_name
     if not shared.is_absolute() or name_problem(record.study_name) or path.is_symlink():
-        raise RunError(f"{path}: `a run's folder in an absolute one` must hold, but it is not. The run is damaged.")
+        raise RunError(
+            f"{path}: `a run's folder in an absolute one` must hold, but it is not. The run is "
+            "damaged."
+        )
     found = mark_of(path)
     if not found or found != recall(record, "mark"):
-        raise RunError(f"{path}: `the folder of this run's checkpoints` must hold, but it is not. Is its file system mounted?")
+        raise RunError(
+            f"{path}: `the folder of this run's checkpoints` must hold, but it is not. Is its "
+            "file system mounted?"
+        )
     try:
         check_plain(path)
     except OSError as error:
-        raise RunError(f"{path}: `a folder that can be read` must hold, but got: {error.strerror}.") from None
+        raise RunError(
+            f"{path}: `a folder that can be read` must hold, but got: {error.strerror}."
+        ) from None
     return replace(folder, shared=path)
 
 
@@ -124,4 +158,8 @@ def flags_again(options: Options, storage: str | None) -> str:
     """What the command of a resume needs beside the run."""
     joined = f" --address {options.address}" if options.address else ""
     address = Address.parse(storage) if storage else None
-    return joined + (f" --storage {shlex.quote(str(address))}   (with its password)" if address and address.has_secret else "")
+    return joined + (
+        f" --storage {shlex.quote(str(address))}   (with its password)"
+        if address and address.has_secret
+        else ""
+    )

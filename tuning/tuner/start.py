@@ -1,4 +1,6 @@
-"""How a search begins, and how it is taken up again: preflight, data, run folder, study; then a session works on it."""
+"""How a search begins, and how it is taken up again: preflight, data, run folder, study; then a
+session works on it.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,8 @@ def search(
         if address:
             reach(address)
         text = space.as_yaml()  # refused here where it has become too long to be read again
-        os.umask(0o077)  # what a run writes is its owner's; downloaded data is as the user's umask has it
+        # what a run writes is its owner's; downloaded data is as the user's umask has it
+        os.umask(0o077)
         folder = create_run(runs_dir, name, space_name)
         lock = folder.lock()
         try:
@@ -79,7 +82,9 @@ def search(
                 folder = begin_shared(folder, shared) if shared else folder
             with unmade_if_refused(folder.path, folder.shared):
                 url = address.engine_url if address else sqlite_url(folder.study)
-                record = create_record(url, space, folder.name, earlier.trials if earlier else (), console.note)
+                record = create_record(
+                    url, space, folder.name, earlier.trials if earlier else (), console.note
+                )
             point_latest(runs_dir, folder.name)
             write_text(folder.space, text)
             write_json(folder.environment, environment(preflight.gpu_names()))
@@ -90,13 +95,20 @@ def search(
                 console.say(str(earlier))
             study = Study(record, space, trials=space.search.trials, retries=options.retries)
             again = flags_again(options, storage)
-            return Session(options, space_name, space, folder, study, console, here.slots, here.start, again).go(data)
+            return Session(
+                options, space_name, space, folder, study, console, here.slots, here.start, again
+            ).go(data)
         finally:
             os.close(lock)
 
 
 def remember_all(
-    record: optuna.Study, folder: RunFolder, options: Options, space: SearchSpace, space_name: str, data: BaseDataset
+    record: optuna.Study,
+    folder: RunFolder,
+    options: Options,
+    space: SearchSpace,
+    space_name: str,
+    data: BaseDataset,
 ) -> None:
     """Keep with the study what a resume goes by."""
     remember(record, "fingerprint", fingerprint_of(space, data))
@@ -108,7 +120,9 @@ def remember_all(
 
 @contextmanager
 def unmade_if_refused(*folders: Path | None) -> Iterator[None]:
-    """Where the run's name is taken elsewhere, or there is no place for it, nothing may look like a run of that name here."""
+    """Where the run's name is taken elsewhere, or there is no place for it, nothing may look
+    like a run of that name here.
+    """
     try:
         yield
     except (InputError, RunError, StorageError):
@@ -117,8 +131,11 @@ def unmade_if_refused(*folders: Path | None) -> Iterator[None]:
         raise
 
 
-def resume(path: Path, *, trials: int | None = None, storage: str | None = None, **changes: Any) -> int:
-    """Go on with a run after any death of its driver, or extend one that has ended; returns the exit code.
+def resume(
+    path: Path, *, trials: int | None = None, storage: str | None = None, **changes: Any
+) -> int:
+    """Go on with a run after any death of its driver, or extend one that has ended; returns the
+    exit code.
 
     Args:
         path: the run's folder.
@@ -143,26 +160,40 @@ def resume(path: Path, *, trials: int | None = None, storage: str | None = None,
             console.wanted, console.quiet = wanted, options.quiet
             if options.checkpoint_dir:
                 folder = find_shared(folder, Path(options.checkpoint_dir), record)
-            stop = space.search.stop.model_copy(update={"time": options.time_budget} if options.time_budget else {})
+            stop = space.search.stop.model_copy(
+                update={"time": options.time_budget} if options.time_budget else {}
+            )
             study = Study(record, space, trials=wanted, retries=options.retries, stop=stop)
             if trials and study.stop_reason and trials > len(study.trials):
                 rule = "more trials for a search that no limit has ended"
-                more = "Give it more with --time-budget, or begin" if "time budget" in study.stop_reason else "Begin"
+                more = (
+                    "Give it more with --time-budget, or begin"
+                    if "time budget" in study.stop_reason
+                    else "Begin"
+                )
                 hint = f"{more} a new one with --warm-start."
-                raise InputError(Problem("--trials", rule, f"{trials}, and {study.stop_reason}", hint))
+                raise InputError(
+                    Problem("--trials", rule, f"{trials}, and {study.stop_reason}", hint)
+                )
             data = unchanged_data(space, recall(record, "fingerprint"), folder)
             if len(study.trials) > wanted:
                 rule = f"trials >= {len(study.trials)}, the trials it has already"
                 raise InputError(Problem("--trials", rule, str(wanted)))
         work = study.has_work()
-        where = place(options, wanted, console, folder.for_workers, resuming=True) if work else nullcontext(nowhere(folder))
+        where = (
+            place(options, wanted, console, folder.for_workers, resuming=True)
+            if work
+            else nullcontext(nowhere(folder))
+        )
         with where as here:
             if work:  # a resume with nothing to do leaves nothing behind
                 remember(record, "trials", wanted)
                 remember(record, "options", asdict(options))
             space_name = str(recall(record, "space_name"))
             again = flags_again(options, storage)
-            return Session(options, space_name, space, folder, study, console, here.slots, here.start, again).go(data)
+            return Session(
+                options, space_name, space, folder, study, console, here.slots, here.start, again
+            ).go(data)
     finally:
         os.close(lock)
 
@@ -181,7 +212,10 @@ def unchanged_data(space: SearchSpace, recorded: dict[str, Any], folder: RunFold
         lines = list(differences(recorded, fingerprint_of(space, data)))
     if lines:
         text = "\n".join(lines)
-        raise RunError(f"{folder.path}: `what is searched, its code and its data are unchanged` must hold, but:\n{text}")
+        raise RunError(
+            f"{folder.path}: `what is searched, its code and its data are unchanged` must hold, "
+            f"but:\n{text}"
+        )
     return data
 
 
@@ -192,7 +226,9 @@ def fingerprint_of(space: SearchSpace, data: BaseDataset) -> dict[str, Any]:
 
 
 def check_names(space: SearchSpace) -> str:
-    """Refuse what needs neither data nor a cluster; returns the data set that is named, or the usual one."""
+    """Refuse what needs neither data nor a cluster; returns the data set that is named, or the
+    usual one.
+    """
     named = str(space.experiment.get("data_class", RUN_DEFAULTS["data_class"]))
     preflight.check_space(space, named)
     return named
@@ -208,5 +244,7 @@ def prepare(space: SearchSpace, named: str, data_dir: str | None) -> tuple[str, 
 
 def with_data(space: SearchSpace, data_class: str, data_dir: str | None) -> SearchSpace:
     """The space with its data set written down, so that `search.yaml` says what was searched on."""
-    chosen = {"data_class": data_class} | ({"data_dir": str(Path(data_dir).resolve())} if data_dir else {})
+    chosen = {"data_class": data_class} | (
+        {"data_dir": str(Path(data_dir).resolve())} if data_dir else {}
+    )
     return replace(space, experiment=space.experiment | chosen)

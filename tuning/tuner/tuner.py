@@ -1,4 +1,6 @@
-"""One process's work on a run: Ray is started, the trials run, and what was found is written down and said."""
+"""One process's work on a run: Ray is started, the trials run, and what was found is written
+down and said.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,9 @@ class Session:
                 self.tidy()
                 self.study.end_session()
                 if self.study.suspended:
-                    raise StorageError(f"{self.study.suspended}. Mend that, then: {self.how_to_resume()}")
+                    raise StorageError(
+                        f"{self.study.suspended}. Mend that, then: {self.how_to_resume()}"
+                    )
                 if not self.interrupt.signal:
                     code = self.finish(data)
                     if work and self.options.keep_alive:
@@ -100,7 +104,9 @@ class Session:
             self.interrupt.signal = self.interrupt.signal or signal.SIGTERM
         except BaseException:
             with suppress(StorageError):  # the disk may be why
-                self.findings.write_summary("interrupted" if self.study.suspended else "failed", self.study.suspended)
+                self.findings.write_summary(
+                    "interrupted" if self.study.suspended else "failed", self.study.suspended
+                )
             raise
         return self.end_interrupted()
 
@@ -109,11 +115,15 @@ class Session:
         if not self.options.address:
             self.console.tell(f"{self.folder.name}: starting Ray …")
         ray = until.enter_context(self.start())
-        for folder in (self.folder.checkpoints, self.folder.logs):  # a worker that sees none is on a node without this folder
+        # a worker that sees none is on a node without this folder
+        for folder in (self.folder.checkpoints, self.folder.logs):
             folder.mkdir(mode=0o700, exist_ok=True)
         ray.on_room = self.has_room
-        with self.interrupt.listening(self.interrupted):  # Ray takes SIGTERM for itself when it starts
-            curves = Curves(self.folder.tensorboard, self.study.metric, self.study.mode, self.console.note)
+        # Ray takes SIGTERM for itself when it starts
+        with self.interrupt.listening(self.interrupted):
+            curves = Curves(
+                self.folder.tensorboard, self.study.metric, self.study.mode, self.console.note
+            )
             curves.catch_up(self.study.trials)
             self.announce(ray)
             retaining = retention.Retention(self.study, self.folder.checkpoints, self.options.keep)
@@ -142,7 +152,11 @@ class Session:
                     name=self.space_name,
                     interrupt=self.interrupt,
                     cluster=ray,
-                    shared={"job": job, "images": data.images.numpy(), "labels": data.labels.numpy()},
+                    shared={
+                        "job": job,
+                        "images": data.images.numpy(),
+                        "labels": data.labels.numpy(),
+                    },
                 )
 
     def has_room(self, count: int) -> None:
@@ -160,12 +174,15 @@ class Session:
         self.console.say("Ray and its dashboard stay up: press Enter or Ctrl-C to end")
         with suppress(KeyboardInterrupt, SystemExit):  # Ray's own handler of SIGTERM exits
             with suppress(OSError, ValueError, termios.error):  # no terminal
-                termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed while the search ran was not meant for this
+                # what was typed while the search ran was not meant for this
+                termios.tcflush(sys.stdin, termios.TCIFLUSH)
             if not sys.stdin or not sys.stdin.readline():  # nobody can press Enter
                 threading.Event().wait()
 
     def tidy(self) -> None:
-        """Delete what only a running search needs: Tune's own files, which are never read, and an empty log folder."""
+        """Delete what only a running search needs: Tune's own files, which are never read, and
+        an empty log folder.
+        """
         shutil.rmtree(self.folder.ray, ignore_errors=True)
         with suppress(OSError):
             for log in self.folder.logs.glob("*"):
@@ -181,25 +198,36 @@ class Session:
         how = f"{search.sampler} + {search.scheduler}, seed {search.seed}"
         data = self.space.experiment["data_class"]
         self.console.tell(
-            f"{self.space_name}: {self.study.wanted} trials on {data}, {slots}, up to {search.max_epochs} epochs, {how}"
+            f"{self.space_name}: {self.study.wanted} trials on {data}, {slots}, up to "
+            f"{search.max_epochs} epochs, {how}"
         )
         run = typed_path(self.folder.path)
         if ray.dashboard:
-            token = f"   (asks for a token: {script('ray')} get-auth-token)" if ray.has_token else ""
+            token = (
+                f"   (asks for a token: {script('ray')} get-auth-token)" if ray.has_token else ""
+            )
             self.console.tell(f"dashboard {ray.dashboard}{token}")
-        self.console.tell(f"report    {run}/report.html   (from the first finished trial on; it refreshes itself)")
+        self.console.tell(
+            f"report    {run}/report.html   (from the first finished trial on; it refreshes itself)"
+        )
         self.console.tell(f"curves    {script('tensorboard')} --logdir {run}/tensorboard")
         study = noted_url(self.folder) or (f"sqlite:///{run}/study.db")
-        self.console.tell(f"study     {script('optuna-dashboard')} {study}   (pip install .[dashboards])")
+        self.console.tell(
+            f"study     {script('optuna-dashboard')} {study}   (pip install .[dashboards])"
+        )
 
     def finish(self, data: BaseDataset) -> int:
-        """Export and verify the best, then say it. Raises `NoResultError` where no trial can be best."""
+        """Export and verify the best, then say it. Raises `NoResultError` where no trial can be
+        best.
+        """
         reason = self.study.stop_reason or FINISHED_TRIALS
         best = self.findings.export(data)
         if best is None:
             self.findings.write_unfinished("failed", reason)
             totals = tally(self.study.trials, self.space.search.max_epochs)
-            raise NoResultError(f"no trial can be best ({totals}); {reason}. See {shown_path(self.folder.report)}.")
+            raise NoResultError(
+                f"no trial can be best ({totals}); {reason}. See {shown_path(self.folder.report)}."
+            )
         self.findings.write_all(best, reason)
         if self.study.stop_reason:
             self.console.say(f"ended: {reason}")
@@ -210,11 +238,17 @@ class Session:
         return 0
 
     def end_without_ray(self, name: str) -> None:
-        """End the process at once: with Ray's own processes gone, neither its calls nor its end can be waited for."""
+        """End the process at once: with Ray's own processes gone, neither its calls nor its end
+        can be waited for.
+        """
         reason = f"{name} died"
-        sys.stderr.write(f"\nerror: {reason}; nothing that was recorded is lost.\nresume: {self.how_to_resume()}\n")
+        sys.stderr.write(
+            f"\nerror: {reason}; nothing that was recorded is lost.\nresume: "
+            f"{self.how_to_resume()}\n"
+        )
         sys.stderr.flush()
-        end = threading.Timer(LAST_WORDS_S, os._exit, [ClusterError.exit_code])  # the disk may have died with the head
+        # the disk may have died with the head
+        end = threading.Timer(LAST_WORDS_S, os._exit, [ClusterError.exit_code])
         end.daemon = True
         end.start()
         try:
@@ -235,7 +269,8 @@ class Session:
         say = self.console.say
         totals = tally(self.study.trials, self.space.search.max_epochs)
         say(
-            f"best: trial {best.trial.number}, {self.study.metric} {score(best.value)} at epoch {best.epoch.epoch}   ({totals})",
+            f"best: trial {best.trial.number}, {self.study.metric} {score(best.value)} at epoch "
+            f"{best.epoch.epoch}   ({totals})",
             "bold green",
         )
         for remark in self.findings.remarks():
@@ -243,11 +278,19 @@ class Session:
 
     def end_interrupted(self) -> int:
         """Unfinished trials stay unfinished in the study: they are what a resume begins with."""
-        self.findings.write_unfinished("interrupted", signal.Signals(self.interrupt.signal or 0).name)
-        done = tally(self.study.trials, self.space.search.max_epochs) if self.study.trials else "no trial had begun"
+        self.findings.write_unfinished(
+            "interrupted", signal.Signals(self.interrupt.signal or 0).name
+        )
+        done = (
+            tally(self.study.trials, self.space.search.max_epochs)
+            if self.study.trials
+            else "no trial had begun"
+        )
         self.console.say(f"interrupted; nothing is lost. {done}")
         if best := self.findings.best():
-            self.console.say(f"best so far: trial {best.trial.number}, {self.study.metric} {score(best.value)}")
+            self.console.say(
+                f"best so far: trial {best.trial.number}, {self.study.metric} {score(best.value)}"
+            )
         self.console.say(f"resume: {self.how_to_resume()}")
         return 128 + (self.interrupt.signal or 0)
 
@@ -255,9 +298,13 @@ class Session:
         """A search that has ended: say again what it found."""
         summary = read_json(self.folder.summary)
         if len(self.study.trials) >= self.study.wanted:
-            self.console.say(f"{self.folder.name} has all its {self.study.wanted} trials; more with --trials N")
+            self.console.say(
+                f"{self.folder.name} has all its {self.study.wanted} trials; more with --trials N"
+            )
         else:
-            self.console.say(f"{self.folder.name} has ended: {summary['stop_reason']}. {self.how_to_go_on()}")
+            self.console.say(
+                f"{self.folder.name} has ended: {summary['stop_reason']}. {self.how_to_go_on()}"
+            )
         number = summary["best"]["trial"]
         self.say_result(next(best for best in self.study.ranked if best.trial.number == number))
         self.console.say(f"report: {shown_path(self.folder.report)}")

@@ -1,4 +1,6 @@
-"""The JSON schema of a search space file, for editors: completion, and what is wrong while one types. `make schema` writes it."""
+"""The JSON schema of a search space file, for editors: completion, and what is wrong while one
+types. `make schema` writes it.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,17 @@ SINGLE = {"int": "integer", "float": "number", "str": "string", "bool": "boolean
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema: the form and the ranges from the models that read a file, the names from the constructors."""
+    """The schema: the form and the ranges from the models that read a file, the names from the
+    constructors.
+    """
     search = TypeAdapter(SearchSettings).json_schema(ref_template="#/$defs/{model}")
     parameter = PARAMETER.json_schema(ref_template="#/$defs/{model}")
-    definitions = {**search.pop("$defs", {}), **parameter.pop("$defs", {}), "parameter": parameter, "search": search}
+    definitions = {
+        **search.pop("$defs", {}),
+        **parameter.pop("$defs", {}),
+        "parameter": parameter,
+        "search": search,
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Search space",
@@ -33,7 +42,12 @@ def json_schema() -> dict[str, Any]:
         "required": ["space"],
         "properties": {
             "experiment": {"type": "object", "additionalProperties": False, "properties": fixed()},
-            "space": {"type": "object", "additionalProperties": False, "minProperties": 1, "properties": searched()},
+            "space": {
+                "type": "object",
+                "additionalProperties": False,
+                "minProperties": 1,
+                "properties": searched(),
+            },
             "search": {"$ref": "#/$defs/search"},
         },
         "$defs": definitions,
@@ -41,8 +55,15 @@ def json_schema() -> dict[str, Any]:
 
 
 def settings() -> dict[str, str]:
-    """Name -> type of every setting that some model or data set has, but those that the search decides."""
-    known = {name: kind for model in MODELS for data in DATASETS for name, kind in known_settings(model, data).items()}
+    """Name -> type of every setting that some model or data set has, but those that the search
+    decides.
+    """
+    known = {
+        name: kind
+        for model in MODELS
+        for data in DATASETS
+        for name, kind in known_settings(model, data).items()
+    }
     return {name: kind for name, kind in sorted(known.items()) if name not in OWNED_BY_SEARCH}
 
 
@@ -53,7 +74,9 @@ def fixed() -> dict[str, Any]:
     for name, kind in settings().items():
         types = [SINGLE[part] for part in kind.split(" | ") if part in SINGLE]
         plain = len(types) == len(kind.split(" | "))
-        found[name] = {"enum": choices[name]} if name in choices else {"type": types} if plain else {}
+        found[name] = (
+            {"enum": choices[name]} if name in choices else {"type": types} if plain else {}
+        )
         found[name]["description"] = kind
     return found
 

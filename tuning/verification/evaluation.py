@@ -16,17 +16,37 @@ from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import CheckpointError
 from text_recognizer.predict import Recognizer, read_checkpoint
 from text_recognizer.util import atomic_write, checksum
-from training.experiment import Metrics, build_data, build_lit_model, load_weights, make_trainer, merged, quiet_lightning
+from training.experiment import (
+    Metrics,
+    build_data,
+    build_lit_model,
+    load_weights,
+    make_trainer,
+    merged,
+    quiet_lightning,
+)
 from training.settings import Settings
 from tuning.run.files import WORST, Validation, WorstImage
 from tuning.trials.trial import Best
 
-WEIGHTS_ONLY = ("state_dict", "hyper_parameters", "data_config", "epoch", "global_step", "pytorch-lightning_version")
-SILENT: Settings = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+WEIGHTS_ONLY = (
+    "state_dict",
+    "hyper_parameters",
+    "data_config",
+    "epoch",
+    "global_step",
+    "pytorch-lightning_version",
+)
+SILENT: Settings = {
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "enable_checkpointing": False,
+}
 
 
 def export_best(folder: Path, best: Best, target: Path) -> None:
-    """Write the weights of the best epoch to `target`, after its file in `folder` proved to be the one that was recorded.
+    """Write the weights of the best epoch to `target`, after its file in `folder` proved to be the
+    one that was recorded.
 
     Raises:
         CheckpointError: it is missing, or was changed.
@@ -34,19 +54,25 @@ def export_best(folder: Path, best: Best, target: Path) -> None:
     source = folder / (best.epoch.checkpoint or "")
     found = checksum(source) if source.is_file() else "no file"
     if found != best.epoch.sha256:
-        raise CheckpointError(f"{source}: `sha256 == {best.epoch.sha256}` must hold, but got {found}.")
+        raise CheckpointError(
+            f"{source}: `sha256 == {best.epoch.sha256}` must hold, but got {found}."
+        )
     save_weights(source, target)
 
 
 def save_weights(source: Path, target: Path) -> None:
-    """Write what it takes to predict: a training checkpoint without the optimizer's state. Raises `CheckpointError`."""
+    """Write what it takes to predict: a training checkpoint without the optimizer's state.
+    Raises `CheckpointError`.
+    """
     content = read_checkpoint(source)
     with atomic_write(target) as file:
         torch.save({name: content[name] for name in WEIGHTS_ONLY if name in content}, file)
 
 
 def evaluate(checkpoint: Path, settings: Settings, trainval: BaseDataset | None = None) -> Metrics:
-    """Validation metrics of the weights in a checkpoint, measured afresh. Raises `CheckpointError`, `DataError`."""
+    """Validation metrics of the weights in a checkpoint, measured afresh. Raises
+    `CheckpointError`, `DataError`.
+    """
     quiet_lightning(silent=True)
     data = build_data(settings)
     if trainval:
@@ -57,8 +83,11 @@ def evaluate(checkpoint: Path, settings: Settings, trainval: BaseDataset | None 
     return merged(trainer.validate(lit_model, datamodule=data, verbose=False))
 
 
-def verify(checkpoint: Path, best: Best, settings: Settings, trainval: BaseDataset | None = None) -> None:
-    """Load the exported checkpoint and see that it is as good as was recorded, within what another device may round.
+def verify(
+    checkpoint: Path, best: Best, settings: Settings, trainval: BaseDataset | None = None
+) -> None:
+    """Load the exported checkpoint and see that it is as good as was recorded, within what another
+    device may round.
 
     Raises:
         CheckpointError: it is not.
@@ -67,13 +96,17 @@ def verify(checkpoint: Path, best: Best, settings: Settings, trainval: BaseDatas
     for name, value in found.items():
         if not math.isclose(value, best.epoch.metrics[name], rel_tol=1e-2, abs_tol=2e-3):
             rule = (
-                f"{name} == {best.epoch.metrics[name]:.6f}, as recorded for trial {best.trial.number} at epoch {best.epoch.epoch}"
+                f"{name} == {best.epoch.metrics[name]:.6f}, as recorded for trial "
+                f"{best.trial.number} at epoch {best.epoch.epoch}"
             )
-            raise CheckpointError(f"{checkpoint}: `{rule}` must hold, but it re-evaluates to {value:.6f}.")
+            raise CheckpointError(
+                f"{checkpoint}: `{rule}` must hold, but it re-evaluates to {value:.6f}."
+            )
 
 
 def examine(checkpoint: Path, trial: int, settings: Settings, trainval: BaseDataset) -> Validation:
-    """What the weights in a checkpoint answer on the validation data: counts, and the images they get most wrong.
+    """What the weights in a checkpoint answer on the validation data: counts, and the images they
+    get most wrong.
 
     Args:
         trial: whose weights they are.
@@ -81,10 +114,14 @@ def examine(checkpoint: Path, trial: int, settings: Settings, trainval: BaseData
     recognizer = Recognizer.load(checkpoint)
     indices = build_data(settings).splits()[1]
     images, labels = trainval[indices]
-    batches = [slice(start, start + EVALUATION_BATCH_SIZE) for start in range(0, len(labels), EVALUATION_BATCH_SIZE)]
+    batches = [
+        slice(start, start + EVALUATION_BATCH_SIZE)
+        for start in range(0, len(labels), EVALUATION_BATCH_SIZE)
+    ]
     probabilities = torch.cat([recognizer.probabilities(images[batch]) for batch in batches])
     answers, classes = probabilities.argmax(1), recognizer.data.mapping
-    truth = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1)  # (n,) what the true class was given
+    # (n,) what the true class was given
+    truth = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1)
     counts = torch.bincount(labels * len(classes) + answers, minlength=len(classes) ** 2)
     return Validation(
         trial=trial,
@@ -105,7 +142,9 @@ def examine(checkpoint: Path, trial: int, settings: Settings, trainval: BaseData
 
 
 def png_of(image: Tensor) -> str:
-    """A uint8 image of shape (channels, height, width), one channel or three, as base64 of a PNG."""
+    """A uint8 image of shape (channels, height, width), one channel or three, as base64 of a
+    PNG.
+    """
     pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
     file = io.BytesIO()
     Image.fromarray(pixels.numpy()).save(file, format="PNG")

@@ -18,13 +18,23 @@ from training import experiment
 OWN_PACKAGES = ("text_recognizer", "training")
 
 
-def fingerprint(space: Mapping[str, Any], model_class: str, data_class: str, data: BaseDataset) -> dict[str, Any]:
-    """The space as plain values, and sha256 sums of the code and the data that make a trial's numbers."""
-    return {"space": dict(space), "code": code_sums(model_class, data_class), "data": {data_class: data_sum(data)}}
+def fingerprint(
+    space: Mapping[str, Any], model_class: str, data_class: str, data: BaseDataset
+) -> dict[str, Any]:
+    """The space as plain values, and sha256 sums of the code and the data that make a trial's
+    numbers.
+    """
+    return {
+        "space": dict(space),
+        "code": code_sums(model_class, data_class),
+        "data": {data_class: data_sum(data)},
+    }
 
 
 def code_sums(model_class: str, data_class: str) -> dict[str, str]:
-    """Module -> sum of its source, for the modules that define how a trial is built, trained and judged."""
+    """Module -> sum of its source, for the modules that define how a trial is built, trained and
+    judged.
+    """
     classes = (
         *MODELS[model_class].__mro__,
         *DATASETS[data_class].__mro__,

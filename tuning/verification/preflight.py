@@ -1,4 +1,6 @@
-"""All that can be refused before anything runs: names, types and corners of a space, built as the real things; the data."""
+"""All that can be refused before anything runs: names, types and corners of a space, built as
+the real things; the data.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,21 @@ import torch
 
 from text_recognizer.errors import DataError, InputError, Problem
 from text_recognizer.text import did_you_mean, shown
-from training.experiment import build_data, build_lit_model, device_flags, make_trainer, quiet_lightning
+from training.experiment import (
+    build_data,
+    build_lit_model,
+    device_flags,
+    make_trainer,
+    quiet_lightning,
+)
 from training.settings import RUN_DEFAULTS, TRAINER_NAMES, Settings, checked, known_settings
 from tuning.run.resources import Node
 from tuning.space.schema import CategoricalParameter
 from tuning.space.search_space import SearchSpace
 
 FALLBACK_DATA = "Digits"
-KEYS = {"model": "model_class", "data set": "data_class"}  # what a registry calls its kind, and the setting that names one
+# what a registry calls its kind, and the setting that names one
+KEYS = {"model": "model_class", "data set": "data_class"}
 
 
 def check_space(space: SearchSpace, data_class: str) -> None:
@@ -45,14 +54,18 @@ def name_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
     except InputError as error:
         for problem in error.problems:
             key = KEYS.get(problem.where, "") if isinstance(problem, Problem) else ""
-            yield from as_problems(InputError(problem), space.where("experiment", *([key] if key else [])))
+            yield from as_problems(
+                InputError(problem), space.where("experiment", *([key] if key else []))
+            )
         return
     model_class, _ = classes_of(space, data_class)
     for section, names in (("experiment", space.experiment), ("space", space.parameters)):
         for name in names:
             if name not in known:
                 rule = f"an argument of {model_class}, {data_class}, BaseLitModel or pl.Trainer"
-                yield Problem(space.where(section, name), rule, shown(name), did_you_mean(name, known))
+                yield Problem(
+                    space.where(section, name), rule, shown(name), did_you_mean(name, known)
+                )
 
 
 def type_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
@@ -61,7 +74,9 @@ def type_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
     for name, value in space.experiment.items():
         yield from value_problems(base, name, value, space.where("experiment", name))
     for name, parameter in space.parameters.items():
-        values = parameter.choices if isinstance(parameter, CategoricalParameter) else parameter.ends()
+        values = (
+            parameter.choices if isinstance(parameter, CategoricalParameter) else parameter.ends()
+        )
         for value in values:
             yield from value_problems(base, name, value, space.where("space", name))
 
@@ -69,7 +84,8 @@ def type_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
 def value_problems(base: Mapping[str, Any], name: str, value: Any, where: str) -> Iterator[Problem]:
     """What `checked` says of one setting, at its place in the file.
 
-    Flags are text and are converted; a trial gets the values of the file as they are, so that text is no number here.
+    Flags are text and are converted; a trial gets the values of the file as they are, so that text
+    is no number here.
     """
     try:
         found = checked({**base, name: value})[name]
@@ -78,7 +94,9 @@ def value_problems(base: Mapping[str, Any], name: str, value: Any, where: str) -
         return
     kind = known_settings(base["model_class"], base["data_class"])[name]
     if isinstance(value, str) and not isinstance(found, str):
-        yield Problem(where, f"{name} is {kind}", f"the text {shown(value)}", "Write it without quotes.")
+        yield Problem(
+            where, f"{name} is {kind}", f"the text {shown(value)}", "Write it without quotes."
+        )
     elif value is None and "None" not in kind and "Optional" not in kind:
         yield Problem(where, f"{name} is {kind}", "nothing", "Give a value, or leave it out.")
     elif name in TRAINER_NAMES:
@@ -91,13 +109,21 @@ def trainer_problems(name: str, value: Any, where: str) -> Iterator[Problem]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # half precision fits a GPU well
-            make_trainer({name: value, "gpus": 0}, (), False, enable_progress_bar=False, enable_model_summary=False)
+            make_trainer(
+                {name: value, "gpus": 0},
+                (),
+                False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
     except InputError as error:
         yield from as_problems(error, where)
 
 
 def corner_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
-    """What the constructors refuse at the ends of the space. Built without memory: a width of a billion costs nothing here."""
+    """What the constructors refuse at the ends of the space. Built without memory: a width of a
+    billion costs nothing here.
+    """
     for corner in space.corners():
         try:
             settings = checked({**space.experiment, "data_class": data_class, **corner})
@@ -109,7 +135,10 @@ def corner_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
             for problem in error.problems:
                 name = problem.where if isinstance(problem, Problem) else ""
                 section = "space" if name in space.parameters else "experiment"
-                yield from as_problems(InputError(problem), space.where(section, name) if name else space.where(section))
+                yield from as_problems(
+                    InputError(problem),
+                    space.where(section, name) if name else space.where(section),
+                )
         except (ValueError, TypeError, RuntimeError, OverflowError) as error:
             yield Problem(
                 space.where("space"),
@@ -120,7 +149,9 @@ def corner_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
 
 
 def machine() -> Node:
-    """What this machine offers: the CPUs that this process may use, and the GPUs that torch sees."""
+    """What this machine offers: the CPUs that this process may use, and the GPUs that torch
+    sees.
+    """
     return Node(joblib.cpu_count(), torch.cuda.device_count())
 
 
@@ -134,7 +165,9 @@ def largest_network(space: SearchSpace, data_class: str) -> int:
     sizes = []
     for corner in space.corners():
         with torch.device("meta"):
-            model = build_lit_model(checked({**space.experiment, "data_class": data_class, **corner}))
+            model = build_lit_model(
+                checked({**space.experiment, "data_class": data_class, **corner})
+            )
         sizes.append(sum(weight.numel() for weight in model.parameters()))
     return max(sizes)
 
@@ -168,10 +201,15 @@ def choose_data(space: SearchSpace, data_dir: str | None) -> tuple[str, str]:
         prepare(FALLBACK_DATA, data_dir)
         return (
             FALLBACK_DATA,
-            f"{error.what} Searching on {FALLBACK_DATA} instead, 1,797 real handwritten digits that need no network.",
+            (
+                f"{error.what} Searching on {FALLBACK_DATA} instead, 1,797 real handwritten digits "
+                "that need no network."
+            ),
         )
     except InputError as error:
-        if any(isinstance(problem, Problem) and problem.where in KEYS for problem in error.problems):
+        if any(
+            isinstance(problem, Problem) and problem.where in KEYS for problem in error.problems
+        ):
             raise InputError(*as_problems(error, space.where("experiment", "data_class"))) from None
         raise
     return wanted, ""

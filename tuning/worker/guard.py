@@ -1,7 +1,8 @@
-"""How a trial in a worker reports, ends and goes on: its end, the watch for a hang, the checkpoint it continues from.
+"""How a trial in a worker reports, ends and goes on: its end, the watch for a hang, the checkpoint
+it continues from.
 
-What goes wrong is caught, classified and reported, so that the worker lives on for the next trial. Knows no torch, so that a
-formula can stand in for training in the tests.
+What goes wrong is caught, classified and reported, so that the worker lives on for the next trial.
+Knows no torch, so that a formula can stand in for training in the tests.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from text_recognizer.util import checksum
 from tuning.trials.trial import Outcome
 
 Report = Callable[[dict[str, Any]], None]
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no trial's fault: the next one would fail of it too
+# no trial's fault: the next one would fail of it too
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 STDLIB = sysconfig.get_paths()["stdlib"]
 FRAME = re.compile(r'File "(?P<file>[^"]*)", line (?P<line>\d+) in (?P<function>\S+)')
 
@@ -43,15 +45,19 @@ def to_its_end(
 
     Args:
         work: is given the function that reports an epoch.
-        folders: that the run has for its workers; one that cannot be used is no trial's fault, and suspends the search.
-        stall_limit: seconds without a report after which the process ends itself; None waits for ever.
+        folders: that the run has for its workers; one that cannot be used is no trial's fault, and
+            suspends the search.
+        stall_limit: seconds without a report after which the process ends itself; None waits for
+            ever.
         log: where the stacks of a hang are written.
     """
     watch = Watch(stall_limit, log)
     try:
         for folder in folders:
             if not folder.is_dir():  # of a node that joined later; the others were asked before
-                raise NotSharedError(f"{socket.gethostname()} does not see {folder}: every node has to")
+                raise NotSharedError(
+                    f"{socket.gethostname()} does not see {folder}: every node has to"
+                )
         with watch:
             work(watch.report)
         end = {"outcome": str(Outcome.COMPLETE), "cause": ""}
@@ -64,7 +70,9 @@ def to_its_end(
 
 
 def is_of_the_disk(error: Exception, folders: Sequence[Path]) -> bool:
-    """Whether a disk failed, and no trial: it is full, or one of these folders is missing, unreadable or cut off."""
+    """Whether a disk failed, and no trial: it is full, or one of these folders is missing,
+    unreadable or cut off.
+    """
     if not isinstance(error, OSError):
         return isinstance(error, NotSharedError)
     return error.errno in DISK or any(
@@ -75,10 +83,12 @@ def is_of_the_disk(error: Exception, folders: Sequence[Path]) -> bool:
 
 
 class Watch:
-    """Ends the process when nothing is reported for too long, and leaves the stacks of all threads in a file.
+    """Ends the process when nothing is reported for too long, and leaves the stacks of all threads
+    in a file.
 
-    A thread of `faulthandler` does it. It is no Python thread: it also ends what hangs inside a library with the
-    interpreter's lock held. Time in which the driver keeps a report waiting does not count.
+    A thread of `faulthandler` does it. It is no Python thread: it also ends what hangs inside a
+    library with the interpreter's lock held. Time in which the driver keeps a report waiting does
+    not count.
     """
 
     def __init__(self, limit: float | None, log: Path | None) -> None:
@@ -98,7 +108,9 @@ class Watch:
             self.log.unlink(missing_ok=True)
 
     def report(self, result: dict[str, Any]) -> None:
-        """`tune.report`, and the clock starts anew; also where the trial is stopped, because its teardown may hang too."""
+        """`tune.report`, and the clock starts anew; also where the trial is stopped, because its
+        teardown may hang too.
+        """
         self._pause()
         try:
             tune.report(result)
@@ -121,11 +133,19 @@ def stall_log(folder: Path, number: int) -> Path:
 def hang_of(log: Path) -> str | None:
     """Where a process hung, from the stacks it left; None where it did not end for that."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    stacks = [stack for stack in re.split(r"^(?:Thread|Current thread) ", text, flags=re.MULTILINE) if "in to_its_end" in stack]
+    stacks = [
+        stack
+        for stack in re.split(r"^(?:Thread|Current thread) ", text, flags=re.MULTILINE)
+        if "in to_its_end" in stack
+    ]
     frames = list(FRAME.finditer(stacks[0])) if stacks else []
     if not frames:
         return "hung; its stack could not be read" if text else None
-    own = [frame for frame in frames if not frame["file"].startswith(STDLIB) and "-packages" not in frame["file"]]
+    own = [
+        frame
+        for frame in frames
+        if not frame["file"].startswith(STDLIB) and "-packages" not in frame["file"]
+    ]
     frame = own[0]  # the innermost that is no library's; `to_its_end` is one
     return f"hung in {frame['function']} ({Path(frame['file']).name}:{frame['line']})"
 

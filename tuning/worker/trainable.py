@@ -1,7 +1,7 @@
 """One trial in a Ray worker: an ordinary experiment plus one reporting callback.
 
-A checkpoint stands on disk before the epoch that names it is reported; an older one goes only after that report has
-returned.
+A checkpoint stands on disk before the epoch that names it is reported; an older one goes only after
+that report has returned.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ from training.experiment import build_data, quiet_lightning, train
 from training.settings import Settings
 from tuning.worker.guard import Report, newest_valid, stall_log, to_its_end
 
-QUIET: Settings = {"enable_progress_bar": False, "enable_model_summary": False}  # nobody watches a trial
+# nobody watches a trial
+QUIET: Settings = {"enable_progress_bar": False, "enable_model_summary": False}
 
 
 @dataclass(frozen=True)
 class Job:
     """What all trials of a search have in common; goes to the workers once.
 
-    `stall_limit` is in seconds. `memory_share` is the part of a GPU's memory that a trial may take, or None on the CPU.
+    `stall_limit` is in seconds. `memory_share` is the part of a GPU's memory that a trial may take,
+    or None on the CPU.
     """
 
     settings: Settings
@@ -45,12 +47,15 @@ class Job:
     memory_share: float | None = None
 
 
-def run_trial(config: dict[str, Any], *, job: Job, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
+def run_trial(
+    config: dict[str, Any], *, job: Job, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]
+) -> None:
     """The body of a trial. Its epochs and its end are told by `tune.report`; it raises nothing.
 
     Args:
         config: the searcher's assignment: number, params, and the history to go on from.
-        images, labels: the training and validation examples, shared memory that is not to be written.
+        images, labels: the training and validation examples, shared memory that is not to be
+            written.
     """
     print(
         first_line_of(config), file=sys.stderr, flush=True
@@ -66,14 +71,22 @@ def run_trial(config: dict[str, Any], *, job: Job, images: np.ndarray[Any, Any],
 def first_line_of(config: dict[str, Any]) -> str:
     """Which trial begins here, or goes on, with its parameters."""
     params = ", ".join(f"{name}={value}" for name, value in config["params"].items())
-    goes_on = f", going on after epoch {config['history'][-1]['epoch']}" if config["history"] else ""
+    goes_on = (
+        f", going on after epoch {config['history'][-1]['epoch']}" if config["history"] else ""
+    )
     return f"trial {config['number']}: {params}{goes_on}"
 
 
 def train_trial(
-    config: dict[str, Any], job: Job, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any], report: Report
+    config: dict[str, Any],
+    job: Job,
+    images: np.ndarray[Any, Any],
+    labels: np.ndarray[Any, Any],
+    report: Report,
 ) -> None:
-    """Train to the end, unless the scheduler stops it at a report. Raises whatever training raises."""
+    """Train to the end, unless the scheduler stops it at a report. Raises whatever training
+    raises.
+    """
     quiet_lightning(silent=True)  # the worker's log is to show the trials
     settings = job.settings | config["params"]
     if job.memory_share and torch.cuda.is_available():
@@ -93,15 +106,19 @@ def as_dataset(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> Ba
 
 
 class Reporter(pl.callbacks.Checkpoint):
-    """Writes a checkpoint, reports the epoch, then deletes the checkpoints that nobody needs any more.
+    """Writes a checkpoint, reports the epoch, then deletes the checkpoints that nobody needs any
+    more.
 
-    It is a `Checkpoint` callback because Lightning runs those last, when the epoch's training metrics exist.
+    It is a `Checkpoint` callback because Lightning runs those last, when the epoch's training
+    metrics exist.
 
     Args:
         history: the epochs of this trial that are recorded already.
     """
 
-    def __init__(self, job: Job, number: int, history: Sequence[Mapping[str, Any]], report: Report) -> None:
+    def __init__(
+        self, job: Job, number: int, history: Sequence[Mapping[str, Any]], report: Report
+    ) -> None:
         self.job = job
         self.report = report
         self.folder = job.checkpoints / str(number)
@@ -118,7 +135,12 @@ class Reporter(pl.callbacks.Checkpoint):
         metrics = {name: float(measured.get(name, math.nan)) for name in METRICS}
         path = self._write(trainer, epoch)
         self.report(
-            {"epoch": epoch, **metrics, "checkpoint": str(path.relative_to(self.job.checkpoints)), "sha256": checksum(path)}
+            {
+                "epoch": epoch,
+                **metrics,
+                "checkpoint": str(path.relative_to(self.job.checkpoints)),
+                "sha256": checksum(path),
+            }
         )
         self._compare(epoch, metrics[self.job.metric])
         self._delete_all_but(epoch)
@@ -129,7 +151,8 @@ class Reporter(pl.callbacks.Checkpoint):
         temporary = path.with_suffix(".writing")
         self.folder.mkdir(exist_ok=True)
         try:
-            trainer.save_checkpoint(temporary, weights_only=False)  # with the optimizer, to go on from
+            # with the optimizer, to go on from
+            trainer.save_checkpoint(temporary, weights_only=False)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)

@@ -17,15 +17,16 @@ from training.settings import Settings
 from tuning.verification.evaluation import SILENT, save_weights
 from tuning.worker.trainable import as_dataset
 
-NO_LEAST = ("min_epochs", "min_steps")  # settings that would keep Lightning from ending at the best epoch
+# settings that would keep Lightning from ending at the best epoch
+NO_LEAST = ("min_epochs", "min_steps")
 
 
 @dataclass(frozen=True)
 class Training:
     """What a worker is to do.
 
-    `weights` is where the weights go after a training on training and validation examples; None is a training on the training
-    examples alone, which is judged on the validation examples.
+    `weights` is where the weights go after a training on training and validation examples; None is
+    a training on the training examples alone, which is judged on the validation examples.
     """
 
     label: str
@@ -40,7 +41,9 @@ class Training:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of it. `value` is the search's metric, NaN where nothing was judged; `sound` that all weights are finite."""
+    """What came of it. `value` is the search's metric, NaN where nothing was judged; `sound`
+    that all weights are finite.
+    """
 
     value: float
     sound: bool
@@ -48,13 +51,19 @@ class Trained:
 
 
 def train_once(
-    training: Training, *, metric: str, memory_share: float | None, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]
+    training: Training,
+    *,
+    metric: str,
+    memory_share: float | None,
+    images: np.ndarray[Any, Any],
+    labels: np.ndarray[Any, Any],
 ) -> Trained:
     """Train to the given epoch. Raises whatever training raises.
 
     Args:
         memory_share: the part of the GPU's memory that it may take, or None on the CPU.
-        images, labels: the training and validation examples, shared memory that is not to be written.
+        images, labels: the training and validation examples, shared memory that is not to be
+            written.
     """
     start = time.monotonic()
     quiet_lightning(silent=True)
@@ -62,12 +71,19 @@ def train_once(
         torch.cuda.set_per_process_memory_fraction(memory_share)
     data = build_data(training.settings)
     data.share(as_dataset(images, labels))
-    judging: Settings = {"check_val_every_n_epoch": training.epochs}  # at the end only: it changes nothing of the training
+    # at the end only: it changes nothing of the training
+    judging: Settings = {"check_val_every_n_epoch": training.epochs}
     if training.weights:
         data.train_on_validation_too()
         judging = {"limit_val_batches": 0}
     settings = {name: value for name, value in training.settings.items() if name not in NO_LEAST}
-    trainer, lit_model = train(settings, data, callbacks=[stop_after(training.epochs)], whole_epochs=True, **SILENT | judging)
+    trainer, lit_model = train(
+        settings,
+        data,
+        callbacks=[stop_after(training.epochs)],
+        whole_epochs=True,
+        **SILENT | judging,
+    )
     if training.weights:
         save(trainer, training.weights)
     value = float(trainer.callback_metrics.get(metric, math.nan))
@@ -76,9 +92,13 @@ def train_once(
 
 
 def stop_after(epochs: int) -> pl.Callback:
-    """Ends training there, while the learning rate schedule keeps the length it had in the search."""
+    """Ends training there, while the learning rate schedule keeps the length it had in the
+    search.
+    """
     return pl.callbacks.LambdaCallback(
-        on_train_epoch_end=lambda trainer, _: setattr(trainer, "should_stop", trainer.current_epoch + 1 >= epochs)
+        on_train_epoch_end=lambda trainer, _: setattr(
+            trainer, "should_stop", trainer.current_epoch + 1 >= epochs
+        )
     )
 
 

@@ -11,7 +11,9 @@ SPACE = {"fc1": {"low": 8, "high": 64}}
 
 
 def ranked(*values: float) -> list[Best]:
-    return ranking([trial(number, value, fc1=20) for number, value in enumerate(values)], "val_acc", "max")
+    return ranking(
+        [trial(number, value, fc1=20) for number, value in enumerate(values)], "val_acc", "max"
+    )
 
 
 def test_an_end_is_near_on_the_parameters_own_scale() -> None:
@@ -23,12 +25,16 @@ def test_an_end_is_near_on_the_parameters_own_scale() -> None:
 def test_it_names_the_end_of_the_range_and_is_silent_without_a_best() -> None:
     trials = [trial(0, 0.5, 0.4, fc1=64), trial(1, 0.4, 0.3, fc1=20)]
     said = advice(ranking(trials, "val_acc", "max"), SPACE, trials, 2)
-    assert said == ["the best fc1 (64) is near the top of its range (64); a wider range may do better"]
+    assert said == [
+        "the best fc1 (64) is near the top of its range (64); a wider range may do better"
+    ]
     assert advice([], SPACE, trials, 2) == []
 
 
 def test_too_few_trials_in_the_good_region() -> None:
-    assert "no other trial comes within 0.0100 of the best" in (lonely_winner(ranked(0.9, 0.8, 0.8, 0.7)) or "")
+    assert "no other trial comes within 0.0100 of the best" in (
+        lonely_winner(ranked(0.9, 0.8, 0.8, 0.7)) or ""
+    )
     assert "one other trial comes" in (lonely_winner(ranked(0.9, 0.895, 0.8, 0.7, 0.7)) or "")
     assert lonely_winner(ranked(0.9, 0.895, 0.899, 0.8, 0.7, 0.7)) is None
     assert lonely_winner(ranked(0.9, 0.9, 0.9)) is None, "all alike: nobody is alone"
@@ -36,16 +42,26 @@ def test_too_few_trials_in_the_good_region() -> None:
 
 def test_a_class_much_worse_than_the_rest() -> None:
     (said,) = shapes.validation(0, hits=24).weak_classes()
-    assert said.startswith(f"class {shapes.NASTY} is recognised in 66.7% of its 36 validation images, the rest in 100.0%")
+    assert said.startswith(
+        f"class {shapes.NASTY} is recognised in 66.7% of its 36 validation images, the rest in 100.0%"
+    )
     assert shapes.validation(0, hits=36).weak_classes() == []
     assert shapes.validation(0, hits=35).weak_classes() == [], "one image of 36 is chance"
 
 
 def test_a_winner_that_guesses_and_trials_that_mostly_broke() -> None:
-    (said,) = shapes.validation(0).model_copy(update={"confusion": [[36] + [0] * 9 for _ in range(10)]}).remarks()
-    assert said == "the winner reads 10.0% of the validation images right: hardly better than guessing"
+    (said,) = (
+        shapes.validation(0)
+        .model_copy(update={"confusion": [[36] + [0] * 9 for _ in range(10)]})
+        .remarks()
+    )
+    assert (
+        said == "the winner reads 10.0% of the validation images right: hardly better than guessing"
+    )
     broken = [shapes.trial(n, Outcome.DIVERGED, 1) for n in range(3)]
-    assert advice([], SPACE, broken, 2) == ["3 of 3 trials ended as diverged: a lower top of lr's range may help"]
+    assert advice([], SPACE, broken, 2) == [
+        "3 of 3 trials ended as diverged: a lower top of lr's range may help"
+    ]
     assert advice([], SPACE, [*shapes.many(8), broken[0]], 9) == [], "one is an accident"
 
 
@@ -62,7 +78,10 @@ ALONE = shapes.final().model_copy(update={"candidates": []})
 
 def test_seeds_that_differ_by_more_than_the_winner_was_ahead() -> None:
     (said,) = seed_spread(ALONE, ranked(0.9, 0.8), "val_acc")
-    assert "lead over trial 1 (0.1000) is smaller than what the seed alone changes (0.2000, standard deviation over 3" in said
+    assert (
+        "lead over trial 1 (0.1000) is smaller than what the seed alone changes (0.2000, standard deviation over 3"
+        in said
+    )
     assert seed_spread(ALONE, ranked(0.9, 0.6), "val_acc") == []
     assert seed_spread(ALONE, ranked(0.9), "val_acc") == [], "nobody to be ahead of"
     assert seed_spread(shapes.final(), ranked(0.9, 0.8), "val_acc") == [], "--top looked at that"

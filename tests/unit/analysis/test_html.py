@@ -1,4 +1,6 @@
-"""The report as text: what is said, what is escaped, what is refused. How it looks is tested in `tests/browser`."""
+"""The report as text: what is said, what is escaped, what is refused. How it looks is tested in
+`tests/browser`.
+"""
 
 from __future__ import annotations
 
@@ -65,28 +67,45 @@ class Page(HTMLParser):
 
 
 def page_of(name: str, folder: Path) -> Page:
-    return Page(html.write(RunFolder(folder), shapes.facts(name, folder)).read_text(encoding="utf-8"))
+    return Page(
+        html.write(RunFolder(folder), shapes.facts(name, folder)).read_text(encoding="utf-8")
+    )
 
 
 @pytest.mark.parametrize("name", shapes.SHAPES)
-def test_every_shape_of_a_search_has_a_report_in_which_nothing_is_taken_for_markup(name: str, tmp_path: Path) -> None:
+def test_every_shape_of_a_search_has_a_report_in_which_nothing_is_taken_for_markup(
+    name: str, tmp_path: Path
+) -> None:
     page = page_of(name, tmp_path)
     scripts = [attributes for tag, attributes in page.tags if tag == "script"]
-    assert [attributes.get("id") for attributes in scripts] == ["figures", None, None], "ours, and no other"
+    assert [attributes.get("id") for attributes in scripts] == ["figures", None, None], (
+        "ours, and no other"
+    )
     assert shapes.NASTY in page.text, "shown as it is"
     places = {attributes.get("id") for _, attributes in page.tags}
     assert set(page.figures) <= places, "every figure has its place"
     assert "NaN" not in json.dumps(page.figures)
 
 
-def test_the_policy_lets_only_the_pages_own_scripts_run_and_nothing_be_fetched(tmp_path: Path) -> None:
+def test_the_policy_lets_only_the_pages_own_scripts_run_and_nothing_be_fetched(
+    tmp_path: Path,
+) -> None:
     page = page_of("everything", tmp_path)
-    policy = next(a["content"] or "" for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        a["content"] or ""
+        for tag, a in page.tags
+        if a.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy.startswith("default-src 'none'")
     script = policy.split("script-src ")[1].split(";")[0]
     assert script.count("'sha256-") == 2
     assert "unsafe" not in script
-    references = [value for tag, a in page.tags for key, value in a.items() if key in ("src", "href") and tag != "a"]
+    references = [
+        value
+        for tag, a in page.tags
+        for key, value in a.items()
+        if key in ("src", "href") and tag != "a"
+    ]
     assert all(value and value.startswith("data:") for value in references)
 
 
@@ -94,13 +113,18 @@ def test_what_was_found_is_said_in_one_sentence(tmp_path: Path) -> None:
     facts = shapes.facts("everything", tmp_path)
     best = facts.ranked[0]
     said = " ".join(page_of("everything", tmp_path).text.split())
-    assert f"Of 30 trials on Digits, trial {best.trial.number} is best: val_acc {best.value:.4f} at epoch" in said
+    assert (
+        f"Of 30 trials on Digits, trial {best.trial.number} is best: val_acc {best.value:.4f} at epoch"
+        in said
+    )
     assert "none can be called best" in " ".join(page_of("all diverged", tmp_path).text.split())
     running = " ".join(page_of("none finished", tmp_path).text.split())
     assert "No trial has ended yet with a value that counts." in running
     assert re.search(r"Trial 0, which has not ended yet, is at 0\.\d{4} already", running)
     assert "Of 1 trial on Digits" in " ".join(page_of("one trial", tmp_path).text.split())
-    assert "Trials 1, 2, 3, 4, 5 and others came to the same value" in " ".join(page_of("ties", tmp_path).text.split())
+    assert "Trials 1, 2, 3, 4, 5 and others came to the same value" in " ".join(
+        page_of("ties", tmp_path).text.split()
+    )
 
 
 def test_only_the_page_of_a_running_search_reloads_itself(tmp_path: Path) -> None:
@@ -128,7 +152,9 @@ def test_a_checkpoint_that_was_lost_does_not_lead_the_board(tmp_path: Path) -> N
     facts = shapes.facts("everything", tmp_path)
     second = facts.ranked[1]
     facts.summary["best"] = second.as_plain()
-    assert facts.ranked[0].trial.number == second.trial.number, "the one that was handed over comes first"
+    assert facts.ranked[0].trial.number == second.trial.number, (
+        "the one that was handed over comes first"
+    )
 
 
 @pytest.fixture
@@ -145,8 +171,22 @@ def run(tmp_path: Path, empty_database: Path) -> tuple[RunFolder, Study]:
         assert trial is not None
         study.record_epoch(trial.number, Epoch(1, {"val_acc": 0.5}, time=1.0))
         study.close(trial.number, outcome, f"<b>cause of {outcome}</b>")
-    summary = {"status": "running", "stop_reason": None, "best": None, "counts": {}, "epochs_trained": 0, "warnings": []}
-    rest = {"name": "r", "data_class": "Digits", "metric": "val_acc", "wall_time_s": 1.0, "seed": 0, "resources": {}}
+    summary = {
+        "status": "running",
+        "stop_reason": None,
+        "best": None,
+        "counts": {},
+        "epochs_trained": 0,
+        "warnings": [],
+    }
+    rest = {
+        "name": "r",
+        "data_class": "Digits",
+        "metric": "val_acc",
+        "wall_time_s": 1.0,
+        "seed": 0,
+        "resources": {},
+    }
     write_json(folder.summary, summary | rest | {"mode": "max", "sha256": {}})
     write_json(folder.environment, environment())
     return folder, study
@@ -161,7 +201,9 @@ def test_t4_the_report_names_the_widths_that_did_not_fit(run: tuple[RunFolder, S
     assert "&lt;b&gt;cause of out_of_memory&lt;/b&gt;" in row, "escaped"
 
 
-def test_its_counts_are_those_of_the_study_whatever_the_summary_missed(run: tuple[RunFolder, Study]) -> None:
+def test_its_counts_are_those_of_the_study_whatever_the_summary_missed(
+    run: tuple[RunFolder, Study],
+) -> None:
     folder, study = run
     found = html.content(facts_of(folder))["summary"]
     assert found["counts"] == counts(study.trials) == {**dict.fromkeys(Outcome, 1), "running": 0}
@@ -169,8 +211,12 @@ def test_its_counts_are_those_of_the_study_whatever_the_summary_missed(run: tupl
 
 
 @pytest.mark.parametrize("file", ["search.yaml", "summary.json", "environment.json"])
-@pytest.mark.parametrize("text", ["space: [", "{}", "[]", '{"warnings": 1, "status": 2, "classes": "<script>"}'])
-def test_a_damaged_run_has_no_report_and_no_traceback(file: str, text: str, run: tuple[RunFolder, Study]) -> None:
+@pytest.mark.parametrize(
+    "text", ["space: [", "{}", "[]", '{"warnings": 1, "status": 2, "classes": "<script>"}']
+)
+def test_a_damaged_run_has_no_report_and_no_traceback(
+    file: str, text: str, run: tuple[RunFolder, Study]
+) -> None:
     folder, _ = run
     folder.final.mkdir()
     (folder.path / file).write_text(text)
@@ -189,7 +235,9 @@ def test_what_a_report_can_do_without_is_left_out_where_it_is_damaged_and_that_i
     assert f"left out: {folder.path / file}" in Page(html.write(folder).read_text()).text
 
 
-def test_a_killed_search_is_not_called_running_unless_somebody_holds_it(run: tuple[RunFolder, Study]) -> None:
+def test_a_killed_search_is_not_called_running_unless_somebody_holds_it(
+    run: tuple[RunFolder, Study],
+) -> None:
     folder, _ = run
     assert facts_of(folder).summary["status"] == "killed"
     page = Page(html.write(folder).read_text())
@@ -201,7 +249,13 @@ def test_a_killed_search_is_not_called_running_unless_somebody_holds_it(run: tup
 
 def test_it_is_made_without_torch_ray_and_data(run: tuple[RunFolder, Study]) -> None:
     code = "import sys\nfrom tuning.report import main\nmain()\nprint({'torch', 'ray'} & set(sys.modules))"
-    made = subprocess.run([sys.executable, "-c", code, str(run[0].path)], capture_output=True, text=True, cwd=ROOT, check=True)
+    made = subprocess.run(
+        [sys.executable, "-c", code, str(run[0].path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
     assert made.stdout.splitlines()[-1] == "set()"
     assert run[0].report.exists()
 

@@ -12,9 +12,16 @@ from tuning.trials import stopping
 from tuning.trials.trial import Epoch, Outcome, Trial
 
 
-def trial(number: int, *epochs: tuple[float, float], outcome: Outcome | None = Outcome.COMPLETE) -> Trial:
+def trial(
+    number: int, *epochs: tuple[float, float], outcome: Outcome | None = Outcome.COMPLETE
+) -> Trial:
     """Epochs as (time, value)."""
-    return Trial(number, {}, tuple(Epoch(k, {"val_acc": v}, time=t) for k, (t, v) in enumerate(epochs, 1)), outcome)
+    return Trial(
+        number,
+        {},
+        tuple(Epoch(k, {"val_acc": v}, time=t) for k, (t, v) in enumerate(epochs, 1)),
+        outcome,
+    )
 
 
 TWO = [trial(0, (1, 0.5), (3, 0.7)), trial(1, (2, 0.6), (4, 0.65), outcome=Outcome.STOPPED_EARLY)]
@@ -35,7 +42,9 @@ def test_the_best_value_rises_over_all_trials_epochs_in_the_order_they_were_reco
 def test_a_trial_that_cannot_be_best_costs_epochs_and_sets_no_record() -> None:
     broken = trial(2, (0.5, 0.99), outcome=Outcome.DIVERGED)
     still = trial(3, (0.6, 0.98), outcome=None)
-    assert progress.best_over_epochs([still], "val_acc", "max") == [], "nor does one that has not ended"
+    assert progress.best_over_epochs([still], "val_acc", "max") == [], (
+        "nor does one that has not ended"
+    )
     first = progress.best_over_epochs([*TWO, broken], "val_acc", "max")[0]
     assert (first.spent, first.value) == (2, 0.5)
 
@@ -45,11 +54,16 @@ def test_a_pause_between_two_sessions_is_no_work() -> None:
     assert stopping.seconds_worked(times, [100.0, 1000.0]) == [10.0, 20.0, 30.0, 50.0]
     assert stopping.seconds_worked(times[:2], []) == [0.0, 10.0]
     assert stopping.seconds_worked([], []) == []
-    assert stopping.seconds_worked([130.0, 1010.0], [100.0, 1000.0, 2000.0])[-1] == 30 + 10, "a session without an epoch"
+    assert stopping.seconds_worked([130.0, 1010.0], [100.0, 1000.0, 2000.0])[-1] == 30 + 10, (
+        "a session without an epoch"
+    )
 
 
 def test_rungs_and_budget_add_up() -> None:
-    assert [(r.epoch, r.reached, r.went_on) for r in progress.rung_counts(TWO, [1, 2])] == [(1, 2, 2), (2, 2, 0)]
+    assert [(r.epoch, r.reached, r.went_on) for r in progress.rung_counts(TWO, [1, 2])] == [
+        (1, 2, 2),
+        (2, 2, 0),
+    ]
     found = progress.budget(TWO, 5)
     assert found.trained == {"complete": 2, "stopped_early": 2}
     assert found.saved == 3
@@ -66,8 +80,12 @@ def test_the_axis_shows_the_good_values_and_never_loses_the_best() -> None:
     assert low < 0.5 < high
 
 
-@pytest.mark.parametrize(("low", "high", "ticks"), [(32, 1024, [32, 100, 1024]), (1e-4, 1e-1, [1e-4, 1e-3, 1e-2, 1e-1])])
-def test_a_log_axis_has_its_ends_and_powers_of_ten(low: float, high: float, ticks: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"), [(32, 1024, [32, 100, 1024]), (1e-4, 1e-1, [1e-4, 1e-3, 1e-2, 1e-1])]
+)
+def test_a_log_axis_has_its_ends_and_powers_of_ten(
+    low: float, high: float, ticks: list[float]
+) -> None:
     from tuning.analysis.plots import log_ticks
 
     assert log_ticks(low, high) == pytest.approx(ticks)
@@ -86,7 +104,14 @@ def test_importance_compares_all_trials_after_one_epoch_not_the_few_that_asha_le
         value = 0.1 + 0.03 * n  # after one epoch fc1 alone decides
         params = {"fc1": 8 + 2 * n, "noise": (n * 7 % 24) / 24, **({"some": 0.5} if n % 2 else {})}
         metrics = [value, 0.9, 0.9] if n % 4 == 0 else [value]  # those that went on are all alike
-        trials.append(Trial(n, params, tuple(Epoch(k, {"val_acc": v}) for k, v in enumerate(metrics, 1)), Outcome.COMPLETE))
+        trials.append(
+            Trial(
+                n,
+                params,
+                tuple(Epoch(k, {"val_acc": v}) for k, v in enumerate(metrics, 1)),
+                Outcome.COMPLETE,
+            )
+        )
     assert common_epoch(trials) == 1
     found = importances(trials, {"noise": other, "fc1": fc1(), "some": other}, "val_acc", "max")
     assert found is not None

@@ -25,7 +25,14 @@ def nasty(tmp_path: object) -> SearchSpace:
 def run(space: SearchSpace, *, terminal: bool, quiet: bool = False, colour: bool = True) -> str:
     """What is said while a search of a few trials goes on."""
     file = io.StringIO()
-    console = Console(file=file, force_terminal=terminal, width=160, soft_wrap=True, highlight=False, no_color=not colour)
+    console = Console(
+        file=file,
+        force_terminal=terminal,
+        width=160,
+        soft_wrap=True,
+        highlight=False,
+        no_color=not colour,
+    )
     search = SearchConsole(space, 30, quiet=quiet, console=console)
     with search:
         for trial in shapes.many(10):
@@ -38,7 +45,16 @@ def run(space: SearchSpace, *, terminal: bool, quiet: bool = False, colour: bool
 
 def test_in_a_pipe_there_are_plain_lines_one_for_each_trial(nasty: SearchSpace) -> None:
     lines = run(nasty, terminal=False).splitlines()
-    assert lines[0].split() == ["trial", "epoch", "val_acc", "status", "fc1", "dropout", "optimizer", "momentum"]
+    assert lines[0].split() == [
+        "trial",
+        "epoch",
+        "val_acc",
+        "status",
+        "fc1",
+        "dropout",
+        "optimizer",
+        "momentum",
+    ]
     assert len(lines) == 11
     assert not any("\x1b" in line for line in lines)
     assert "<- best so far" in lines[1]
@@ -46,12 +62,21 @@ def test_in_a_pipe_there_are_plain_lines_one_for_each_trial(nasty: SearchSpace) 
 
 def test_in_a_terminal_the_running_trials_and_the_whole_are_seen(nasty: SearchSpace) -> None:
     said = run(nasty, terminal=True)
-    for part in ("running", "of 30 trials ended", "saved by ASHA", "of 1 slots in use", "left", "trial 9 diverged"):
+    for part in (
+        "running",
+        "of 30 trials ended",
+        "saved by ASHA",
+        "of 1 slots in use",
+        "left",
+        "trial 9 diverged",
+    ):
         assert part in said
     assert "\x1b[31m" in said, "failures are red"
 
 
-def test_no_color_is_respected_and_quiet_says_nothing_of_trials(nasty: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_is_respected_and_quiet_says_nothing_of_trials(
+    nasty: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "\x1b[31m" not in run(nasty, terminal=True, colour=False)
     assert run(nasty, terminal=True, quiet=True) == ""
     monkeypatch.setitem(os.environ, "NO_COLOR", "1")
@@ -65,12 +90,15 @@ def test_a_failure_that_is_tried_again_is_a_note(nasty: SearchSpace) -> None:
     assert file.getvalue() == "note: trial 3 failed and is tried again: ValueError: \\x1b[2J bad\n"
 
 
-def left(trials: list[Trial], wanted: int, stop: Stop | None = None, worked: float = 0.0) -> TimeLeft | None:
+def left(
+    trials: list[Trial], wanted: int, stop: Stop | None = None, worked: float = 0.0
+) -> TimeLeft | None:
     return time_left(trials, wanted, shapes.EPOCHS, 0.0, stop or Stop(), worked)
 
 
 def test_the_time_left_follows_from_what_the_trials_took_so_far() -> None:
-    trials = [shapes.trial(n, Outcome.COMPLETE, 9) for n in range(8)]  # an epoch a second, nine a trial
+    # an epoch a second, nine a trial
+    trials = [shapes.trial(n, Outcome.COMPLETE, 9) for n in range(8)]
     found = left(trials, 16)
     assert found == TimeLeft(pytest.approx(72), pytest.approx(72))
     assert told(found) == "about 1m10s left"

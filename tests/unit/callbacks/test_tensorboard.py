@@ -1,4 +1,6 @@
-"""What TensorBoard reads of a search, through its own readers, against the study in a real SQLite file."""
+"""What TensorBoard reads of a search, through its own readers, against the study in a real
+SQLite file.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
-from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
+from tensorboard.plugins.hparams import (
+    api_pb2,
+    backend_context,
+    get_experiment,
+    list_session_groups,
+)
 
 from tuning.callbacks.tensorboard import FILES, Curves
 from tuning.space.reader import read_space
@@ -66,11 +73,15 @@ class Search:
         self.begin(Study(load_record(self.url, "s"), self.space, trials=9))
 
     def train(self, *values: float, outcome: Outcome | None = None) -> Trial:
-        """The next trial, its epochs from the first that it has not, and its end, where it has one."""
+        """The next trial, its epochs from the first that it has not, and its end, where it has
+        one.
+        """
         trial = self.study.next_trial()
         assert trial is not None
         for i, value in enumerate(values, len(trial.epochs) + 1):
-            self.study.record_epoch(trial.number, Epoch(i, {"val_acc": value, "val_loss": 1 - value}, time=1000.0 + i))
+            self.study.record_epoch(
+                trial.number, Epoch(i, {"val_acc": value, "val_loss": 1 - value}, time=1000.0 + i)
+            )
         if outcome:
             self.study.close(trial.number, outcome, "why")
         return self.study.trial(trial.number)
@@ -88,7 +99,10 @@ def search(tmp_path: Path, space: SearchSpace, database: Path) -> Search:
 def scalars(folder: Path, number: int) -> dict[str, list[tuple[int, float, float]]]:
     """Metric -> step, value and time of its events, as TensorBoard reads them."""
     events = EventAccumulator(str(folder / str(number))).Reload()
-    return {tag: [(e.step, e.value, e.wall_time) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    return {
+        tag: [(e.step, e.value, e.wall_time) for e in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
 
 
 def steps(folder: Path, number: int) -> list[int]:
@@ -104,52 +118,86 @@ def hparams_page(folder: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """The trials as TensorBoard's HParams page shows them, and its metrics."""
     runs = EventMultiplexer().AddRunsFromDirectory(str(folder))
     runs.Reload()
-    context = backend_context.Context(TBContext(data_provider=MultiplexerDataProvider(runs, str(folder))))
+    context = backend_context.Context(
+        TBContext(data_provider=MultiplexerDataProvider(runs, str(folder)))
+    )
     statuses = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE]
-    request = api_pb2.ListSessionGroupsRequest(start_index=0, slice_size=100, allowed_statuses=statuses)
+    request = api_pb2.ListSessionGroupsRequest(
+        start_index=0, slice_size=100, allowed_statuses=statuses
+    )
     found = list_session_groups.Handler(RequestContext(), context, "", request).run()
-    experiment = get_experiment.Handler(RequestContext(), context, "", api_pb2.GetExperimentRequest()).run()
+    experiment = get_experiment.Handler(
+        RequestContext(), context, "", api_pb2.GetExperimentRequest()
+    ).run()
     groups = json.loads(json_format.MessageToJson(found))["sessionGroups"]
-    return {group["name"]: group for group in groups}, [metric.name.tag for metric in experiment.metric_infos]
+    return {group["name"]: group for group in groups}, [
+        metric.name.tag for metric in experiment.metric_infos
+    ]
 
 
 def as_recorded(trial: Trial, metric: str) -> list[tuple[int, float, float]]:
-    return [(e.epoch, float(np.float32(e.metrics[metric])), e.time) for e in trial.epochs]  # which is how TensorBoard keeps it
+    # which is how TensorBoard keeps it
+    return [(e.epoch, float(np.float32(e.metrics[metric])), e.time) for e in trial.epochs]
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_curves_are_the_studys_epochs_however_a_trial_ends(outcome: Outcome, search: Search) -> None:
+def test_curves_are_the_studys_epochs_however_a_trial_ends(
+    outcome: Outcome, search: Search
+) -> None:
     trial = search.train(0.5, 0.9, 0.7, outcome=outcome)
     found = scalars(search.folder, 0)
-    assert found == {name: as_recorded(trial, name) for name in ("val_acc", "val_loss")} | {"best_val_acc": found["best_val_acc"]}
-    assert [value for _, value, _ in found["best_val_acc"]] == [float(np.float32(value)) for value in (0.5, 0.9, 0.9)]
+    assert found == {name: as_recorded(trial, name) for name in ("val_acc", "val_loss")} | {
+        "best_val_acc": found["best_val_acc"]
+    }
+    assert [value for _, value, _ in found["best_val_acc"]] == [
+        float(np.float32(value)) for value in (0.5, 0.9, 0.9)
+    ]
     assert outcome_text(search.folder, 0) == f"{outcome}: why"
-    status = "STATUS_SUCCESS" if outcome in (Outcome.COMPLETE, Outcome.STOPPED_EARLY) else "STATUS_FAILURE"
+    status = (
+        "STATUS_SUCCESS"
+        if outcome in (Outcome.COMPLETE, Outcome.STOPPED_EARLY)
+        else "STATUS_FAILURE"
+    )
     assert hparams_page(search.folder)[0]["0"]["sessions"][0]["status"] == status
 
 
 def test_an_epoch_can_be_seen_when_recording_returns_and_no_file_stays_open(search: Search) -> None:
     for number in range(3):
         for epochs in range(1, 4):
-            search.study.record_epoch(search.train().number if epochs == 1 else number, Epoch(epochs, {"val_acc": 0.5}))
+            search.study.record_epoch(
+                search.train().number if epochs == 1 else number, Epoch(epochs, {"val_acc": 0.5})
+            )
             assert steps(search.folder, number) == list(range(1, epochs + 1))
-    assert not [path for path in Path("/proc/self/fd").iterdir() if "tfevents" in str(path.resolve())]
+    assert not [
+        path for path in Path("/proc/self/fd").iterdir() if "tfevents" in str(path.resolve())
+    ]
 
 
 def test_parameters_of_any_type_are_on_the_hparams_page_with_the_best_value(
     tmp_path: Path, database: Path, space_file: Callable[[str], Path]
 ) -> None:
-    search = Search(tmp_path / "tensorboard", read_space(space_file(EVERY_TYPE)), f"sqlite:///{database}")
+    search = Search(
+        tmp_path / "tensorboard", read_space(space_file(EVERY_TYPE)), f"sqlite:///{database}"
+    )
     for value in (0.5, 0.75, 0.25):
         search.train(value, value - 0.125, outcome=Outcome.COMPLETE)
     trials, metrics = hparams_page(search.folder)
     common = {"lr": 0.001, "augment": False, "optimizer": "SGD", "momentum": 0.5, "fc1": 9.0}
-    assert trials["0"]["hparams"] == {"fc1": 8.0, "lr": 0.001, "augment": True, "optimizer": "Adam", "clip": "None"}
+    assert trials["0"]["hparams"] == {
+        "fc1": 8.0,
+        "lr": 0.001,
+        "augment": True,
+        "optimizer": "Adam",
+        "clip": "None",
+    }
     assert trials["0"]["hparams"]["augment"] is True, "and not 1"
     assert trials["1"]["hparams"] == common | {"clip": 0.5}
     assert trials["2"]["hparams"] == common | {"clip": "auto"}
     assert metrics[0] == "best_val_acc", "the one that the page shows unasked"
-    shown = {name: next(m["value"] for m in t["metricValues"] if m["name"]["tag"] == metrics[0]) for name, t in trials.items()}
+    shown = {
+        name: next(m["value"] for m in t["metricValues"] if m["name"]["tag"] == metrics[0])
+        for name, t in trials.items()
+    }
     assert shown == {"0": 0.5, "1": 0.75, "2": 0.25}
 
 
@@ -157,8 +205,14 @@ def test_values_that_are_not_finite_are_shown_and_never_best(search: Search) -> 
     search.train(NAN, 0.5, INF, NAN, outcome=Outcome.DIVERGED)
     found = scalars(search.folder, 0)
     np.testing.assert_equal([value for _, value, _ in found["val_acc"]], [NAN, 0.5, INF, NAN])
-    assert [(step, value) for step, value, _ in found["best_val_acc"]] == [(2, 0.5), (3, 0.5), (4, 0.5)]
-    assert hparams_page(search.folder)[0]["0"]["hparams"].keys() == {"fc1", "lr"}, "the page digests them"
+    assert [(step, value) for step, value, _ in found["best_val_acc"]] == [
+        (2, 0.5),
+        (3, 0.5),
+        (4, 0.5),
+    ]
+    assert hparams_page(search.folder)[0]["0"]["hparams"].keys() == {"fc1", "lr"}, (
+        "the page digests them"
+    )
 
 
 def test_a_trial_that_is_tried_again_has_its_epochs_once(search: Search) -> None:
@@ -180,10 +234,14 @@ def test_a_resume_goes_on_where_the_record_ends(search: Search) -> None:
     search.train(0.4, outcome=Outcome.COMPLETE)
     assert steps(search.folder, 1) == [1, 2, 3]
     assert search.file(0) == ended
-    assert not killed.exists(), "a TensorBoard that reads it would not see what is written in its place"
+    assert not killed.exists(), (
+        "a TensorBoard that reads it would not see what is written in its place"
+    )
 
 
-@pytest.mark.parametrize("damage", ["folder gone", "file gone", "torn at its end", "empty", "one file too many"])
+@pytest.mark.parametrize(
+    "damage", ["folder gone", "file gone", "torn at its end", "empty", "one file too many"]
+)
 def test_what_is_not_as_the_record_has_it_is_written_anew(damage: str, search: Search) -> None:
     search.train(0.1, 0.2, outcome=Outcome.STOPPED_EARLY)
     path = search.file(0)
@@ -213,7 +271,9 @@ def test_a_trial_that_ended_without_an_epoch_is_whole_too(search: Search) -> Non
     assert outcome_text(search.folder, 0) == "out_of_memory: why"
 
 
-def test_parameters_that_a_kill_kept_from_the_record_are_there_once_it_goes_on(search: Search) -> None:
+def test_parameters_that_a_kill_kept_from_the_record_are_there_once_it_goes_on(
+    search: Search,
+) -> None:
     load_record(search.url, "s").ask()  # and killed before the first parameter
     search.resume()
     trial = search.train(0.5)
@@ -233,7 +293,9 @@ def test_a_folder_that_cannot_be_written_ends_the_curves_and_not_the_search(sear
     search.train(0.3, outcome=Outcome.COMPLETE)
     assert not search.folder.exists(), "for good"
     search.resume()
-    assert [steps(search.folder, number) for number in range(3)] == [[1], [1], [1]], "and the next session makes it right"
+    assert [steps(search.folder, number) for number in range(3)] == [[1], [1], [1]], (
+        "and the next session makes it right"
+    )
 
 
 def test_a_disk_that_fails_in_the_middle_leaves_what_was_written(search: Search) -> None:

@@ -1,4 +1,6 @@
-"""The final script without its trainings: what it refuses, which configs it takes, how it counts, how `final/` is replaced."""
+"""The final script without its trainings: what it refuses, which configs it takes, how it
+counts, how `final/` is replaced.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,16 @@ from text_recognizer.models.mlp import MLP
 from text_recognizer.predict import Recognizer
 from tuning import retrain
 from tuning.final import candidates, exchange
-from tuning.final.candidates import Config, best_mean, configs, exported_first, lab_1, mean_and_std, same_recipe, seeds_from
+from tuning.final.candidates import (
+    Config,
+    best_mean,
+    configs,
+    exported_first,
+    lab_1,
+    mean_and_std,
+    same_recipe,
+    seeds_from,
+)
 from tuning.final.folder import workplace
 from tuning.final.model_card import Origin, model_card
 from tuning.final.retraining import Request, Retraining
@@ -57,14 +68,21 @@ def run(tmp_path: Path, empty_database: Path) -> RunFolder:
 
 def retraining(run: RunFolder, said: list[str] | None = None, **changes: Any) -> Retraining:
     asked: dict[str, Any] = {"seeds": 2, "top": 1, "data_dir": None, "options": Options()}
-    return Retraining(run, read_json(run.summary), Request(**asked | changes), ([] if said is None else said).append)
+    return Retraining(
+        run,
+        read_json(run.summary),
+        Request(**asked | changes),
+        ([] if said is None else said).append,
+    )
 
 
 # What is refused
 
 
 @pytest.mark.parametrize("place", ["no such folder", "a run"])
-def test_all_that_is_wrong_with_the_flags_is_said_before_torch_and_ray_are_imported(place: str, tmp_path: Path) -> None:
+def test_all_that_is_wrong_with_the_flags_is_said_before_torch_and_ray_are_imported(
+    place: str, tmp_path: Path
+) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "search.yaml").write_text(SPACE)
     path = tmp_path / ("run" if place == "a run" else "none")
@@ -78,7 +96,9 @@ def test_all_that_is_wrong_with_the_flags_is_said_before_torch_and_ray_are_impor
 
 
 @pytest.mark.parametrize("seeds", ["101", "1_0", "two"])
-def test_a_number_of_seeds_is_a_plain_number_and_no_more_than_a_hundred(seeds: str, run: RunFolder) -> None:
+def test_a_number_of_seeds_is_a_plain_number_and_no_more_than_a_hundred(
+    seeds: str, run: RunFolder
+) -> None:
     with pytest.raises((InputError, SystemExit)):
         retrain.main([str(run.path), "--seeds", seeds])
 
@@ -90,14 +110,20 @@ def test_a_run_in_other_hands_is_refused(run: RunFolder, no_ray: None) -> None:
     os.close(lock)
 
 
-def test_a_changed_best_config_is_refused_and_told_where_it_can_be_trained(run: RunFolder, no_ray: None) -> None:
+def test_a_changed_best_config_is_refused_and_told_where_it_can_be_trained(
+    run: RunFolder, no_ray: None
+) -> None:
     run.best_config.write_text(run.best_config.read_text().replace("fc1: 32", "fc1: 33"))
-    with pytest.raises(RunError, match=r"changed since.*run_experiment\.py --config .*best_config\.yaml"):
+    with pytest.raises(
+        RunError, match=r"changed since.*run_experiment\.py --config .*best_config\.yaml"
+    ):
         retrain.main([str(run.path)])
 
 
 @pytest.mark.parametrize("text", ["", "- a list\n", "a: [\n"])
-def test_a_best_config_of_a_run_without_checksums_must_make_sense(text: str, run: RunFolder) -> None:
+def test_a_best_config_of_a_run_without_checksums_must_make_sense(
+    text: str, run: RunFolder
+) -> None:
     run.best_config.write_text(text)
     summary = read_json(run.summary)
     del summary["sha256"]
@@ -108,13 +134,19 @@ def test_a_best_config_of_a_run_without_checksums_must_make_sense(text: str, run
 def test_a_summary_that_says_other_than_the_study_is_refused(run: RunFolder) -> None:
     summary = read_json(run.summary)
     write_json(run.summary, summary | {"best": summary["best"] | {"value": 0.99}})
-    with pytest.raises(RunError, match=r"trial 1 is best at epoch 2 with 0\.99.*but got epoch 2 with 0\.9"):
+    with pytest.raises(
+        RunError, match=r"trial 1 is best at epoch 2 with 0\.99.*but got epoch 2 with 0\.9"
+    ):
         retraining(run)
 
 
-def test_other_data_than_was_searched_on_is_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_data_than_was_searched_on_is_refused(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = Digits().load_trainval()
-    monkeypatch.setattr(Digits, "load_trainval", lambda _: BaseDataset(real.images.flip(0), real.labels))
+    monkeypatch.setattr(
+        Digits, "load_trainval", lambda _: BaseDataset(real.images.flip(0), real.labels)
+    )
     with pytest.raises(RunError, match="Digits: was"):
         retraining(run).examples()
 
@@ -122,7 +154,9 @@ def test_other_data_than_was_searched_on_is_refused(run: RunFolder, monkeypatch:
 # Which configs, which seeds
 
 
-def test_a_candidate_has_its_own_parameters_and_epochs_and_nothing_of_the_winners(run: RunFolder) -> None:
+def test_a_candidate_has_its_own_parameters_and_epochs_and_nothing_of_the_winners(
+    run: RunFolder,
+) -> None:
     winner, other = retraining(run, top=2).configs
     assert (winner.label, winner.epochs, winner.searched) == ("trial 1", 2, 0.9)
     assert (other.label, other.epochs, other.searched) == ("trial 0", 1, 0.8)
@@ -133,9 +167,16 @@ def test_a_candidate_has_its_own_parameters_and_epochs_and_nothing_of_the_winner
 
 def test_a_parameter_that_a_candidate_has_not_is_left_out() -> None:
     ranked = ranking(
-        [trial(0, {"optimizer": "SGD", "momentum": 0.9}, 0.9), trial(1, {"optimizer": "Adam"}, 0.8)], "val_acc", "max"
+        [
+            trial(0, {"optimizer": "SGD", "momentum": 0.9}, 0.9),
+            trial(1, {"optimizer": "Adam"}, 0.8),
+        ],
+        "val_acc",
+        "max",
     )
-    found = configs({"fc1": 8, "optimizer": "SGD", "momentum": 0.9}, ["optimizer", "momentum"], ranked)
+    found = configs(
+        {"fc1": 8, "optimizer": "SGD", "momentum": 0.9}, ["optimizer", "momentum"], ranked
+    )
     assert found[1].settings == {"fc1": 8, "optimizer": "Adam"}
 
 
@@ -164,7 +205,17 @@ def test_the_seeds_begin_with_the_searchs() -> None:
 @pytest.mark.parametrize(
     ("settings", "same"),
     [
-        ({"fc1": 1024, "dropout": 0.5, "lr": 0.001, "optimizer": "Adam", "batch_size": 128, "momentum": None}, True),
+        (
+            {
+                "fc1": 1024,
+                "dropout": 0.5,
+                "lr": 0.001,
+                "optimizer": "Adam",
+                "batch_size": 128,
+                "momentum": None,
+            },
+            True,
+        ),
         ({"max_epochs": 12, "seed": 3, "threads": 2, "monitor": "val_acc", "patience": 0}, True),
         ({"fc1": 1023}, False),
         ({"one_cycle": True}, False),
@@ -172,14 +223,18 @@ def test_the_seeds_begin_with_the_searchs() -> None:
         ({"model_class": "CNN"}, False),
     ],
 )
-def test_lab_1s_defaults_are_known_again_when_they_are_spelled_out(settings: dict[str, Any], same: bool) -> None:
+def test_lab_1s_defaults_are_known_again_when_they_are_spelled_out(
+    settings: dict[str, Any], same: bool
+) -> None:
     config = Config("trial 0", LAB_1 | settings, epochs=3, trial=0)
     assert same_recipe(config, lab_1(config)) is same
 
 
 def test_lab_1_has_the_searchs_data_and_nothing_else_of_it() -> None:
     config = Config(
-        "trial 0", {"data_class": "Digits", "data_dir": "/d", "batch_size": 64, "one_cycle": True, "fc1": 9}, epochs=3
+        "trial 0",
+        {"data_class": "Digits", "data_dir": "/d", "batch_size": 64, "one_cycle": True, "fc1": 9},
+        epochs=3,
     )
     assert lab_1(config).settings == LAB_1 | {"data_dir": "/d", "max_epochs": 3}
 
@@ -201,13 +256,21 @@ def test_the_best_mean_is_never_one_of_a_config_that_diverged() -> None:
 
 def test_a_candidate_that_diverged_comes_last_and_is_no_nan() -> None:
     good, bad = Config("trial 3", {}, 2, 3, 0.9), Config("trial 4", {}, 1, 4, 0.8)
-    found = [candidate(bad, [0.9, math.nan], chosen=False), candidate(good, [0.8, 0.9], chosen=True)]
+    found = [
+        candidate(bad, [0.9, math.nan], chosen=False),
+        candidate(good, [0.8, 0.9], chosen=True),
+    ]
     assert json.dumps(found, allow_nan=False)
-    assert [line.split()[1] for line in list(candidate_lines(found, "val_acc", "max"))[1:]] == ["3", "4"]
+    assert [line.split()[1] for line in list(candidate_lines(found, "val_acc", "max"))[1:]] == [
+        "3",
+        "4",
+    ]
     assert "diverged" in list(candidate_lines(found, "val_acc", "max"))[2]
 
 
-def test_that_the_test_set_is_read_is_recorded_before_it_is(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_that_the_test_set_is_read_is_recorded_before_it_is(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(_: object) -> BaseDataset:
         raise DataError("the disk is gone")
 
@@ -233,24 +296,58 @@ def score(seed: int, accuracy: float) -> ModelScore:
     return ModelScore(seed, accuracy, 1 - accuracy, {"0": accuracy, "1": accuracy / 2})
 
 
-def final(*models: ModelScore, reads: int = 1, baseline: tuple[ModelScore, ...] | None = None) -> Final:
+def final(
+    *models: ModelScore, reads: int = 1, baseline: tuple[ModelScore, ...] | None = None
+) -> Final:
     config = Config("trial 7", LAB_1 | {"fc1": 8}, 3, 7, 0.91)
     on = {"data_class": "Digits", "examples": 10}
     beside = models if baseline is None else baseline
-    return Final(config, models, lab_1(Config("", LAB_1, 3)), beside, [], "val_acc", "max", on, 360, reads)
+    return Final(
+        config, models, lab_1(Config("", LAB_1, 3)), beside, [], "val_acc", "max", on, 360, reads
+    )
 
 
 def test_the_result_is_said_with_its_spread_the_baseline_and_the_promise() -> None:
-    lines = list(result_lines(final(score(0, 0.9), score(1, 0.8), baseline=(score(0, 0.7), score(1, 0.7)))))
+    lines = list(
+        result_lines(final(score(0, 0.9), score(1, 0.8), baseline=(score(0, 0.7), score(1, 0.7))))
+    )
     assert lines[0] == "test, read once for this run (360 images, never seen before):"
-    assert lines[1].split() == ["trial", "7", "acc", "0.8500", "±", "0.0707", "loss", "0.1500", "±", "0.0707"]
-    assert lines[2].split() == ["lab", "1's", "defaults", "acc", "0.7000", "±", "0.0000", "loss", "0.3000", "±", "0.0000"]
-    assert lines[3:] == ["the search promised val_acc 0.9100 on the validation data", "worst class: 1 (0.425)"]
+    assert lines[1].split() == [
+        "trial",
+        "7",
+        "acc",
+        "0.8500",
+        "±",
+        "0.0707",
+        "loss",
+        "0.1500",
+        "±",
+        "0.0707",
+    ]
+    assert lines[2].split() == [
+        "lab",
+        "1's",
+        "defaults",
+        "acc",
+        "0.7000",
+        "±",
+        "0.0000",
+        "loss",
+        "0.3000",
+        "±",
+        "0.0000",
+    ]
+    assert lines[3:] == [
+        "the search promised val_acc 0.9100 on the validation data",
+        "worst class: 1 (0.425)",
+    ]
 
 
 def test_a_config_that_is_lab_1s_is_not_compared_with_itself() -> None:
     found = final(score(0, 0.9))
-    lines = list(result_lines(replace(found, config=Config("trial 0", LAB_1 | {"fc1": 1024}, 3, 0, 0.91))))
+    lines = list(
+        result_lines(replace(found, config=Config("trial 0", LAB_1 | {"fc1": 1024}, 3, 0, 0.91)))
+    )
     assert [line.split()[0] for line in lines if " acc " in line] == ["trial"]
 
 
@@ -272,7 +369,16 @@ def test_nothing_in_the_model_card_is_markup_but_the_cards_own(tmp_path: Path) -
     card = model_card(recognizer, found, origin, found.as_metrics({"model.ckpt": "abc"}))
     assert [line for line in card.splitlines() if line.startswith("#")] == [
         "# MLP for `Digits`",
-        *(f"## {head}" for head in ("How it was found", "Training", "Results", "What it is for, and what not", "How to load it")),
+        *(
+            f"## {head}"
+            for head in (
+                "How it was found",
+                "Training",
+                "Results",
+                "What it is for, and what not",
+                "How to load it",
+            )
+        ),
     ]
     assert "`Adam, a'\\|b\\n# <script>`" in card
     assert "`run'\\n# not a heading`" in card
@@ -311,7 +417,9 @@ def test_who_looks_while_a_folder_is_replaced_always_finds_one(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("old", ["none", "one", "one, and another's leftovers"])
-def test_where_folders_cannot_be_exchanged_they_are_renamed(old: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_folders_cannot_be_exchanged_they_are_renamed(
+    old: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(exchange, "exchange", lambda *_: False)
     target = tmp_path / "final"
     if old != "none":

@@ -7,7 +7,9 @@ import socket
 import pytest
 
 from text_recognizer.errors import InputError
-from tuning.ray_backend import address, local_cluster  # before Ray, as in tuning/ray_backend/tune_run.py
+
+# before Ray, as in tuning/ray_backend/tune_run.py
+from tuning.ray_backend import address, local_cluster
 
 # isort: split
 from tuning.ray_backend.address import Gate, answers
@@ -22,25 +24,35 @@ from tuning.ray_backend.address import Gate, answers
         ("ray://[fd00::1]:10001", "fd00::1", 10001, True, "ray://[fd00::1]:10001"),
     ],
 )
-def test_an_address_is_a_host_and_a_port(given: str, host: str, port: int, client: bool, written: str) -> None:
+def test_an_address_is_a_host_and_a_port(
+    given: str, host: str, port: int, client: bool, written: str
+) -> None:
     found = Gate.of(given)
     assert (found.host, found.port, found.client, found.for_ray) == (host, port, client, written)
 
 
-@pytest.mark.parametrize(("named", "host"), [("10.0.0.1:6379", "10.0.0.1"), ("ray://head:10001", "head")])
-def test_auto_is_what_the_environment_says(named: str, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("named", "host"), [("10.0.0.1:6379", "10.0.0.1"), ("ray://head:10001", "head")]
+)
+def test_auto_is_what_the_environment_says(
+    named: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_ADDRESS", named)
     assert Gate.of("auto").host == host
 
 
 @pytest.mark.parametrize("named", ["head", "http://head:8265", "head:port", ":6379"])
-def test_what_the_environment_says_wrongly_is_named(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_environment_says_wrongly_is_named(
+    named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_ADDRESS", named)
     with pytest.raises(InputError, match=f"RAY_ADDRESS={named}, which is no HOST:PORT"):
         Gate.of("auto")
 
 
-def test_a_head_that_is_slow_to_answer_has_not_let_anybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_that_is_slow_to_answer_has_not_let_anybody_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """To take it for a cluster without a token would be to say so, and to stop showing ours."""
     monkeypatch.setattr(address, "ANSWER_S", 0.3)
     local_cluster.keep_the_token_private()

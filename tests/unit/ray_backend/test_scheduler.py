@@ -70,10 +70,14 @@ def test_what_is_not_finite_ends_the_trial_and_enters_no_rung(study: Study, valu
     assert report(scheduler, broken, 1, value) == TrialScheduler.STOP
     assert study.trial(0).outcome == Outcome.DIVERGED
     assert "val_acc" in study.trial(0).cause
-    assert report(scheduler, fine, 1, -1e9) == TrialScheduler.CONTINUE, "the first in its rung is never stopped"
+    assert report(scheduler, fine, 1, -1e9) == TrialScheduler.CONTINUE, (
+        "the first in its rung is never stopped"
+    )
 
 
-def test_a_restarted_scheduler_has_the_same_rungs(study: Study, space: SearchSpace, database: Path) -> None:
+def test_a_restarted_scheduler_has_the_same_rungs(
+    study: Study, space: SearchSpace, database: Path
+) -> None:
     scheduler = RecordingScheduler(study)
     trials = [tune_trial(study) for _ in range(4)]
     for trial, value in zip(trials, (0.5, 0.9, 0.8), strict=False):

@@ -1,4 +1,6 @@
-"""What the searcher hands out where the cluster has no room, and whom it charges when a trial's process ends."""
+"""What the searcher hands out where the cluster has no room, and whom it charges when a trial's
+process ends.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def test_the_last_node_may_go_after_the_last_trial(study: Study, tmp_path: Path)
     assert one.suggest("c") == FINISHED
 
 
-def test_the_last_trials_are_waited_for_until_a_limit_is_reached(study: Study, tmp_path: Path) -> None:
+def test_the_last_trials_are_waited_for_until_a_limit_is_reached(
+    study: Study, tmp_path: Path
+) -> None:
     """No node has room for them now."""
     nodes = Nodes(2)
     one = searcher(study, tmp_path, nodes)
@@ -105,7 +109,12 @@ def test_the_last_trials_are_waited_for_until_a_limit_is_reached(study: Study, t
     ids=["it crashed", "its node died", "it hung", "it hung, and a node died"],
 )
 def test_who_is_charged_with_the_end_of_a_process(
-    lost: str | None, stacks: str, outcome: Outcome | None, failures: int, study: Study, tmp_path: Path
+    lost: str | None,
+    stacks: str,
+    outcome: Outcome | None,
+    failures: int,
+    study: Study,
+    tmp_path: Path,
 ) -> None:
     one = searcher(study, tmp_path, Nodes(1, lost))
     number = one.suggest("a")["number"]

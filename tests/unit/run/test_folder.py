@@ -41,17 +41,24 @@ def test_a_run_is_its_owners_and_latest_points_to_the_newest(tmp_path: Path) -> 
     assert (tmp_path / "latest").resolve() == second.path
 
 
-@pytest.mark.parametrize("name", ["../x", "/tmp/x", "", "x" * 300, "a\nb", "a b", ".hidden", "latest", "a/b", "é"])
-def test_a_name_that_leaves_the_folder_or_breaks_a_line_is_refused(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["../x", "/tmp/x", "", "x" * 300, "a\nb", "a b", ".hidden", "latest", "a/b", "é"]
+)
+def test_a_name_that_leaves_the_folder_or_breaks_a_line_is_refused(
+    name: str, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match="--name"):
         create_run(tmp_path, name, "mlp")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("stem", "plain"), [("a b", "a-b"), ("a\nb", "a-b"), ("größe", "gr-e"), ("...", "search"), ("x" * 250, "x" * 80)]
+    ("stem", "plain"),
+    [("a b", "a-b"), ("a\nb", "a-b"), ("größe", "gr-e"), ("...", "search"), ("x" * 250, "x" * 80)],
 )
-def test_a_run_without_a_name_gets_a_plain_one_from_any_space_file(stem: str, plain: str, tmp_path: Path) -> None:
+def test_a_run_without_a_name_gets_a_plain_one_from_any_space_file(
+    stem: str, plain: str, tmp_path: Path
+) -> None:
     name = create_run(tmp_path, None, stem).name
     assert name.startswith(f"{plain}-2")
     assert NAME.fullmatch(name)
@@ -77,11 +84,15 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
             open_run(path)
 
 
-def test_a_second_process_is_told_who_holds_the_run_and_the_lock_dies_with_its_holder(tmp_path: Path) -> None:
+def test_a_second_process_is_told_who_holds_the_run_and_the_lock_dies_with_its_holder(
+    tmp_path: Path,
+) -> None:
     folder = create_run(tmp_path, "x", "mlp")
     folder.space.touch()
     command = [sys.executable, "-c", HOLD, str(folder.path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(RunError, match=f"process {holder.pid}"):
@@ -105,7 +116,9 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         read_json(path)
 
 
-def test_only_the_best_trials_keep_the_checkpoint_of_their_best_epoch(space: SearchSpace, database: Path, tmp_path: Path) -> None:
+def test_only_the_best_trials_keep_the_checkpoint_of_their_best_epoch(
+    space: SearchSpace, database: Path, tmp_path: Path
+) -> None:
     study = Study(create_record(f"sqlite:///{database}", space, "s"), space, trials=4)
     study.listeners.append(Retention(study, tmp_path / "trials", keep=2).on_change)
     for values in ((0.1, 0.5, 0.2), (0.6, 0.3), (0.2,), (0.9, 0.8)):
@@ -116,7 +129,14 @@ def test_only_the_best_trials_keep_the_checkpoint_of_their_best_epoch(space: Sea
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"weights")
             study.record_epoch(
-                trial.number, Epoch(number, {"val_acc": value}, f"{trial.number}/epoch-{number}.ckpt", "0", float(number))
+                trial.number,
+                Epoch(
+                    number,
+                    {"val_acc": value},
+                    f"{trial.number}/epoch-{number}.ckpt",
+                    "0",
+                    float(number),
+                ),
             )
         study.close(trial.number, Outcome.COMPLETE)
     left = sorted(str(path.relative_to(tmp_path / "trials")) for path in tmp_path.rglob("*.ckpt"))
@@ -124,7 +144,9 @@ def test_only_the_best_trials_keep_the_checkpoint_of_their_best_epoch(space: Sea
 
 
 @pytest.mark.parametrize("damage", ["deleted", "truncated", "one bit"])
-def test_a_checkpoint_that_is_not_what_was_recorded_is_not_exported(damage: str, tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_not_what_was_recorded_is_not_exported(
+    damage: str, tmp_path: Path
+) -> None:
     path = tmp_path / "epoch-1.ckpt"
     path.write_bytes(b"weights" * 100)
     epoch = Epoch(1, {"val_acc": 0.5}, path.name, checksum(path))
@@ -138,7 +160,11 @@ def test_a_checkpoint_that_is_not_what_was_recorded_is_not_exported(damage: str,
         case "one bit":
             path.write_bytes(flipped)
     with pytest.raises(CheckpointError, match="sha256"):
-        export_best(tmp_path, Best(Trial(0, {}, (epoch,), Outcome.COMPLETE), epoch, 0.5), tmp_path / "best.ckpt")
+        export_best(
+            tmp_path,
+            Best(Trial(0, {}, (epoch,), Outcome.COMPLETE), epoch, 0.5),
+            tmp_path / "best.ckpt",
+        )
     assert not (tmp_path / "best.ckpt").exists()
 
 
@@ -148,7 +174,10 @@ def test_a_run_whose_checkpoint_folder_is_taken_leaves_nothing_behind(tmp_path: 
 
     (tmp_path / "shared/taken").mkdir(parents=True)
     folder = create_run(tmp_path / "runs", "taken", "mlp")
-    with pytest.raises(InputError, match="a folder that has none of the run's name"), unmade_if_refused(folder.path):
+    with (
+        pytest.raises(InputError, match="a folder that has none of the run's name"),
+        unmade_if_refused(folder.path),
+    ):
         begin_shared(folder, tmp_path / "shared")
     assert list((tmp_path / "runs").iterdir()) == []
     assert (tmp_path / "shared/taken").is_dir(), "another run's"

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from tuning import search
-from tuning.run.forecast import Rung, disk_bytes, expected_epochs, halving_warnings, notes, rung_table
+from tuning.run.forecast import (
+    Rung,
+    disk_bytes,
+    expected_epochs,
+    halving_warnings,
+    notes,
+    rung_table,
+)
 from tuning.run.resources import Slots
 from tuning.space.schema import SearchSettings, Stop
 
@@ -25,9 +32,12 @@ def test_without_asha_every_trial_has_every_epoch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "trials", "warning"), [(1, 30, "no trial can be stopped early"), (12, 8, "few trials for ASHA (8)"), (12, 9, None)]
+    ("epochs", "trials", "warning"),
+    [(1, 30, "no trial can be stopped early"), (12, 8, "few trials for ASHA (8)"), (12, 9, None)],
 )
-def test_where_halving_cannot_work_it_is_said(epochs: int, trials: int, warning: str | None) -> None:
+def test_where_halving_cannot_work_it_is_said(
+    epochs: int, trials: int, warning: str | None
+) -> None:
     said = list(halving_warnings(SearchSettings(max_epochs=epochs), trials))
     assert [text[: len(warning)] for text in said] == [warning] if warning else said == []
 
@@ -57,7 +67,12 @@ def test_check_prints_the_plan_and_makes_nothing(
 ) -> None:
     (tmp_path / "s.yaml").write_text(SPACE)
     monkeypatch.chdir(tmp_path)
-    assert search.main(["--space", "s.yaml", "--check", "--time-budget", "30m", "--max-concurrent", "1"]) == 0
+    assert (
+        search.main(
+            ["--space", "s.yaml", "--check", "--time-budget", "30m", "--max-concurrent", "1"]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     for part in (
         "30 trials on MNIST (else Digits), 1 at once",

@@ -27,7 +27,9 @@ from tuning.run.resources import Node, plan, request_problems
         ([Node(8, 0)], {"concurrent": 3}, 3, 0),
     ],
 )
-def test_slots_are_what_the_nodes_hold(nodes: list[Node], request_: dict[str, float], count: int, gpus: float) -> None:
+def test_slots_are_what_the_nodes_hold(
+    nodes: list[Node], request_: dict[str, float], count: int, gpus: float
+) -> None:
     slots = plan(nodes, **request_)  # type: ignore[arg-type]
     assert (slots.count, slots.gpus) == (count, gpus)
 
@@ -50,7 +52,12 @@ def test_impossible_shares_are_refused_before_anything_starts(gpus: float) -> No
 
 
 def test_possible_requests_have_no_problem_and_all_bad_ones_are_named() -> None:
-    assert request_problems(None, None, None) == request_problems(0, 1, 1) == request_problems(1, 4, 9) == []
+    assert (
+        request_problems(None, None, None)
+        == request_problems(0, 1, 1)
+        == request_problems(1, 4, 9)
+        == []
+    )
     assert len(request_problems(2, 0, 0)) == 3
 
 
@@ -58,7 +65,10 @@ def test_a_trial_fits_on_one_node() -> None:
     assert plan([Node(3, 0), Node(3, 0)], cpus=2).count == 2
     assert plan([Node(0, 0), Node(2, 0)]).count == 2, "the head has no room"
     assert plan([Node(16, 0), Node(4, 2)], gpus=0.5).count == 4, "a node without a GPU holds none"
-    with pytest.raises(InputError, match="cpus-per-trial <= 2, the CPUs of the largest node with a GPU` must hold, but got 4"):
+    with pytest.raises(
+        InputError,
+        match="cpus-per-trial <= 2, the CPUs of the largest node with a GPU` must hold, but got 4",
+    ):
         plan([Node(16, 0), Node(2, 1)], gpus=1, cpus=4)
 
 
@@ -73,5 +83,8 @@ def test_a_cluster_that_grows_is_asked_for_what_is_not_there_yet() -> None:
 
 
 def test_a_cluster_whose_nodes_are_not_up_yet_is_told_so() -> None:
-    with pytest.raises(InputError, match="--address: `a node with a CPU for trials` must hold, but got none that is up"):
+    with pytest.raises(
+        InputError,
+        match="--address: `a node with a CPU for trials` must hold, but got none that is up",
+    ):
         plan([Node(0, 0)])

@@ -119,28 +119,46 @@ BAD_FILES = {
     "section that is a list": ("space: [1]\n", "a mapping"),
     "fixed and searched": (GOOD.replace("model_class: MLP", "fc1: 3"), "either fixed or searched"),
     "a key with /": (GOOD.replace("fc1:", "a/b:"), "letters, digits"),
-    "max_epochs under experiment": (GOOD.replace("model_class: MLP", "max_epochs: 3"), "Set it under search"),
+    "max_epochs under experiment": (
+        GOOD.replace("model_class: MLP", "max_epochs: 3"),
+        "Set it under search",
+    ),
     "one batch as a trial": (GOOD.replace("model_class: MLP", "fast_dev_run: true"), "no trial"),
-    "validation now and then": (GOOD.replace("model_class: MLP", "check_val_every_n_epoch: 2"), "after every epoch"),
+    "validation now and then": (
+        GOOD.replace("model_class: MLP", "check_val_every_n_epoch: 2"),
+        "after every epoch",
+    ),
     "searched model": (GOOD.replace("fc1:", "model_class:"), "a setting that can be searched"),
     "trials 0": (GOOD.replace("trials: 4", "trials: 0"), "search.trials"),
     "trials -1": (GOOD.replace("trials: 4", "trials: -1"), "search.trials"),
     "trials true": (GOOD.replace("trials: 4", "trials: true"), "whole number"),
     "trials 1e9": (GOOD.replace("trials: 4", "trials: 1e9"), "whole number"),
-    "max_epochs below grace": (GOOD.replace("trials: 4", "max_epochs: 2, asha: {grace_epochs: 3}"), "grace_epochs <= max_epochs"),
-    "reduction_factor 1": (GOOD.replace("trials: 4", "asha: {reduction_factor: 1}"), "reduction_factor"),
+    "max_epochs below grace": (
+        GOOD.replace("trials: 4", "max_epochs: 2, asha: {grace_epochs: 3}"),
+        "grace_epochs <= max_epochs",
+    ),
+    "reduction_factor 1": (
+        GOOD.replace("trials: 4", "asha: {reduction_factor: 1}"),
+        "reduction_factor",
+    ),
     "test metric": (GOOD.replace("trials: 4", "metric: test_acc"), "val_acc"),
     "mode against the metric": (GOOD.replace("trials: 4", "mode: min"), "mode is max for val_acc"),
     "unknown mode": (GOOD.replace("trials: 4", "mode: maximal"), "Did you mean 'max'"),
     "start outside": (GOOD.replace("trials: 4", "start_with: [{fc1: 4}]"), "8 <= value <= 64"),
     "start incomplete": (GOOD.replace("trials: 4", "start_with: [{}]"), "none for fc1"),
-    "start with unknown": (GOOD.replace("trials: 4", "start_with: [{fc1: 8, fc9: 1}]"), "Did you mean 'fc1'"),
+    "start with unknown": (
+        GOOD.replace("trials: 4", "start_with: [{fc1: 8, fc9: 1}]"),
+        "Did you mean 'fc1'",
+    ),
     "start with 8.5": (GOOD.replace("trials: 4", "start_with: [{fc1: 8.5}]"), "a whole number"),
     "circle": (
         "space:\n  a: {type: int, low: 1, high: 3, when: {b: 1}}\n  b: {type: int, low: 1, high: 3, when: {a: 1}}\n",
         "circle",
     ),
-    "when on a value that is no choice": (CONDITIONAL.replace("[SGD, RMSprop]", "Sgd"), "optimizer can be one of"),
+    "when on a value that is no choice": (
+        CONDITIONAL.replace("[SGD, RMSprop]", "Sgd"),
+        "optimizer can be one of",
+    ),
     "start with what does not apply": (
         CONDITIONAL + "search: {start_with: [{optimizer: Adam, momentum: 0.5, lr: 0.01}]}\n",
         "momentum applies only when",
@@ -178,9 +196,17 @@ def test_a_grid_of_two_values_may_miss_its_step_by_a_rounding(space_file: Write)
     assert space.parameters["fc1"].ends() == [0.1, 0.3]
 
 
-@pytest.mark.parametrize("text", ["1e-4", "089", "nUll", "-.5e+3", "a\x85b", "a\u2028b", "\ufeffa", " a", "a\nb"])
-def test_a_text_stays_a_text_in_the_run_s_own_copy(text: str, space_file: Write, tmp_path: Path) -> None:
-    space = read_space(space_file(f"experiment: {{a: {json.dumps(text)}}}\n{GOOD.replace('experiment: {model_class: MLP}', '')}"))
+@pytest.mark.parametrize(
+    "text", ["1e-4", "089", "nUll", "-.5e+3", "a\x85b", "a\u2028b", "\ufeffa", " a", "a\nb"]
+)
+def test_a_text_stays_a_text_in_the_run_s_own_copy(
+    text: str, space_file: Write, tmp_path: Path
+) -> None:
+    space = read_space(
+        space_file(
+            f"experiment: {{a: {json.dumps(text)}}}\n{GOOD.replace('experiment: {model_class: MLP}', '')}"
+        )
+    )
     again = tmp_path / "again.yaml"
     again.write_text(space.as_yaml(), encoding="utf-8")
     assert space.experiment == read_space(again).experiment == {"a": text}

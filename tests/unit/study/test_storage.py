@@ -16,19 +16,33 @@ QUOTED = "s3cr%3Aet%2F%40x"
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
-@pytest.mark.parametrize("query", ["", "?sslmode=require", "?password=s3cr%3Aet%2F%40x&sslmode=require"])
+@pytest.mark.parametrize(
+    "query", ["", "?sslmode=require", "?password=s3cr%3Aet%2F%40x&sslmode=require"]
+)
 def test_a_password_is_used_and_never_shown(scheme: str, query: str) -> None:
     address = Address.parse(f"{scheme}://me:{QUOTED}@db.example:5433/studies{query}")
     assert address.has_secret
     assert address.url.password == SECRET
-    assert str(address) == "postgresql://me@db.example:5433/studies" + "?sslmode=require" * bool(query)
-    assert Address.parse(str(address)).engine_url.startswith("postgresql+psycopg://me@db.example:5433/studies")
+    assert str(address) == "postgresql://me@db.example:5433/studies" + "?sslmode=require" * bool(
+        query
+    )
+    assert Address.parse(str(address)).engine_url.startswith(
+        "postgresql+psycopg://me@db.example:5433/studies"
+    )
     assert not Address.parse(str(address)).has_secret
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "studies", "mysql://a:pw@h/x", "postgresql://a:pw@h", "postgresql://a:pw@h:port/x", "sqlite:///x.db", "a:pw@h/x\n"],
+    [
+        "",
+        "studies",
+        "mysql://a:pw@h/x",
+        "postgresql://a:pw@h",
+        "postgresql://a:pw@h:port/x",
+        "sqlite:///x.db",
+        "a:pw@h/x\n",
+    ],
 )
 def test_what_is_none_is_refused_without_its_password(text: str) -> None:
     problem = storage_problem(text)
@@ -66,7 +80,10 @@ def test_a_run_knows_its_own_database_alone(tmp_path: Path) -> None:
     keep_address(folder, Address.parse("postgresql://me:pw@h/x"), "name")
     assert "pw" not in folder.storage.read_text()
     assert kept_address(folder) == ("postgresql+psycopg://me@h/x", "name")
-    assert kept_address(folder, "postgresql://you:pw@h/x") == ("postgresql+psycopg://you:pw@h/x", "name")
+    assert kept_address(folder, "postgresql://you:pw@h/x") == (
+        "postgresql+psycopg://you:pw@h/x",
+        "name",
+    )
     assert kept_address(folder, "postgresql://me@h:5432/x")[1] == "name"
     for other in ("h/y", "g/x", "h:5433/x"):
         with pytest.raises(InputError, match="the run's own"):

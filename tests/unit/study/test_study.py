@@ -1,4 +1,6 @@
-"""The record in a real SQLite file: what is committed, what Optuna is told, who is handed out next."""
+"""The record in a real SQLite file: what is committed, what Optuna is told, who is handed out
+next.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,13 @@ def reopened(url: str, space: SearchSpace, trials: int = 4) -> Study:
 
 
 def epoch(number: int, value: float) -> Epoch:
-    return Epoch(number, {"val_acc": value, "val_loss": 1 - value}, f"epoch-{number}.ckpt", "0" * 64, float(number))
+    return Epoch(
+        number,
+        {"val_acc": value, "val_loss": 1 - value},
+        f"epoch-{number}.ckpt",
+        "0" * 64,
+        float(number),
+    )
 
 
 def handed_out(study: Study) -> Trial:
@@ -45,7 +53,9 @@ def frozen(url: str, number: int = 0) -> optuna.trial.FrozenTrial:
     return load_record(url, "s").get_trials()[number]
 
 
-def test_an_epoch_is_on_disk_when_recording_returns(study: Study, url: str, space: SearchSpace) -> None:
+def test_an_epoch_is_on_disk_when_recording_returns(
+    study: Study, url: str, space: SearchSpace
+) -> None:
     trial = handed_out(study)
     study.record_epoch(trial.number, epoch(1, 0.5))
     study.record_epoch(trial.number, epoch(2, math.nan))
@@ -55,7 +65,9 @@ def test_an_epoch_is_on_disk_when_recording_returns(study: Study, url: str, spac
     assert math.isnan(seen.epochs[1].metrics["val_acc"])
 
 
-def test_an_epoch_recorded_twice_keeps_its_first_value(study: Study, url: str, space: SearchSpace) -> None:
+def test_an_epoch_recorded_twice_keeps_its_first_value(
+    study: Study, url: str, space: SearchSpace
+) -> None:
     number = handed_out(study).number
     study.record_epoch(number, epoch(1, 0.5))
     study.record_epoch(number, epoch(1, 0.7))
@@ -73,7 +85,12 @@ def test_an_epoch_recorded_twice_keeps_its_first_value(study: Study, url: str, s
     ],
 )
 def test_optuna_hears_the_truth(
-    study: Study, url: str, outcome: Outcome, state: optuna.trial.TrialState, value: float | None, constraint: str | None
+    study: Study,
+    url: str,
+    outcome: Outcome,
+    state: optuna.trial.TrialState,
+    value: float | None,
+    constraint: str | None,
 ) -> None:
     number = handed_out(study).number
     for step, measured in enumerate((0.5, 0.9, 0.4), 1):
@@ -99,7 +116,11 @@ def test_a_failed_trial_is_handed_out_again_once_then_fails(study: Study) -> Non
     study.record_epoch(first.number, epoch(1, 0.5))
     study.close(first.number, Outcome.FAILED, "boom")
     again = handed_out(study)
-    assert (again.number, again.params, again.epochs) == (first.number, first.params, (epoch(1, 0.5),))
+    assert (again.number, again.params, again.epochs) == (
+        first.number,
+        first.params,
+        (epoch(1, 0.5),),
+    )
     study.close(first.number, Outcome.FAILED, "boom again")
     assert study.trial(first.number).outcome == Outcome.FAILED
     assert study.trial(first.number).failures == ("boom",)
@@ -127,7 +148,9 @@ def test_different_failures_do_not_stop_the_search(study: Study) -> None:
     assert study.stop_reason is None
 
 
-def test_no_more_trials_than_asked_for_and_unfinished_ones_come_first(study: Study, url: str, space: SearchSpace) -> None:
+def test_no_more_trials_than_asked_for_and_unfinished_ones_come_first(
+    study: Study, url: str, space: SearchSpace
+) -> None:
     numbers = [handed_out(study).number for _ in range(4)]
     assert study.next_trial() is None
     study.record_epoch(2, epoch(1, 0.5))
@@ -141,37 +164,49 @@ def test_no_more_trials_than_asked_for_and_unfinished_ones_come_first(study: Stu
 
 def test_points_to_start_with_come_first(url: str, space_file: object, tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
-    path.write_text("space:\n  a: {type: int, low: 1, high: 9}\nsearch: {start_with: [{a: 7}, {a: 2}]}\n")
+    path.write_text(
+        "space:\n  a: {type: int, low: 1, high: 9}\nsearch: {start_with: [{a: 7}, {a: 2}]}\n"
+    )
     space = read_space(path)
     study = Study(create_record(url, space, "s"), space, trials=3)
     assert [handed_out(study).params for _ in range(2)] == [{"a": 7}, {"a": 2}]
 
 
-def run_all(url: str, space: SearchSpace, interrupted_after: int | None = None) -> list[dict[str, object]]:
+def run_all(
+    url: str, space: SearchSpace, interrupted_after: int | None = None
+) -> list[dict[str, object]]:
     """Every trial with a made-up result; reopened in the middle where asked."""
     study = Study(create_record(url, space, "s"), space, trials=14)
     while trial := study.next_trial():
         if trial.number == interrupted_after:
             study = Study(load_record(url, "s"), space, trials=14)
             trial = handed_out(study)
-        study.record_epoch(trial.number, epoch(1, 1 / (1 + abs(math.log10(trial.params["lr"]) + 2))))
+        study.record_epoch(
+            trial.number, epoch(1, 1 / (1 + abs(math.log10(trial.params["lr"]) + 2)))
+        )
         study.close(trial.number, Outcome.COMPLETE)
     return [trial.params for trial in study.trials]
 
 
-def test_the_same_seed_proposes_the_same_trials_also_after_a_restart(space: SearchSpace, tmp_path: Path) -> None:
+def test_the_same_seed_proposes_the_same_trials_also_after_a_restart(
+    space: SearchSpace, tmp_path: Path
+) -> None:
     urls = [f"sqlite:///{tmp_path / name}.db" for name in "ab"]
     assert run_all(urls[0], space) == run_all(urls[1], space, interrupted_after=12)
 
 
-def test_names_are_taken_once_and_missing_studies_are_said(url: str, study: Study, space: SearchSpace) -> None:
+def test_names_are_taken_once_and_missing_studies_are_said(
+    url: str, study: Study, space: SearchSpace
+) -> None:
     with pytest.raises(RunError, match="--name"):
         create_record(url, space, "s")
     with pytest.raises(RunError, match="there is none"):
         load_record(url, "t")
 
 
-def test_a_database_that_cannot_be_opened_is_a_storage_error(space: SearchSpace, tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_opened_is_a_storage_error(
+    space: SearchSpace, tmp_path: Path
+) -> None:
     with pytest.raises(StorageError):
         create_record(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}", space, "s")
 
@@ -189,7 +224,9 @@ def test_a_resume_counts_failures_alike_anew(study: Study, url: str, space: Sear
 
 
 def limited(url: str, text: str, tmp_path: Path) -> tuple[SearchSpace, Study]:
-    (tmp_path / "limited.yaml").write_text(f"space:\n  a: {{type: int, low: 1, high: 9}}\nsearch: {{trials: 9, stop: {text}}}\n")
+    (tmp_path / "limited.yaml").write_text(
+        f"space:\n  a: {{type: int, low: 1, high: 9}}\nsearch: {{trials: 9, stop: {text}}}\n"
+    )
     space = read_space(tmp_path / "limited.yaml")
     return space, Study(create_record(url, space, "limited"), space, trials=9)
 
@@ -205,7 +242,11 @@ def test_a_limit_ends_the_search_and_no_trial_stays_open(url: str, tmp_path: Pat
     assert study.next_trial() is None
     assert study.has_work(), "three trials are open yet"
     study.close_all()
-    assert [trial.outcome for trial in study.trials] == [Outcome.STOPPED_EARLY, Outcome.STOPPED_EARLY, Outcome.FAILED]
+    assert [trial.outcome for trial in study.trials] == [
+        Outcome.STOPPED_EARLY,
+        Outcome.STOPPED_EARLY,
+        Outcome.FAILED,
+    ]
     again = Study(load_record(url, "limited"), space, trials=9)
     assert again.stop_reason == study.stop_reason
     assert not again.has_work()
@@ -223,9 +264,15 @@ def test_gpu_time_is_recorded_with_each_epoch(study: Study, url: str, space: Sea
 
 
 @pytest.mark.parametrize("told", [Outcome.OUT_OF_MEMORY, Outcome.FAILED])
-def test_the_sampler_avoids_the_region_that_does_not_fit_in_memory(told: Outcome, url: str, tmp_path: Path) -> None:
-    """The wider the better, up to where it no longer fits: the tempting side is the infeasible one."""
-    (tmp_path / "s.yaml").write_text("space:\n  width: {type: float, low: 0, high: 1}\nsearch: {trials: 40}\n")
+def test_the_sampler_avoids_the_region_that_does_not_fit_in_memory(
+    told: Outcome, url: str, tmp_path: Path
+) -> None:
+    """The wider the better, up to where it no longer fits: the tempting side is the infeasible
+    one.
+    """
+    (tmp_path / "s.yaml").write_text(
+        "space:\n  width: {type: float, low: 0, high: 1}\nsearch: {trials: 40}\n"
+    )
     space = read_space(tmp_path / "s.yaml")
     study = Study(create_record(url, space, "s"), space, trials=40, retries=0)
     while trial := study.next_trial():
@@ -236,11 +283,15 @@ def test_the_sampler_avoids_the_region_that_does_not_fit_in_memory(told: Outcome
             study.record_epoch(trial.number, epoch(1, width))
             study.close(trial.number, Outcome.COMPLETE)
     too_wide = sum(trial.params["width"] > 0.6 for trial in study.trials[20:])
-    assert too_wide <= 12 if told == Outcome.OUT_OF_MEMORY else too_wide >= 18, "a mere failure would teach it nothing"
+    assert too_wide <= 12 if told == Outcome.OUT_OF_MEMORY else too_wide >= 18, (
+        "a mere failure would teach it nothing"
+    )
 
 
 @pytest.mark.parametrize(("sampler", "number"), [("random", 3), ("tpe", 3)])
-def test_a_kill_between_two_proposals_of_one_trial_changes_none(sampler: str, number: int, tmp_path: Path) -> None:
+def test_a_kill_between_two_proposals_of_one_trial_changes_none(
+    sampler: str, number: int, tmp_path: Path
+) -> None:
     (tmp_path / "s.yaml").write_text(
         "space:\n  a: {type: float, low: 0, high: 1}\n  b: {type: int, low: 1, high: 99}\n  c: {type: float, low: 0, high: 1}\n"
         f"search: {{trials: 14, sampler: {sampler}}}\n"

@@ -1,4 +1,6 @@
-"""A new search that learns from an older run: which trials it takes, and that they are none of its own."""
+"""A new search that learns from an older run: which trials it takes, and that they are none of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -44,13 +46,17 @@ def old(tmp_path: Path, space_file: Callable[[str], Path]) -> RunFolder:
 
 def new_study(old: RunFolder, space: SearchSpace, tmp_path: Path) -> Study:
     earlier = read_earlier(old.path, space, RUN_DEFAULTS)
-    return Study(create_record(f"sqlite:///{tmp_path}/new.db", space, "new", earlier.trials), space, trials=2)
+    return Study(
+        create_record(f"sqlite:///{tmp_path}/new.db", space, "new", earlier.trials), space, trials=2
+    )
 
 
 def test_the_sampler_sees_the_older_trials_and_the_search_does_not(
     old: RunFolder, tmp_path: Path, space_file: Callable[[str], Path]
 ) -> None:
-    space = read_space(space_file(OLD.replace("trials: 6", "trials: 2, start_with: [{optimizer: Adam, fc1: 9}]")))
+    space = read_space(
+        space_file(OLD.replace("trials: 6", "trials: 2, start_with: [{optimizer: Adam, fc1: 9}]"))
+    )
     study = new_study(old, space, tmp_path)
     assert study.trials == []
     numbers = [trial.number for trial in (study.next_trial(), study.next_trial()) if trial]
@@ -58,7 +64,13 @@ def test_the_sampler_sees_the_older_trials_and_the_search_does_not(
     assert study.trial(5).params == {"optimizer": "Adam", "fc1": 9}
     assert study.next_trial() is None
     record = load_record(f"sqlite:///{tmp_path}/new.db", "new").get_trials()
-    assert [trial.state.name for trial in record[:5]] == ["PRUNED", "COMPLETE", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert [trial.state.name for trial in record[:5]] == [
+        "PRUNED",
+        "COMPLETE",
+        "COMPLETE",
+        "COMPLETE",
+        "COMPLETE",
+    ]
     assert record[0].constraints == {"memory": 1.0}
     assert [trial.user_attrs["earlier_run"] for trial in record[:5]] == ["old"] * 5
     again = Study(load_record(f"sqlite:///{tmp_path}/new.db", "new"), space, trials=3)
@@ -66,9 +78,15 @@ def test_the_sampler_sees_the_older_trials_and_the_search_does_not(
     assert [again.next_trial().number for _ in range(3)] == [5, 6, 7]  # type: ignore[union-attr]
 
 
-def test_only_trials_inside_of_the_new_space_are_taken(old: RunFolder, space_file: Callable[[str], Path]) -> None:
+def test_only_trials_inside_of_the_new_space_are_taken(
+    old: RunFolder, space_file: Callable[[str], Path]
+) -> None:
     every = read_earlier(old.path, read_space(space_file(OLD)), RUN_DEFAULTS)
-    narrow = read_earlier(old.path, read_space(space_file(OLD.replace("low: 8, high: 64", "low: 30, high: 64"))), RUN_DEFAULTS)
+    narrow = read_earlier(
+        old.path,
+        read_space(space_file(OLD.replace("low: 8, high: 64", "low: 30, high: 64"))),
+        RUN_DEFAULTS,
+    )
     assert (len(every.trials), every.of) == (5, 5)
     assert 0 < len(narrow.trials) < 5
     assert all(trial.params["fc1"] >= 30 for trial in narrow.trials)
@@ -80,7 +98,10 @@ def test_only_trials_inside_of_the_new_space_are_taken(old: RunFolder, space_fil
     [
         (("search: {", "search: {metric: val_loss, "), "search.metric"),
         (("data_class: Digits", "data_class: MNIST"), "data_class"),
-        (("fc1: {type: int, low: 8, high: 64}", "fc2: {type: int, low: 8, high: 64}"), "inside of this space"),
+        (
+            ("fc1: {type: int, low: 8, high: 64}", "fc2: {type: int, low: 8, high: 64}"),
+            "inside of this space",
+        ),
     ],
 )
 def test_a_run_that_cannot_be_compared_is_refused(
@@ -90,7 +111,9 @@ def test_a_run_that_cannot_be_compared_is_refused(
         read_earlier(old.path, read_space(space_file(OLD.replace(*change))), RUN_DEFAULTS)
 
 
-def test_a_run_that_is_none_or_damaged_is_refused(old: RunFolder, space_file: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_run_that_is_none_or_damaged_is_refused(
+    old: RunFolder, space_file: Callable[[str], Path], tmp_path: Path
+) -> None:
     space = read_space(space_file(OLD))
     with pytest.raises(InputError, match="a run folder"):
         read_earlier(tmp_path / "nothing", space, RUN_DEFAULTS)

@@ -22,7 +22,9 @@ from text_recognizer.tables import DATASETS
 
 @pytest.fixture(params=sorted(DATASETS))
 def data(request: pytest.FixtureRequest, tmp_path: Path) -> BaseDataModule:
-    """Each registered data set. FashionMNIST's own archives are not here: the same code reads MNIST's under its name."""
+    """Each registered data set. FashionMNIST's own archives are not here: the same code reads
+    MNIST's under its name.
+    """
     cls = DATASETS[request.param]
     if not issubclass(cls, MNIST):
         return cls(data_dir=str(tmp_path))
@@ -39,7 +41,9 @@ def test_contract(data: BaseDataModule) -> None:
 
     training, validation = data.splits()
     assert len(validation) == data.val_size
-    assert sorted(torch.cat([training, validation]).tolist()) == list(range(data.trainval_size)), "a partition"
+    assert sorted(torch.cat([training, validation]).tolist()) == list(range(data.trainval_size)), (
+        "a partition"
+    )
 
     inputs, labels = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
     assert inputs.shape == (data.batch_size, channels, height, width)
@@ -47,7 +51,8 @@ def test_contract(data: BaseDataModule) -> None:
     assert labels.shape == (data.batch_size,)
 
     everything = data.on_after_batch_transfer((data.trainval.images, data.trainval.labels), 0)[0]
-    if type(data).__name__ != "FashionMNIST":  # whose statistics are not those of the archives read here
+    # whose statistics are not those of the archives read here
+    if type(data).__name__ != "FashionMNIST":
         assert abs(everything.mean()) < 0.01
         assert abs(everything.std() - 1) < 0.01
     assert sum(len(labels) for _, labels in data.val_dataloader()) == data.val_size
@@ -114,18 +119,26 @@ def test_augmentation_moves_each_image_by_its_own_amount_and_little() -> None:
     assert moved.shape == (64, 1, 28, 28)
     assert len({tuple(picture.flatten().tolist()) for picture in moved}) == 64
     assert (moved[:, :, 13:15, 13:15] > 0.999).all(), "the middle of an 8x8 block stays covered"
-    assert torch.allclose(moved.mean((1, 2, 3)), image.mean(), rtol=0.05), "nothing leaves the picture"
+    assert torch.allclose(moved.mean((1, 2, 3)), image.mean(), rtol=0.05), (
+        "nothing leaves the picture"
+    )
 
 
 def test_augmentation_is_for_training_alone() -> None:
     data = Digits(augment=True)
     batch = next(iter(data.train_dataloader()))
-    assert torch.equal(data.on_after_batch_transfer(batch, 0)[0], Digits().on_after_batch_transfer(batch, 0)[0])
+    assert torch.equal(
+        data.on_after_batch_transfer(batch, 0)[0], Digits().on_after_batch_transfer(batch, 0)[0]
+    )
     data.trainer = SimpleNamespace(training=True, precision_plugin=Precision())  # type: ignore[assignment]
-    assert not torch.equal(data.on_after_batch_transfer(batch, 0)[0], Digits().on_after_batch_transfer(batch, 0)[0])
+    assert not torch.equal(
+        data.on_after_batch_transfer(batch, 0)[0], Digits().on_after_batch_transfer(batch, 0)[0]
+    )
 
 
-def test_the_data_folder_is_the_named_one_else_the_variable_else_the_projects(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_folder_is_the_named_one_else_the_variable_else_the_projects(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TEXT_RECOGNIZER_DATA_DIR", "/somewhere")
     assert find_data_dir("/named") == Path("/named")
     assert find_data_dir(None) == Path("/somewhere")
@@ -141,7 +154,9 @@ def test_missing_archives_are_downloaded_checked_and_read(mirror: str, tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["short", "wrong"])
-def test_a_bad_download_leaves_nothing_under_the_final_name(kind: str, mirror: str, tmp_path: Path) -> None:
+def test_a_bad_download_leaves_nothing_under_the_final_name(
+    kind: str, mirror: str, tmp_path: Path
+) -> None:
     if kind == "wrong":
         (tmp_path / "mirror" / "train-images-idx3-ubyte.gz").write_bytes(b"not what was asked for")
     data = small_mnist(tmp_path, mirror + ("short/" if kind == "short" else ""))
@@ -154,7 +169,12 @@ def test_a_bad_download_leaves_nothing_under_the_final_name(kind: str, mirror: s
 def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         small_mnist(tmp_path, "http://127.0.0.1:1/").prepare_data()
-    for advice in ("train-images-idx3-ubyte.gz", str(tmp_path / "MNIST" / "raw"), "--data-dir", "Digits"):
+    for advice in (
+        "train-images-idx3-ubyte.gz",
+        str(tmp_path / "MNIST" / "raw"),
+        "--data-dir",
+        "Digits",
+    ):
         assert advice in str(error.value)
 
 
@@ -174,7 +194,10 @@ def test_a_damaged_archive_is_noticed_before_it_is_read(mirror: str, tmp_path: P
         data.prepare_data()
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b""), gzip.compress(b"\0\0\x08\x03\0\0"), idx(4)[:-9]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", gzip.compress(b""), gzip.compress(b"\0\0\x08\x03\0\0"), idx(4)[:-9]],
+)
 def test_an_archive_that_is_none_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.gz"
     path.write_bytes(content)

@@ -21,7 +21,11 @@ from text_recognizer.tables import MODELS
 from training.experiment import build_data, build_lit_model, train
 from training.settings import checked
 
-SILENT: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+SILENT: dict[str, Any] = {
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "enable_checkpointing": False,
+}
 CONFIG = DataConfig((3, 20, 12), ("a", "b", "c", "d"), 0.5, 0.25)
 
 
@@ -51,17 +55,27 @@ def test_lab_1s_mlp_has_the_courses_defaults() -> None:
 def test_one_batch_is_memorised(model_class: str) -> None:
     """The best single test of a training loop: any model learns a handful of examples by heart."""
     settings = checked(
-        {"model_class": model_class, "data_class": "Digits", "max_epochs": 60, "overfit_batches": 1, "batch_size": 32}
+        {
+            "model_class": model_class,
+            "data_class": "Digits",
+            "max_epochs": 60,
+            "overfit_batches": 1,
+            "batch_size": 32,
+        }
     )
     dropout = {name: 0.0 for name in hyperparameters(MODELS[model_class]) if "dropout" in name}
-    trainer, _ = train(settings | dropout | {"gpus": 0}, build_data(settings), check_val_every_n_epoch=60, **SILENT)
+    trainer, _ = train(
+        settings | dropout | {"gpus": 0}, build_data(settings), check_val_every_n_epoch=60, **SILENT
+    )
     assert trainer.callback_metrics["train_acc"] == 1
     assert trainer.callback_metrics["train_loss"] < 0.05
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_each_optimizer_trains(optimizer: str) -> None:
-    settings = checked({"data_class": "Digits", "optimizer": optimizer, "max_epochs": 2, "fc1": 32, "gpus": 0})
+    settings = checked(
+        {"data_class": "Digits", "optimizer": optimizer, "max_epochs": 2, "fc1": 32, "gpus": 0}
+    )
     trainer, lit_model = train(settings, build_data(settings), **SILENT)
     assert type(trainer.optimizers[0]) is OPTIMIZERS[optimizer]
     assert lit_model.sums.examples > 0
@@ -78,19 +92,32 @@ def test_each_optimizer_trains(optimizer: str) -> None:
         ({"weight_decay": -1.0}, "0 <= weight_decay"),
     ],
 )
-def test_an_argument_that_would_be_dropped_or_cannot_be_is_refused(arguments: dict[str, Any], expected: str) -> None:
+def test_an_argument_that_would_be_dropped_or_cannot_be_is_refused(
+    arguments: dict[str, Any], expected: str
+) -> None:
     with pytest.raises(InputError, match=expected):
         BaseLitModel(nn.Linear(1, 1), CONFIG, **arguments)
 
 
 def test_what_is_not_given_is_left_to_torch() -> None:
-    assert BaseLitModel(nn.Linear(1, 1), CONFIG, optimizer="SGD").optimizer_arguments == {"lr": 1e-3}
+    assert BaseLitModel(nn.Linear(1, 1), CONFIG, optimizer="SGD").optimizer_arguments == {
+        "lr": 1e-3
+    }
     given = BaseLitModel(nn.Linear(1, 1), CONFIG, optimizer="SGD", momentum=0.0, weight_decay=0.0)
     assert given.optimizer_arguments == {"lr": 1e-3, "momentum": 0.0, "weight_decay": 0.0}
 
 
 def test_one_cycle_rises_to_lr_and_falls_within_the_training() -> None:
-    settings = checked({"data_class": "Digits", "one_cycle": True, "lr": 0.01, "max_epochs": 3, "fc1": 8, "gpus": 0})
+    settings = checked(
+        {
+            "data_class": "Digits",
+            "one_cycle": True,
+            "lr": 0.01,
+            "max_epochs": 3,
+            "fc1": 8,
+            "gpus": 0,
+        }
+    )
     seen: list[float] = []
 
     class Rate(pl.Callback):
@@ -109,7 +136,9 @@ def test_sums_are_exact_over_batches_of_different_size() -> None:
     logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
     labels = torch.tensor([0, 0, 0])
     for part in (slice(0, 2), slice(2, 3)):
-        sums.add(nn.functional.cross_entropy(logits[part], labels[part]), logits[part], labels[part])
+        sums.add(
+            nn.functional.cross_entropy(logits[part], labels[part]), logits[part], labels[part]
+        )
     means = sums.means("val")
     assert means["val_acc"] == pytest.approx(2 / 3)
     assert means["val_loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, labels)))
@@ -118,7 +147,9 @@ def test_sums_are_exact_over_batches_of_different_size() -> None:
 
 def test_the_same_seed_gives_the_same_weights() -> None:
     def weights(seed: int) -> torch.Tensor:
-        return build_lit_model({"data_class": "Digits", "seed": seed, "fc1": 8}).model.state_dict()["layers.1.weight"]
+        return build_lit_model({"data_class": "Digits", "seed": seed, "fc1": 8}).model.state_dict()[
+            "layers.1.weight"
+        ]
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
@@ -126,7 +157,9 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 
 def test_a_name_of_another_constructor_is_refused_at_registration() -> None:
     class Greedy(nn.Module):
-        def __init__(self, input_dims: tuple[int, int, int], num_classes: int, *, max_epochs: int = 3) -> None:
+        def __init__(
+            self, input_dims: tuple[int, int, int], num_classes: int, *, max_epochs: int = 3
+        ) -> None:
             super().__init__()
 
     with pytest.raises(InputError, match="'max_epochs', a name of the trainer"):

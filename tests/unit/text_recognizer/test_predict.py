@@ -24,26 +24,37 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recogniser that has seen the digits for a few epochs."""
     path = tmp_path_factory.mktemp("predict") / "best.ckpt"
     settings = checked({"data_class": "Digits", "max_epochs": 6, "fc1": 128, "gpus": 0})
-    flags = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    flags = {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
     trainer, _ = train(settings, build_data(settings), **flags)
     trainer.save_checkpoint(path)
     return path
 
 
 def test_digits_are_read_from_tensors_arrays_and_files(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     images, labels = Digits().trainval[torch.arange(40)]
     predictions = Recognizer.load(checkpoint).predict(images)
     assert predictions == Recognizer.load(str(checkpoint)).predict(images.squeeze(1).numpy())
-    right = [i for i, prediction in enumerate(predictions) if prediction.label == str(labels[i].item())]
+    right = [
+        i for i, prediction in enumerate(predictions) if prediction.label == str(labels[i].item())
+    ]
     assert len(right) > 30
     surest = max(right, key=lambda i: predictions[i].probability)
     assert 0.5 < predictions[surest].probability <= 1
 
     pixels = images[surest, 0].numpy()
     Image.fromarray(pixels).save(tmp_path / "light on dark.png")
-    Image.fromarray(255 - pixels).resize((100, 100)).convert("RGB").save(tmp_path / "ink on paper.png")
+    Image.fromarray(255 - pixels).resize((100, 100)).convert("RGB").save(
+        tmp_path / "ink on paper.png"
+    )
     ink = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
     ink.putalpha(Image.fromarray(pixels))
     ink.save(tmp_path / "transparent.png")
@@ -72,7 +83,17 @@ class Payload:
 
 
 @pytest.mark.parametrize(
-    "kind", ["missing", "empty", "text", "truncated", "payload", "no dict", "a foreign checkpoint", "a folder"]
+    "kind",
+    [
+        "missing",
+        "empty",
+        "text",
+        "truncated",
+        "payload",
+        "no dict",
+        "a foreign checkpoint",
+        "a folder",
+    ],
 )
 def test_a_file_that_is_no_checkpoint_is_refused_and_runs_nothing(
     kind: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -109,5 +130,8 @@ def test_a_picture_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_small_tools(tmp_path: Path) -> None:
     assert to_categorical(torch.tensor([2, 0]), 3).tolist() == [[0, 0, 1], [1, 0, 0]]
     (tmp_path / "a").write_bytes(b"abc")
-    assert checksum(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        checksum(tmp_path / "a")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
     assert checksum(tmp_path / "a", "md5") == "900150983cd24fb0d6963f7d28e17f72"

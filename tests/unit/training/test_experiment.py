@@ -1,4 +1,6 @@
-"""One experiment: settings, resuming, the whole run; and that a new hyperparameter needs no other change."""
+"""One experiment: settings, resuming, the whole run; and that a new hyperparameter needs no
+other change.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ class SaveEach(pl.callbacks.Checkpoint):
         self.folder = folder
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.save_checkpoint(self.folder / f"{trainer.current_epoch + 1}.ckpt", weights_only=False)
+        trainer.save_checkpoint(
+            self.folder / f"{trainer.current_epoch + 1}.ckpt", weights_only=False
+        )
 
 
 HARD = {"augment": True, "optimizer": "SGD", "momentum": 0.9, "one_cycle": True}
@@ -84,11 +88,23 @@ def test_going_on_from_a_checkpoint_gives_the_same_weights_as_never_stopping(
     assert_same_weights(straight, resumed)
 
 
-@pytest.mark.parametrize("extra", [{}, HARD, {"model_class": "CNN", "conv_dim": 4, "optimizer": "RMSprop"}])
-def test_whole_epochs_give_the_weights_metrics_and_count_of_single_steps(extra: dict[str, Any]) -> None:
-    settings = checked({"data_class": "Digits", "gpus": 0, "threads": 1, "max_epochs": 3, "lr": 0.01} | extra)
+@pytest.mark.parametrize(
+    "extra", [{}, HARD, {"model_class": "CNN", "conv_dim": 4, "optimizer": "RMSprop"}]
+)
+def test_whole_epochs_give_the_weights_metrics_and_count_of_single_steps(
+    extra: dict[str, Any],
+) -> None:
+    settings = checked(
+        {"data_class": "Digits", "gpus": 0, "threads": 1, "max_epochs": 3, "lr": 0.01} | extra
+    )
     (trainer, steps), (fast_trainer, fast) = (
-        train(settings, build_data(settings), callbacks=[pl.callbacks.Checkpoint()], whole_epochs=whole, **SILENT)
+        train(
+            settings,
+            build_data(settings),
+            callbacks=[pl.callbacks.Checkpoint()],
+            whole_epochs=whole,
+            **SILENT,
+        )
         for whole in (False, True)
     )
     assert steps.automatic_optimization
@@ -99,11 +115,23 @@ def test_whole_epochs_give_the_weights_metrics_and_count_of_single_steps(extra: 
 
 
 @pytest.mark.parametrize(
-    "flag", [{"gradient_clip_val": 0.5}, {"limit_train_batches": 2}, {"max_steps": 5}, {"precision": "64-true"}]
+    "flag",
+    [
+        {"gradient_clip_val": 0.5},
+        {"limit_train_batches": 2},
+        {"max_steps": 5},
+        {"precision": "64-true"},
+    ],
 )
 def test_a_trainer_flag_that_may_ask_for_single_steps_gets_them(flag: dict[str, Any]) -> None:
     settings = checked(SMALL | {"max_epochs": 1} | flag)
-    _, lit_model = train(settings, build_data(settings), callbacks=[pl.callbacks.Checkpoint()], whole_epochs=True, **SILENT)
+    _, lit_model = train(
+        settings,
+        build_data(settings),
+        callbacks=[pl.callbacks.Checkpoint()],
+        whole_epochs=True,
+        **SILENT,
+    )
     assert lit_model.automatic_optimization
 
 
@@ -135,8 +163,12 @@ def test_the_same_seed_gives_the_same_numbers(tmp_path: Path) -> None:
 
 def test_patience_ends_a_run_and_zero_never_does(tmp_path: Path) -> None:
     settings = checked(SMALL | SILENT | {"max_epochs": 6, "lr": 1e-12})  # nothing improves
-    assert last_epoch(run(settings | {"patience": 1, "monitor": "val_acc"}, tmp_path, test=False)) < 6
-    assert last_epoch(run(settings | {"patience": 0, "monitor": "val_acc"}, tmp_path, test=False)) == 6
+    assert (
+        last_epoch(run(settings | {"patience": 1, "monitor": "val_acc"}, tmp_path, test=False)) < 6
+    )
+    assert (
+        last_epoch(run(settings | {"patience": 0, "monitor": "val_acc"}, tmp_path, test=False)) == 6
+    )
 
 
 def last_epoch(outcome: experiment.Outcome) -> int:
@@ -151,7 +183,12 @@ def test_weights_can_be_started_from_and_foreign_ones_are_refused(tmp_path: Path
     settings = checked(SMALL | SILENT | {"max_epochs": 3})
     first = run(settings, tmp_path, test=False)
     assert first.checkpoint is not None
-    again = run(settings | {"max_epochs": 1, "lr": 1e-9}, tmp_path, load_checkpoint=first.checkpoint, test=False)
+    again = run(
+        settings | {"max_epochs": 1, "lr": 1e-9},
+        tmp_path,
+        load_checkpoint=first.checkpoint,
+        test=False,
+    )
     assert again.validation["val_acc"] == pytest.approx(first.validation["val_acc"])
     with pytest.raises(CheckpointError, match="weights of this model"):
         run(settings | {"fc1": 25}, tmp_path, load_checkpoint=first.checkpoint)
@@ -163,10 +200,19 @@ def test_weights_can_be_started_from_and_foreign_ones_are_refused(tmp_path: Path
 class Deep(nn.Module):
     """A model that only this test knows; `hidden` is the argument that was just added."""
 
-    def __init__(self, input_dims: tuple[int, int, int], num_classes: int, *, width: int = 16, hidden: int = 0) -> None:
+    def __init__(
+        self,
+        input_dims: tuple[int, int, int],
+        num_classes: int,
+        *,
+        width: int = 16,
+        hidden: int = 0,
+    ) -> None:
         super().__init__()
         middle = [layer for _ in range(hidden) for layer in (nn.Linear(width, width), nn.ReLU())]
-        self.layers = nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), *middle, nn.Linear(width, num_classes))
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), *middle, nn.Linear(width, num_classes)
+        )
         self.layers(torch.zeros(1, *input_dims))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -183,15 +229,27 @@ def deep() -> Iterator[None]:
 
 @pytest.mark.usefixtures("deep")
 def test_a_new_constructor_argument_is_at_once_a_flag_and_searchable(
-    space_file: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    space_file: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    flags = ["--model-class=Deep", "--data-class=Digits", "--hidden=2", "--max-epochs=1", "--gpus=0"]
+    flags = [
+        "--model-class=Deep",
+        "--data-class=Digits",
+        "--hidden=2",
+        "--max-epochs=1",
+        "--gpus=0",
+    ]
     run_experiment.main([*flags, *(f"--{name}=false" for name in SILENT)])
     printed = capsys.readouterr().out
     (checkpoint,) = (tmp_path / "training/logs/Deep-Digits").rglob("best.ckpt")
     assert str(checkpoint.relative_to(tmp_path)) in printed
-    assert sum(isinstance(layer, nn.Linear) for layer in Recognizer.load(checkpoint).model.modules()) == 4
+    assert (
+        sum(isinstance(layer, nn.Linear) for layer in Recognizer.load(checkpoint).model.modules())
+        == 4
+    )
 
     text = "experiment: {model_class: Deep}\nspace:\n  hidden: {type: int, low: 0, high: 3}\n"
     check_space(read_space(space_file(text)), "Digits")
@@ -201,7 +259,10 @@ def test_a_new_constructor_argument_is_at_once_a_flag_and_searchable(
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
 def test_each_precision_trains_and_its_weights_predict(precision: str, tmp_path: Path) -> None:
-    outcome = run(checked(SMALL | SILENT | {"max_epochs": 1, "precision": precision, "augment": True}), tmp_path)
+    outcome = run(
+        checked(SMALL | SILENT | {"max_epochs": 1, "precision": precision, "augment": True}),
+        tmp_path,
+    )
     assert outcome.checkpoint is not None
     assert len(Recognizer.load(outcome.checkpoint).predict(Digits().trainval.images[:3])) == 3
 
@@ -212,11 +273,16 @@ def test_each_precision_trains_and_its_weights_predict(precision: str, tmp_path:
         ({"accumulate_grad_batches": 0}, "accumulate_grad_batches >= 1"),
         ({"check_val_every_n_epoch": 0}, "check_val_every_n_epoch >= 1"),
         ({"val_check_interval": 30}, "val_check_interval"),
-        ({"max_epochs": -1, "one_cycle": True, "max_time": "00:00:00:01"}, "a training of known length"),
+        (
+            {"max_epochs": -1, "one_cycle": True, "max_time": "00:00:00:01"},
+            "a training of known length",
+        ),
         ({"gradient_clip_algorithm": "foo"}, "gradient_clip_algorithm"),
     ],
 )
-def test_what_the_trainer_cannot_do_is_said_without_a_traceback(settings: dict[str, Any], expected: str, tmp_path: Path) -> None:
+def test_what_the_trainer_cannot_do_is_said_without_a_traceback(
+    settings: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match=expected):
         run(checked(SMALL | SILENT | {"max_epochs": 1} | settings), tmp_path)
 
@@ -229,7 +295,22 @@ def test_a_config_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 def test_a_switch_needs_no_value() -> None:
     given = ["--augment", "--fast_dev_run", "--test=false", "--fc1", "8", "--one_cycle"]
-    expected = ["--augment=true", "--fast_dev_run=true", "--test=false", "--fc1", "8", "--one_cycle=true"]
-    assert run_experiment.with_true(given, {"augment", "fast_dev_run", "test", "one_cycle"}) == expected
+    expected = [
+        "--augment=true",
+        "--fast_dev_run=true",
+        "--test=false",
+        "--fc1",
+        "8",
+        "--one_cycle=true",
+    ]
+    assert (
+        run_experiment.with_true(given, {"augment", "fast_dev_run", "test", "one_cycle"})
+        == expected
+    )
     _, parsed = run_experiment.parse(given)
-    assert (parsed.augment, parsed.fast_dev_run, parsed.one_cycle, parsed.fc1) == (True, True, True, 8)
+    assert (parsed.augment, parsed.fast_dev_run, parsed.one_cycle, parsed.fc1) == (
+        True,
+        True,
+        True,
+        8,
+    )

@@ -12,14 +12,22 @@ from tuning.trials.stopping import gpu_hours, reached
 from tuning.trials.trial import Epoch, Outcome, Trial
 
 
-def trial(number: int, *values: float, outcome: Outcome | None = Outcome.COMPLETE, at: float = 0.0) -> Trial:
+def trial(
+    number: int, *values: float, outcome: Outcome | None = Outcome.COMPLETE, at: float = 0.0
+) -> Trial:
     epochs = tuple(
-        Epoch(i, {"val_acc": value, "val_loss": 1 - value}, time=at + i, gpu_seconds=900) for i, value in enumerate(values, 1)
+        Epoch(i, {"val_acc": value, "val_loss": 1 - value}, time=at + i, gpu_seconds=900)
+        for i, value in enumerate(values, 1)
     )
     return Trial(number, {}, epochs, outcome)
 
 
-TRIALS = [trial(0, 0.5, 0.8, at=10), trial(1, 0.9, at=20), trial(2, 0.7, at=30), trial(3, 0.6, at=40)]
+TRIALS = [
+    trial(0, 0.5, 0.8, at=10),
+    trial(1, 0.9, at=20),
+    trial(2, 0.7, at=30),
+    trial(3, 0.6, at=40),
+]
 
 
 @pytest.mark.parametrize(
@@ -64,18 +72,23 @@ def test_gpu_hours_are_those_of_all_epochs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1d", 86400), ("0.5h", 1800)]
+    ("text", "seconds"),
+    [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1d", 86400), ("0.5h", 1800)],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert seconds_of(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "30", "m", "0s", "-5m", "30 minutes", "5m1h", "nan", "infs", "1e3s"])
+@pytest.mark.parametrize(
+    "text", ["", "30", "m", "0s", "-5m", "30 minutes", "5m1h", "nan", "infs", "1e3s"]
+)
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="30m"):
         seconds_of(text)
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(5400, "1h30m"), (45, "45s"), (0, "0s"), (90061, "1d1h")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5400, "1h30m"), (45, "45s"), (0, "0s"), (90061, "1d1h")]
+)
 def test_durations_are_shown_in_two_units(seconds: float, text: str) -> None:
     assert shown_duration(seconds) == text

@@ -12,8 +12,12 @@ from tuning.trials.trial import Epoch, Outcome, Trial, counts, epochs_saved, ran
 NAN = math.nan
 
 
-def trial(number: int, *values: float, outcome: Outcome | None = Outcome.COMPLETE, **params: float) -> Trial:
-    epochs = tuple(Epoch(i, {"val_acc": value, "val_loss": -value}) for i, value in enumerate(values, 1))
+def trial(
+    number: int, *values: float, outcome: Outcome | None = Outcome.COMPLETE, **params: float
+) -> Trial:
+    epochs = tuple(
+        Epoch(i, {"val_acc": value, "val_loss": -value}) for i, value in enumerate(values, 1)
+    )
     return Trial(number, params or {"fc1": 8}, epochs, outcome)
 
 
@@ -37,7 +41,11 @@ def test_only_complete_and_stopped_trials_are_ranked_by_their_best_epoch() -> No
         trial(5, 0.99, outcome=Outcome.FAILED),
         trial(6, NAN, outcome=Outcome.STOPPED_EARLY),
     ]
-    assert [(best.trial.number, best.value) for best in ranking(trials, "val_acc", "max")] == [(1, 0.9), (0, 0.8), (4, 0.8)]
+    assert [(best.trial.number, best.value) for best in ranking(trials, "val_acc", "max")] == [
+        (1, 0.9),
+        (0, 0.8),
+        (4, 0.8),
+    ]
     assert [best.trial.number for best in ranking(trials, "val_loss", "min")] == [1, 0, 4]
 
 
@@ -55,12 +63,26 @@ def test_counts_name_every_way_and_sum_to_the_trials() -> None:
 
 
 def test_epochs_are_saved_by_early_stopping_alone() -> None:
-    assert epochs_saved([trial(0, 0.5), trial(1, 0.5, outcome=Outcome.STOPPED_EARLY), trial(2, outcome=Outcome.FAILED)], 12) == 11
+    assert (
+        epochs_saved(
+            [
+                trial(0, 0.5),
+                trial(1, 0.5, outcome=Outcome.STOPPED_EARLY),
+                trial(2, outcome=Outcome.FAILED),
+            ],
+            12,
+        )
+        == 11
+    )
 
 
 def test_csv_keeps_every_trial_and_whatever_a_cause_contains() -> None:
     bad = Trial(1, {"fc1": 9, "note": 'a,"b"'}, (), Outcome.FAILED, "ValueError: a,\nb")
-    rows = list(csv.DictReader(io.StringIO(TrialsTable(["fc1", "note"], "val_acc", "max").text([trial(0, 0.5), bad]))))
+    rows = list(
+        csv.DictReader(
+            io.StringIO(TrialsTable(["fc1", "note"], "val_acc", "max").text([trial(0, 0.5), bad]))
+        )
+    )
     assert [row["status"] for row in rows] == ["complete", "failed"]
     assert rows[0]["val_acc"] == "0.5"
     assert rows[1]["note"] == 'a,"b"'

@@ -1,4 +1,6 @@
-"""The folder that a cluster's workers write to: made with the run or not at all, and no trial's fault where it fails."""
+"""The folder that a cluster's workers write to: made with the run or not at all, and no trial's
+fault where it fails.
+"""
 
 from __future__ import annotations
 
@@ -65,11 +67,15 @@ def test_a_node_without_it_suspends_the_search_and_plants_nothing(
     for name in made:
         (run / name).mkdir(parents=True)
     job = Job({}, "val_acc", "max", run / "trials", run / "logs", stall_limit=600)
-    run_trial({"number": 0, "params": {}, "history": []}, job=job, images=np.empty(0), labels=np.empty(0))
+    run_trial(
+        {"number": 0, "params": {}, "history": []}, job=job, images=np.empty(0), labels=np.empty(0)
+    )
     (end,) = told
     assert end.keys() == {"disk"}
     assert f"does not see {run}" in end["disk"]
-    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted({*made, *(("mnt", "run") if made else ())})
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(
+        {*made, *(("mnt", "run") if made else ())}
+    )
 
 
 @pytest.mark.parametrize(

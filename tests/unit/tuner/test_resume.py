@@ -48,11 +48,16 @@ def run(tmp_path: Path, empty_database: Path, space_file: Callable[[str], Path])
     for path in (folder.best_config, folder.best_checkpoint, folder.report, folder.trials_csv):
         write_text(path, "made\n")
     write_text(folder.validation, shapes.validation(1).model_dump_json())
-    write_json(folder.summary, {"status": "complete", "stop_reason": "all trials are done", "best": {"trial": 1}})
+    write_json(
+        folder.summary,
+        {"status": "complete", "stop_reason": "all trials are done", "best": {"trial": 1}},
+    )
     return folder
 
 
-def test_a_finished_run_says_again_what_it_found(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_says_again_what_it_found(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert start.resume(run.path) == 0
     said = capsys.readouterr().out
     assert "all its 2 trials" in said
@@ -67,7 +72,11 @@ def test_a_run_in_other_hands_is_refused(run: RunFolder) -> None:
 
 
 def test_a_changed_space_is_refused_key_by_key(run: RunFolder) -> None:
-    run.space.write_text(run.space.read_text().replace("high: 64", "high: 32").replace("max_epochs: 3", "max_epochs: 4"))
+    run.space.write_text(
+        run.space.read_text()
+        .replace("high: 64", "high: 32")
+        .replace("max_epochs: 3", "max_epochs: 4")
+    )
     with pytest.raises(RunError) as error:
         start.resume(run.path)
     assert "space.fc1.high: was 64, is 32" in str(error.value)
@@ -75,7 +84,9 @@ def test_a_changed_space_is_refused_key_by_key(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("part", ["code.text_recognizer.models.mlp", "data.Digits"])
-def test_changed_code_and_data_are_refused(part: str, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_code_and_data_are_refused(
+    part: str, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = start.fingerprint_of
 
     def changed(*arguments: object) -> dict[str, object]:
@@ -91,7 +102,14 @@ def test_changed_code_and_data_are_refused(part: str, run: RunFolder, monkeypatc
 
 def test_the_code_that_makes_the_numbers_is_in_the_fingerprint(run: RunFolder) -> None:
     code = start.fingerprint_of(read_space(run.space), Digits().trainval)["code"]
-    names = ("models.mlp", "models.dropout", "lit_models.base", "data.digits", "data.base_data_module", "data.util")
+    names = (
+        "models.mlp",
+        "models.dropout",
+        "lit_models.base",
+        "data.digits",
+        "data.base_data_module",
+        "data.util",
+    )
     assert {f"text_recognizer.{name}" for name in names} | {"training.experiment"} == set(code)
 
 
@@ -105,8 +123,20 @@ def change(run: RunFolder, statement: str) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        *("no study", "empty study", "text for a study", "another study", "no search.yaml", "bad search.yaml"),
-        *("another direction", "an epoch without its attribute", "an outcome that is none", "another value"),
+        *(
+            "no study",
+            "empty study",
+            "text for a study",
+            "another study",
+            "no search.yaml",
+            "bad search.yaml",
+        ),
+        *(
+            "another direction",
+            "an epoch without its attribute",
+            "an outcome that is none",
+            "another value",
+        ),
     ],
 )
 def test_a_damaged_run_is_refused(damage: str, run: RunFolder) -> None:
@@ -129,19 +159,29 @@ def test_a_damaged_run_is_refused(damage: str, run: RunFolder) -> None:
         case "an epoch without its attribute":
             change(run, "DELETE FROM trial_user_attributes WHERE key = 'epoch:1' AND trial_id = 2")
         case "an outcome that is none":
-            change(run, "UPDATE trial_user_attributes SET value_json = '\"won\"' WHERE key = 'outcome'")
+            change(
+                run, "UPDATE trial_user_attributes SET value_json = '\"won\"' WHERE key = 'outcome'"
+            )
         case "another value":
-            change(run, "UPDATE trial_intermediate_values SET intermediate_value = 0.99 WHERE trial_id = 1")
+            change(
+                run,
+                "UPDATE trial_intermediate_values SET intermediate_value = 0.99 WHERE trial_id = 1",
+            )
     with pytest.raises(InputError if damage == "no search.yaml" else RunError):
         start.resume(run.path)
 
 
-def test_what_is_no_run_and_flags_that_are_settled_are_refused(run: RunFolder, tmp_path: Path) -> None:
+def test_what_is_no_run_and_flags_that_are_settled_are_refused(
+    run: RunFolder, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match="a run folder"):
         search.main(["--resume", str(tmp_path / "missing")])
     with pytest.raises(InputError) as error:
         search.main(["--resume", str(run.path), "--seed", "0", "--max-epochs=5", "--trials", "4"])
-    assert [str(problem).split(":")[0] for problem in error.value.problems] == ["--max-epochs", "--seed"]
+    assert [str(problem).split(":")[0] for problem in error.value.problems] == [
+        "--max-epochs",
+        "--seed",
+    ]
     with pytest.raises(InputError, match="trials >= 2"):
         start.resume(run.path, trials=1)
 
@@ -154,8 +194,12 @@ def test_differences_name_the_key_and_both_values() -> None:
     ]
 
 
-@pytest.mark.parametrize("trouble", ["interrupted before the export", "no best.ckpt", "no summary", "half a summary"])
-def test_what_was_not_written_down_is_written_at_the_next_resume(trouble: str, run: RunFolder) -> None:
+@pytest.mark.parametrize(
+    "trouble", ["interrupted before the export", "no best.ckpt", "no summary", "half a summary"]
+)
+def test_what_was_not_written_down_is_written_at_the_next_resume(
+    trouble: str, run: RunFolder
+) -> None:
     match trouble:
         case "interrupted before the export":
             write_json(run.summary, {"status": "interrupted"})
@@ -165,12 +209,15 @@ def test_what_was_not_written_down_is_written_at_the_next_resume(trouble: str, r
             run.summary.unlink()
         case "half a summary":
             run.summary.write_text('{"status": "comp')
-    with pytest.raises(CheckpointError, match="sha256"):  # it tries to: these trials have no checkpoint
+    # it tries to: these trials have no checkpoint
+    with pytest.raises(CheckpointError, match="sha256"):
         start.resume(run.path)
     assert read_json(run.summary)["status"] == "failed"
 
 
-def test_more_trials_for_a_search_that_a_limit_ended_are_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_trials_for_a_search_that_a_limit_ended_are_refused(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Study, "_limit_reached", lambda _: "the budget of 2 epochs is used up")
     with pytest.raises(InputError, match=r"the budget of 2 epochs.*--warm-start"):
         start.resume(run.path, trials=9)
@@ -181,7 +228,9 @@ def test_a_resume_with_nothing_to_do_changes_no_option(run: RunFolder) -> None:
     assert recall(open_record(run)[1], "options") == asdict(Options())
 
 
-def test_a_run_that_was_renamed_is_the_same_run(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_was_renamed_is_the_same_run(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert start.resume(run.path.rename(run.path.with_name("renamed"))) == 0
     assert "renamed has all its 2 trials" in capsys.readouterr().out
 

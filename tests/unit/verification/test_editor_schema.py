@@ -15,11 +15,16 @@ SPACES = sorted(TARGET.parent.glob("*.yaml"))
 
 
 def complaints(path: Path) -> list[str]:
-    return [error.message for error in Draft202012Validator(json_schema()).iter_errors(YamlFile(path).content)]
+    return [
+        error.message
+        for error in Draft202012Validator(json_schema()).iter_errors(YamlFile(path).content)
+    ]
 
 
 def test_the_file_in_the_repository_is_what_make_schema_writes() -> None:
-    assert json.loads(TARGET.read_text()) == json.loads(json.dumps(json_schema())), "run `make schema`"
+    assert json.loads(TARGET.read_text()) == json.loads(json.dumps(json_schema())), (
+        "run `make schema`"
+    )
     Draft202012Validator.check_schema(json_schema())
 
 

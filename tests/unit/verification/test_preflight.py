@@ -1,4 +1,6 @@
-"""What is refused before Ray starts, because the real constructors refuse it; and every file that is shipped."""
+"""What is refused before Ray starts, because the real constructors refuse it; and every file
+that is shipped.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,11 @@ def test_every_shipped_space_can_be_built(path: Path) -> None:
 BAD = {
     "a width of 0": ("space:\n  fc1: {type: int, low: 0, high: 8}\n", ":2", "fc1 >= 1"),
     "a width of -8": ("space:\n  fc1: {type: int, low: -8, high: 8}\n", ":2", "fc1 >= 1"),
-    "an unknown parameter": ("space:\n  fc3: {type: int, low: 1, high: 8}\n", ":2", "Did you mean 'fc2'"),
+    "an unknown parameter": (
+        "space:\n  fc3: {type: int, low: 1, high: 8}\n",
+        ":2",
+        "Did you mean 'fc2'",
+    ),
     "an unknown fixed setting": (
         "experiment:\n  drop: 0.1\nspace:\n  fc1: {type: int, low: 1, high: 8}\n",
         ":2",
@@ -35,8 +41,16 @@ BAD = {
         ":1",
         "Did you mean 'MLP'",
     ),
-    "a float for a width": ("space:\n  fc1: {type: float, low: 1.5, high: 8}\n", ":2", "fc1 is int"),
-    "text for a number": ("space:\n  lr: {type: categorical, choices: [1e-3, fast]}\n", ":2", "lr is float"),
+    "a float for a width": (
+        "space:\n  fc1: {type: float, low: 1.5, high: 8}\n",
+        ":2",
+        "fc1 is int",
+    ),
+    "text for a number": (
+        "space:\n  lr: {type: categorical, choices: [1e-3, fast]}\n",
+        ":2",
+        "lr is float",
+    ),
     "an unknown optimizer": (
         "space:\n  optimizer: {type: categorical, choices: [Adam, SGDD]}\n",
         ":2",
@@ -53,7 +67,11 @@ BAD = {
         "1 <= batch_size <= 1077",
     ),
     "a dropout of 1": ("space:\n  dropout: {type: float, low: 0, high: 1}\n", ":2", "dropout < 1"),
-    "a width that fits nowhere": ("space:\n  fc1: {type: int, low: 1, high: 9007199254740992}\n", ":1", "can be built"),
+    "a width that fits nowhere": (
+        "space:\n  fc1: {type: int, low: 1, high: 9007199254740992}\n",
+        ":1",
+        "can be built",
+    ),
     "an unknown precision": (
         "experiment: {precision: double}\nspace:\n  fc1: {type: int, low: 1, high: 8}\n",
         ":1",
@@ -80,11 +98,15 @@ def test_a_condition_keeps_an_impossible_pair_from_being_built(space_file: Write
 
 
 def test_a_billion_units_cost_no_memory_to_check(space_file: Write) -> None:
-    check_space(read_space(space_file("space:\n  fc1: {type: int, low: 1, high: 1000000000}\n")), "Digits")
+    check_space(
+        read_space(space_file("space:\n  fc1: {type: int, low: 1, high: 1000000000}\n")), "Digits"
+    )
 
 
 def space_with(space_file: Write, data_class: str) -> Path:
-    return space_file(f"experiment: {{{data_class}}}\nspace:\n  fc1: {{type: int, low: 1, high: 8}}\n")
+    return space_file(
+        f"experiment: {{{data_class}}}\nspace:\n  fc1: {{type: int, low: 1, high: 8}}\n"
+    )
 
 
 @pytest.fixture
@@ -96,7 +118,9 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unreachable")
-def test_named_data_is_strict_and_unnamed_data_is_helpful(space_file: Write, tmp_path: Path) -> None:
+def test_named_data_is_strict_and_unnamed_data_is_helpful(
+    space_file: Write, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match="MNIST is not in"):
         choose_data(read_space(space_with(space_file, "data_class: MNIST")), str(tmp_path))
     data_class, note = choose_data(read_space(space_with(space_file, "")), str(tmp_path))
