@@ -22,7 +22,7 @@ from benchmarks.meter import Meter, Window, Windowed, buckets, figures, followed
 from text_recognizer.command import exit_code_of
 from tuning.ray_backend import tune_run
 from tuning.ray_backend.local_cluster import own_cluster
-from tuning.worker.guard import Report, to_its_end
+from tuning.worker.guard import Report, run_guarded
 
 # trials on either side of the 50th, and at the end: what is compared where no buckets are asked for
 AROUND = 25
@@ -30,7 +30,7 @@ AROUND = 25
 
 def formula(config: dict[str, Any], *, epochs: int) -> None:
     """A trial without training and without checkpoints."""
-    to_its_end(lambda report: curve(config["params"], epochs, report))
+    run_guarded(lambda report: curve(config["params"], epochs, report))
 
 
 def curve(params: dict[str, Any], epochs: int, report: Report) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuning.callbacks.artifacts import Findings
+from tuning.callbacks.artifacts import Artifacts
 from tuning.callbacks.console import SearchConsole
 from tuning.callbacks.retention import Retention
 from tuning.callbacks.tensorboard import Curves
@@ -149,7 +149,7 @@ class MeasuredStudy(Study):
             super().close(number, outcome, cause)
 
 
-class MeasuredFindings(Findings):
+class MeasuredFindings(Artifacts):
     """The files of a run; summary and table are measured apart from the live report."""
 
     meter: Meter

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from text_recognizer.data.digits import Digits
-from tuning.callbacks.artifacts import Findings
+from tuning.callbacks.artifacts import Artifacts
 from tuning.run.environment import environment
 from tuning.run.folder import RunFolder, create_run, write_json, write_text
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
 from tuning.study.database import sqlite_url
-from tuning.study.optuna_record import create_record, remember
+from tuning.study.optuna_record import create_record, set_attr
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
 from tuning.tuner import start
@@ -47,11 +47,11 @@ def finished_run(folder: Path, database: Path, curve: Curve, space: str = SPACE)
     write_text(run.space, searched.as_yaml())
     shutil.copy(database, run.study)
     record = create_record(sqlite_url(run.study), searched, run.name)
-    remember(record, "fingerprint", start.fingerprint_of(searched, Digits().trainval))
+    set_attr(record, "fingerprint", start.fingerprint_of(searched, Digits().trainval))
     write_json(run.environment, environment())
     study = Study(record, searched, trials=searched.search.trials)
     study.begin_session()
-    findings = Findings(run, searched, study, Slots(1, 1, 0.0), keep=1, note=print)
+    findings = Artifacts(run, searched, study, Slots(1, 1, 0.0), keep=1, note=print)
     while trial := study.next_trial():
         for epoch in curve(searched.experiment | trial.params):
             study.record_epoch(trial.number, epoch)

@@ -25,7 +25,7 @@ from tuning.space.search_space import SearchSpace
 from tuning.study.optuna_record import create_record, load_record
 from tuning.study.study import Study
 from tuning.trials.trial import Outcome, Trial
-from tuning.worker.guard import Report, newest_valid, stall_log, to_its_end
+from tuning.worker.guard import Report, newest_valid, run_guarded, stall_log
 
 EPOCHS = 9
 PEAK = 0.7
@@ -48,7 +48,7 @@ def formula(config: dict[str, Any], *, folder: Path, fault: str = "") -> None:
     """A trial that keeps checkpoints and acknowledges each epoch after its report has returned."""
     log = stall_log(folder / "logs", config["number"])
     limit = 2.0 if fault == "hangs" else 600.0
-    to_its_end(lambda report: curve(config, folder, fault, report), stall_limit=limit, log=log)
+    run_guarded(lambda report: curve(config, folder, fault, report), stall_limit=limit, log=log)
 
 
 def curve(config: dict[str, Any], folder: Path, fault: str, report: Report) -> None:

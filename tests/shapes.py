@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from tuning.analysis.run_data import Facts
+from tuning.analysis.run_data import RunData
 from tuning.run.files import Final, Validation, WorstImage
 from tuning.space.reader import read_space
 from tuning.space.search_space import SearchSpace
@@ -137,7 +137,7 @@ def space_in(folder: Path) -> SearchSpace:
     return read_space(path)
 
 
-def facts(name: str, folder: Path) -> Facts:
+def facts(name: str, folder: Path) -> RunData:
     """All that a report is made from, for one of the `SHAPES`; `everything` has a final model,
     too.
     """
@@ -161,7 +161,7 @@ def facts(name: str, folder: Path) -> Facts:
         "warnings": [f"the best {NASTY} is near the top"] if name == "everything" else [],
     }
     done = status == "complete"
-    return Facts(
+    return RunData(
         summary=summary,
         environment=ENVIRONMENT,
         space=space_in(folder),

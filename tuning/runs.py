@@ -20,7 +20,7 @@ from text_recognizer.text import printable
 from tuning.analysis.comparison import Row, cell, rows, score, span, spread, verdict
 from tuning.cli import Parser, folder_path, with_dashes
 from tuning.run.folder import open_run, shown_path
-from tuning.run.listing import DAMAGED, KILLED, RunFacts, all_runs, facts_of
+from tuning.run.listing import DAMAGED, KILLED, RunInfo, all_runs, facts_of
 
 DEFAULT_DIR = Path("runs")
 HOW_TO = "Make one: python tuning/search.py --space search_spaces/mlp.yaml"
@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def two_runs(paths: Sequence[Path], runs_dir: Path | None) -> tuple[RunFacts, RunFacts]:
+def two_runs(paths: Sequence[Path], runs_dir: Path | None) -> tuple[RunInfo, RunInfo]:
     """The facts of two runs.
 
     Raises:
@@ -103,14 +103,14 @@ def two_runs(paths: Sequence[Path], runs_dir: Path | None) -> tuple[RunFacts, Ru
     return left, right
 
 
-def listed(runs_dir: Path | None) -> list[RunFacts]:
+def listed(runs_dir: Path | None) -> list[RunInfo]:
     """The runs of a folder. Raises `InputError` for one that is named and is not there."""
     if runs_dir is None and not DEFAULT_DIR.exists():
         return []
     return all_runs(runs_dir or DEFAULT_DIR)
 
 
-def say_list(runs: Sequence[RunFacts], runs_dir: Path, *, as_json: bool) -> None:
+def say_list(runs: Sequence[RunInfo], runs_dir: Path, *, as_json: bool) -> None:
     """Print a row for each run, and below why some are damaged."""
     if as_json:
         say_json([run.as_plain() for run in runs])
@@ -130,7 +130,7 @@ def say_list(runs: Sequence[RunFacts], runs_dir: Path, *, as_json: bool) -> None
         )
 
 
-def fitting(runs: Sequence[RunFacts], width: int) -> Table:
+def fitting(runs: Sequence[RunInfo], width: int) -> Table:
     """A table with as many columns as `width` characters have room for; its foot names the
     others.
     """
@@ -142,7 +142,7 @@ def fitting(runs: Sequence[RunFacts], width: int) -> Table:
     )
 
 
-def table_of(runs: Sequence[RunFacts], without: Sequence[str] = ()) -> Table:
+def table_of(runs: Sequence[RunInfo], without: Sequence[str] = ()) -> Table:
     """A row for each run."""
     names = [name for name in COLUMNS if name not in without]
     caption = f"a wider terminal shows {', '.join(without)}" if without else None
@@ -158,7 +158,7 @@ def table_of(runs: Sequence[RunFacts], without: Sequence[str] = ()) -> Table:
     return table
 
 
-def cells(run: RunFacts) -> list[str]:
+def cells(run: RunInfo) -> list[str]:
     """One run as the list shows it; `-` where something is not known."""
     summary = run.summary
     best = summary.best if summary else None
@@ -176,7 +176,7 @@ def cells(run: RunFacts) -> list[str]:
     ]
 
 
-def say_comparison(left: RunFacts, right: RunFacts, *, as_json: bool) -> None:
+def say_comparison(left: RunInfo, right: RunInfo, *, as_json: bool) -> None:
     """Print which run is better, then all that matters of both, what differs marked."""
     names = (
         (left.name, right.name)

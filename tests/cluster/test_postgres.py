@@ -41,7 +41,7 @@ def test_a_server_that_is_restarted_in_the_middle_of_a_search_is_waited_for(
         said.append(text)
         server.start()
 
-    space, url = space_in(tmp_path), storage.Address.parse(server.url()).engine_url
+    space, url = space_in(tmp_path), storage.StorageUrl.parse(server.url()).engine_url
     study = Study(create_record(url, space, "restarted", on_wait=start_again), space, trials=12)
     epochs = 0
 
@@ -65,7 +65,7 @@ def test_a_server_that_does_not_come_back_ends_the_search(
     server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "PATIENCE_S", 0)
-    space, url = space_in(tmp_path), storage.Address.parse(server.url()).engine_url
+    space, url = space_in(tmp_path), storage.StorageUrl.parse(server.url()).engine_url
     study = Study(create_record(url, space, "gone", on_wait=print), space, trials=4)
     server.stop()
     try:
@@ -122,9 +122,9 @@ def test_a_search_with_its_study_there_and_its_password_nowhere(
     report = run_command([str(ROOT / "tuning/report.py"), "runs/run"], tmp_path)
     assert report.process.returncode == 0, report.errors
     assert PASSWORD.encode() not in everything_in(folder.path)
-    recorded = load_record(storage.Address.parse(server.url()).engine_url, "run")
+    recorded = load_record(storage.StorageUrl.parse(server.url()).engine_url, "run")
     assert [trial.user_attrs["outcome"] for trial in recorded.get_trials()] == [
         Outcome.COMPLETE
     ] * 3
     with pytest.raises(InputError, match="the run's own"):
-        storage.kept_address(folder, "postgresql://searcher@elsewhere/other")
+        storage.read_storage_note(folder, "postgresql://searcher@elsewhere/other")

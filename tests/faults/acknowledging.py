@@ -17,29 +17,29 @@ from tuning.tuner import tuner  # before Ray, as in tuning/ray_backend/tune_run.
 # isort: split
 from ray.util import get_node_ip_address
 
-from tuning.worker.guard import Watch
-from tuning.worker.trainable import Job
+from tuning.worker.guard import Watchdog
+from tuning.worker.trainable import TrialJob
 from tuning.worker.trainable import run_trial as real_run_trial
 
 FOLDER = "acknowledged"
 
 
-def run_trial(config: dict[str, Any], *, job: Job, images: Any, labels: Any) -> None:
+def run_trial(config: dict[str, Any], *, job: TrialJob, images: Any, labels: Any) -> None:
     """The real trial in a worker that acknowledges."""
     folder = job.checkpoints.parent / FOLDER
     folder.mkdir(exist_ok=True)
-    report = Watch.report
+    report = Watchdog.report
 
-    def acknowledged(watch: Watch, result: dict[str, Any]) -> None:
+    def acknowledged(watch: Watchdog, result: dict[str, Any]) -> None:
         report(watch, result)
         with (folder / f"acknowledged-{config['number']}").open("a") as file:
             file.write(f"{result['epoch']} {result[job.metric]} {get_node_ip_address()}\n")
 
-    Watch.report = acknowledged  # type: ignore[method-assign]
+    Watchdog.report = acknowledged  # type: ignore[method-assign]
     try:
         real_run_trial(config, job=job, images=images, labels=labels)
     finally:
-        Watch.report = report  # type: ignore[method-assign]
+        Watchdog.report = report  # type: ignore[method-assign]
 
 
 def folder_of(run: Path) -> Path:

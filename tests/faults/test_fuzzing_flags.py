@@ -214,7 +214,7 @@ def command_lines(parser: argparse.ArgumentParser) -> st.SearchStrategy[list[str
     )
 
 
-class Watch:
+class Watchdog:
     """What this process writes, starts and asks a network for: Python tells its audit hooks."""
 
     WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -261,7 +261,7 @@ class Watch:
             self.watching = False
 
 
-WATCH = Watch()
+WATCH = Watchdog()
 
 
 class Stage:

@@ -34,7 +34,7 @@ from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
 from tuning.tuner import start
 from tuning.worker.guard import classified, first_line, newest_valid
-from tuning.worker.trainable import Job, Reporter
+from tuning.worker.trainable import Reporter, TrialJob
 
 PAGE = 4096
 SEARCH = processes.ROOT / "tuning" / "search.py"
@@ -150,7 +150,9 @@ def test_a_checkpoint_that_does_not_fit_fails_its_trial_with_the_cause_and_is_ne
         "limit_val_batches": 1,
         "gpus": 0,
     }
-    job = Job(settings, "val_acc", "max", disk.path / "trials", disk.path / "logs", stall_limit=600)
+    job = TrialJob(
+        settings, "val_acc", "max", disk.path / "trials", disk.path / "logs", stall_limit=600
+    )
     reported: list[dict[str, object]] = []
     reporter = Reporter(job, 0, (), reported.append)
     job.checkpoints.mkdir()

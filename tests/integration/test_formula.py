@@ -79,7 +79,7 @@ class WithoutNodes(OwnCluster):
             self.on_wait()
         return self.waiting
 
-    def is_bare(self, slots: Slots) -> bool:
+    def has_no_room(self, slots: Slots) -> bool:
         return True
 
 

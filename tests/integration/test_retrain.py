@@ -27,7 +27,7 @@ from text_recognizer.util import checksum
 from training.experiment import build_data, train
 from tuning.run.files import Final
 from tuning.run.folder import open_run
-from tuning.study.optuna_record import open_record, recall
+from tuning.study.optuna_record import get_attr, open_record
 from tuning.trials.trial import Epoch
 from tuning.verification.evaluation import SILENT
 
@@ -182,7 +182,7 @@ def test_a_second_call_says_the_same_and_that_it_is_the_second(
     assert "note: the test set has been read 2 times for this run" in said_again
     assert "note:" not in said
     _, record = open_record(open_run(place / "runs/done"))
-    assert recall(record, "test_reads") == 2
+    assert get_attr(record, "test_reads") == 2
 
 
 def test_the_folder_is_whole_private_and_explains_itself(

@@ -74,8 +74,8 @@ class Stranger:
         for path in one_of_each(whole):
             path.write_bytes(self.pickled)
             yield path
-            for spoilt, content in whole.items():
-                spoilt.write_bytes(content)
+            for many_failed, content in whole.items():
+                many_failed.write_bytes(content)
 
     def files(self) -> list[Path]:
         """All that a run has, and what a final script would have left."""
@@ -188,5 +188,5 @@ def one_of_each(paths: Iterable[Path]) -> list[Path]:
 
 
 def copy_of(folder: RunFolder, place: Path, name: str = "strange") -> RunFolder:
-    """A copy of a run, to be spoilt."""
+    """A copy of a run, to be many_failed."""
     return RunFolder(Path(shutil.copytree(folder.path, place / "runs" / name)))

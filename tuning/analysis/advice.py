@@ -30,7 +30,7 @@ def advice(
         space: the `space` section of the search, as plain values.
         validation: the winner's answers, where they are known.
     """
-    remarks = spoilt(trials)
+    remarks = many_failed(trials)
     if not ranked:
         return remarks
     best = ranked[0]
@@ -49,7 +49,7 @@ def advice(
     return remarks + (validation.remarks() if validation else [])
 
 
-def spoilt(trials: Sequence[Trial]) -> list[str]:
+def many_failed(trials: Sequence[Trial]) -> list[str]:
     """A remark where many trials ended without a value that counts."""
     hints = {
         Outcome.DIVERGED: "a lower top of lr's range may help",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuning.run.listing import RunFacts, without_nan
+from tuning.run.listing import RunInfo, without_nan
 from tuning.space.durations import shown_duration
 from tuning.trials.trial import RUNNING, Outcome
 
@@ -48,7 +48,7 @@ class Row:
         return {"what": self.what, "left": without_nan(self.left), "right": without_nan(self.right)}
 
 
-def verdict(left: RunFacts, right: RunFacts, names: tuple[str, str]) -> str:
+def verdict(left: RunInfo, right: RunInfo, names: tuple[str, str]) -> str:
     """In words which run is better and by how much, or why that cannot be said."""
     judged = [
         (run.summary, run.summary.best) for run in (left, right) if run.summary and run.summary.best
@@ -79,7 +79,7 @@ def verdict(left: RunFacts, right: RunFacts, names: tuple[str, str]) -> str:
     )
 
 
-def rows(left: RunFacts, right: RunFacts) -> list[Row]:
+def rows(left: RunInfo, right: RunInfo) -> list[Row]:
     """All that matters of two runs."""
     return [
         *result_rows(left, right),
@@ -89,7 +89,7 @@ def rows(left: RunFacts, right: RunFacts) -> list[Row]:
     ]
 
 
-def result_rows(left: RunFacts, right: RunFacts) -> Iterator[Row]:
+def result_rows(left: RunInfo, right: RunInfo) -> Iterator[Row]:
     """What was found."""
     both = Both(left, right)
     yield both.row("status", lambda run: run.status)
@@ -105,7 +105,7 @@ def result_rows(left: RunFacts, right: RunFacts) -> Iterator[Row]:
     yield both.row("final test acc", lambda run: run.test and run.test.model_dump(), spread)
 
 
-def effort_rows(left: RunFacts, right: RunFacts) -> Iterator[Row]:
+def effort_rows(left: RunInfo, right: RunInfo) -> Iterator[Row]:
     """What it took."""
     both = Both(left, right)
     yield both.row("trials wanted", lambda run: run.wanted)
@@ -122,7 +122,7 @@ def effort_rows(left: RunFacts, right: RunFacts) -> Iterator[Row]:
     yield from both.rows("", lambda run: run.summary.resources if run.summary else {})
 
 
-def search_rows(left: RunFacts, right: RunFacts) -> Iterator[Row]:
+def search_rows(left: RunInfo, right: RunInfo) -> Iterator[Row]:
     """How and in what was searched."""
     both = Both(*(run.space.as_plain() if run.space else {} for run in (left, right)))
     yield both.row("asha", asha_of)
@@ -135,7 +135,7 @@ def search_rows(left: RunFacts, right: RunFacts) -> Iterator[Row]:
     )
 
 
-def origin_rows(left: RunFacts, right: RunFacts) -> Iterator[Row]:
+def origin_rows(left: RunInfo, right: RunInfo) -> Iterator[Row]:
     """What the runs were made with; of versions those that differ."""
     both = Both(
         *((run.environment.model_dump() if run.environment else {}) for run in (left, right))
@@ -169,7 +169,7 @@ def merged(left: Iterable[str], right: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*left, *right]))
 
 
-def best_of(run: RunFacts) -> dict[str, Any]:
+def best_of(run: RunInfo) -> dict[str, Any]:
     return run.summary.best.model_dump() if run.summary and run.summary.best else {}
 
 

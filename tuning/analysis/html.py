@@ -27,7 +27,7 @@ from text_recognizer.errors import RunError
 from tuning.analysis import plots, progress
 from tuning.analysis.advice import TOP_HINT, final_remarks
 from tuning.analysis.importance import Importance, importances
-from tuning.analysis.run_data import Facts, facts_of
+from tuning.analysis.run_data import RunData, facts_of
 from tuning.run.folder import RunFolder, typed_path, write_text
 from tuning.space.durations import shown_duration
 from tuning.trials.table import score, short
@@ -39,7 +39,7 @@ LIVE_EVERY_S = 10.0  # how often a page of a running search reloads itself
 LIVE_SHARE = 0.02  # of the driver's time that writing it may take
 
 
-def write(folder: RunFolder, facts: Facts | None = None) -> Path:
+def write(folder: RunFolder, facts: RunData | None = None) -> Path:
     """Write the report of a run.
 
     Args:
@@ -66,7 +66,7 @@ class LiveReport:
         self.folder = folder
         self._next = 0.0
 
-    def write(self, facts: Callable[[], Facts]) -> None:
+    def write(self, facts: Callable[[], RunData]) -> None:
         """Write it, unless that was done a moment ago. Raises `StorageError`."""
         start = time.monotonic()
         if start < self._next:
@@ -76,7 +76,7 @@ class LiveReport:
         self._next = end + max(LIVE_EVERY_S / 2, (end - start) / LIVE_SHARE)
 
 
-def content(facts: Facts) -> dict[str, Any]:
+def content(facts: RunData) -> dict[str, Any]:
     """All that the template shows."""
     search, ranked = facts.space.search, facts.ranked
     importance = important(facts)
@@ -118,7 +118,7 @@ def content(facts: Facts) -> dict[str, Any]:
     }
 
 
-def rows(facts: Facts) -> list[dict[str, Any]]:
+def rows(facts: RunData) -> list[dict[str, Any]]:
     """The leaderboard: ranked trials, then the others."""
     search = facts.space.search
     place = {best.trial.number: rank for rank, best in enumerate(facts.ranked, 1)}
@@ -137,7 +137,7 @@ def rows(facts: Facts) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["number"]))
 
 
-def remarks(facts: Facts) -> list[str]:
+def remarks(facts: RunData) -> list[str]:
     """What to look at twice."""
     said = [*facts.damaged, *facts.summary["warnings"]]
     if facts.final is None:
@@ -147,7 +147,7 @@ def remarks(facts: Facts) -> list[str]:
     return final_remarks(facts.final, facts.ranked, facts.space.search.metric) + said
 
 
-def important(facts: Facts) -> Importance | None:
+def important(facts: RunData) -> Importance | None:
     """Which parameters mattered; said once a search is over, because it takes a second or more."""
     search = facts.space.search
     return (
@@ -157,7 +157,9 @@ def important(facts: Facts) -> Importance | None:
     )
 
 
-def all_figures(facts: Facts, importance: Importance | None) -> Iterator[tuple[str, plots.Figure]]:
+def all_figures(
+    facts: RunData, importance: Importance | None
+) -> Iterator[tuple[str, plots.Figure]]:
     """The plots that there is something to show in, by the name of their place in the page."""
     space, trials, ranked = facts.space, facts.trials, facts.ranked
     metric, mode = space.search.metric, space.search.direction
@@ -185,7 +187,7 @@ def all_figures(facts: Facts, importance: Importance | None) -> Iterator[tuple[s
         yield "parallel", plots.parallel(ranked, space.parameters, metric, mode)
 
 
-def numbers(facts: Facts) -> dict[str, Any]:
+def numbers(facts: RunData) -> dict[str, Any]:
     """What the report shows, as plain values for a script."""
     search = facts.space.search
     metric, mode = search.metric, search.direction
@@ -209,7 +211,7 @@ def numbers(facts: Facts) -> dict[str, Any]:
     }
 
 
-def plain_rows(facts: Facts) -> list[dict[str, Any]]:
+def plain_rows(facts: RunData) -> list[dict[str, Any]]:
     """The leaderboard as plain values; JSON knows no NaN."""
     found = []
     for row in rows(facts):

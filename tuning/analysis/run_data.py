@@ -15,12 +15,12 @@ from tuning.run.folder import RunFolder, read_json
 from tuning.run.listing import KILLED, is_held
 from tuning.run.reading import Model, read_as_ours, read_model, read_whole
 from tuning.space.search_space import SearchSpace
-from tuning.study.optuna_record import open_study, own_trials, read_run_space, recall
+from tuning.study.optuna_record import get_attr, open_study, own_trials, read_run_space
 from tuning.trials.trial import Best, Trial, ranking
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunData:
     """All that a report is made from."""
 
     summary: dict[str, Any]
@@ -52,7 +52,7 @@ class Facts:
         )
 
 
-def facts_of(folder: RunFolder, record: optuna.Study | None = None) -> Facts:
+def facts_of(folder: RunFolder, record: optuna.Study | None = None) -> RunData:
     """What is in a run's folder. Raises `RunError` where it is damaged.
 
     Args:
@@ -62,18 +62,18 @@ def facts_of(folder: RunFolder, record: optuna.Study | None = None) -> Facts:
         return read_facts(folder, record)
 
 
-def read_facts(folder: RunFolder, record: optuna.Study | None) -> Facts:
+def read_facts(folder: RunFolder, record: optuna.Study | None) -> RunData:
     """The same, where the folder's content is trusted to make sense."""
     space, record = read_run_space(folder), record or open_study(folder)
     summary, damaged = read_json(folder.summary), list[str]()
     if summary.get("status") == "running" and not is_held(folder):
         summary["status"] = KILLED
-    return Facts(
+    return RunData(
         summary=summary,
         environment=read_json(folder.environment),
         space=space,
         trials=own_trials(record, space.search.metric),
-        sessions=recall(record, "sessions", []),
+        sessions=get_attr(record, "sessions", []),
         path=folder.path,
         best_config=text_of(folder.best_config) if folder.best_config.exists() else "",
         validation=if_sound(folder.validation, Validation, damaged),

@@ -17,7 +17,7 @@ from text_recognizer.util import checksum
 from training.settings import Settings
 from tuning.analysis import html
 from tuning.analysis.advice import advice
-from tuning.analysis.run_data import Facts, facts_of
+from tuning.analysis.run_data import RunData, facts_of
 from tuning.run.environment import environment
 from tuning.run.files import Validation
 from tuning.run.folder import RunFolder, read_json, shown_path, write_json, write_text
@@ -49,7 +49,7 @@ def best_settings(settings: Settings, best: Best) -> Settings:
     return {name: value for name, value in settings.items() if name != "gpus"} | best.trial.params
 
 
-class Findings:
+class Artifacts:
     """The files of a run that follow from its study; each is replaced in one step.
 
     Args:
@@ -225,8 +225,8 @@ class Findings:
         except RunError:
             return environment()
 
-    def _facts(self, summary: dict[str, Any]) -> Facts:
-        return Facts(
+    def _facts(self, summary: dict[str, Any]) -> RunData:
+        return RunData(
             summary=summary,
             environment=self._environment,
             space=self.space,

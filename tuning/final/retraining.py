@@ -39,7 +39,7 @@ from tuning.run.environment import environment
 from tuning.run.folder import RunFolder, shown_path
 from tuning.run.options import Options
 from tuning.run.reading import read_as_ours
-from tuning.study.optuna_record import check_direction, open_record, own_trials, recall, remember
+from tuning.study.optuna_record import check_direction, get_attr, open_record, own_trials, set_attr
 from tuning.trials.trial import ranking
 from tuning.verification import preflight
 from tuning.verification.fingerprint import data_sum, differences
@@ -92,7 +92,7 @@ class Retraining:
                 winner["data_dir"] = str(Path(request.data_dir).resolve())
             self.configs = configs(winner, list(self.space.parameters), ranked[: request.top])
             self.seeds = seeds_from(winner.get("seed", 0), request.seeds)
-            self.reads = max(recall(self.record, TEST_READS, 0), reads_before(folder))
+            self.reads = max(get_attr(self.record, TEST_READS, 0), reads_before(folder))
 
     def go(self) -> None:
         """Train, choose, test, and put `final/` in place in one step.
@@ -143,7 +143,7 @@ class Retraining:
         data = build_data(settings)
         data.prepare_data()
         with read_as_ours(self.folder.path):
-            recorded = dict(recall(self.record, "fingerprint")["data"])
+            recorded = dict(get_attr(self.record, "fingerprint")["data"])
         if lines := list(differences(recorded, {settings["data_class"]: data_sum(data.trainval)})):
             text = "\n".join(lines)
             raise RunError(
@@ -242,7 +242,7 @@ class Retraining:
         trained_on: int,
     ) -> Final:
         """Read the test set, once for all models; that it was read is recorded before it is."""
-        remember(self.record, TEST_READS, self.reads + 1)
+        set_attr(self.record, TEST_READS, self.reads + 1)
         examples = build_data(config.settings).load_test()
         found = [
             score_of(model, seed, examples)

@@ -22,7 +22,7 @@ ANSWER_S = 3  # for a connection; a machine that is gone does not even refuse
 
 
 @dataclass(frozen=True)
-class Gate:
+class Address:
     """Where a cluster is joined.
 
     Args:
@@ -36,7 +36,7 @@ class Gate:
     client: bool
 
     @classmethod
-    def of(cls, given: str) -> Gate:
+    def of(cls, given: str) -> Address:
         """The gate at `HOST:PORT` or `ray://HOST:PORT`; for `auto` at what `RAY_ADDRESS` says, else
         of this machine's Ray.
 

@@ -58,13 +58,13 @@ class Cluster:
         dashboard: its address, if there is one.
         has_token: whether it lets in only those with a token.
 
-    `on_room` is told how many trials fit at once, whenever that has changed.
+    `on_capacity` is told how many trials fit at once, whenever that has changed.
     """
 
     def __init__(self, dashboard: str | None = None, *, has_token: bool = True) -> None:
         self.dashboard = dashboard
         self.has_token = has_token
-        self.on_room: Callable[[int], None] = lambda count: None
+        self.on_capacity: Callable[[int], None] = lambda count: None
 
     def dead(self) -> str | None:
         """What of Ray itself has died, or None. When it has, what Ray says of a trial is not to
@@ -80,7 +80,7 @@ class Cluster:
         """How many trials may be handed out now."""
         return slots.count
 
-    def is_bare(self, slots: Slots) -> bool:
+    def has_no_room(self, slots: Slots) -> bool:
         """Whether not a single trial can run now, though one may be waiting for a node."""
         return False
 

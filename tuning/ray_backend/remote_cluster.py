@@ -37,7 +37,7 @@ from ray._raylet import (  # type: ignore[attr-defined]
 from ray.experimental.internal_kv import _internal_kv_get
 from ray.train._internal import storage as tune_storage
 
-from tuning.ray_backend.address import Gate, answers, refused
+from tuning.ray_backend.address import Address, answers, refused
 from tuning.ray_backend.shared_storage import check_shared
 from tuning.run.resources import Node, Slots, room
 
@@ -58,7 +58,7 @@ class JoinedCluster(Cluster):
         say: prints a line.
     """
 
-    def __init__(self, gate: Gate, dashboard: str | None, say: Say, *, has_token: bool) -> None:
+    def __init__(self, gate: Address, dashboard: str | None, say: Say, *, has_token: bool) -> None:
         super().__init__(dashboard, has_token=has_token)
         self.gate = gate
         self.say = say
@@ -132,7 +132,7 @@ class JoinedCluster(Cluster):
             count += max(1, count)
         return count if slots.most is None else min(count, slots.most)
 
-    def is_bare(self, slots: Slots) -> bool:
+    def has_no_room(self, slots: Slots) -> bool:
         return self._count(slots) == 0
 
     def _count(self, slots: Slots) -> int:
@@ -148,7 +148,7 @@ class JoinedCluster(Cluster):
         if found != told:
             self._tell(found, slots)
         if found != self._room:
-            self.on_room(found)
+            self.on_capacity(found)
         self._room = found
         return found
 
@@ -193,7 +193,7 @@ def joined_cluster(address: str, say: Say) -> Iterator[JoinedCluster]:
     Raises:
         InputError: none answers there, or it will not have us.
     """
-    gate = Gate.of(address)
+    gate = Address.of(address)
     if not gate.answers():
         raise refused(address, f"nothing answers at {gate}")
     keep_the_token_private()

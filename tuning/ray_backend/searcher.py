@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 from tuning.run.resources import Slots
 from tuning.study.study import Study
 from tuning.trials.trial import Outcome, Trial
-from tuning.worker.guard import hang_of, stall_log
+from tuning.worker.guard import describe_hang, stall_log
 
 NODES_PER_TRIAL = 3  # a trial that dies with more of them may be what kills them
 
@@ -73,7 +73,7 @@ class StudySearcher(Searcher):
         if not error or self.cluster.dead():
             return
         # it ended itself, whatever nodes died meanwhile
-        if hang := hang_of(stall_log(self.logs, number)):
+        if hang := describe_hang(stall_log(self.logs, number)):
             self.study.close(number, Outcome.STALLED, hang)
         elif node := self.cluster.lost_node(begun):
             self._lose(number, node)

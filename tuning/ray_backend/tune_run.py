@@ -55,7 +55,7 @@ class Interrupt:
                 signal.signal(number, handler)
 
 
-class Ending(Stopper):
+class SearchStopper(Stopper):
     """Ends `tune.run` where that would not end by itself.
 
     That is after a signal, and where a limit is reached while trials wait for a node that may never
@@ -73,7 +73,7 @@ class Ending(Stopper):
 
     def stop_all(self) -> bool:
         return self.interrupt.signal is not None or (
-            self.cluster.is_bare(self.slots) and self.study.must_end()
+            self.cluster.has_no_room(self.slots) and self.study.must_end()
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Ending(Stopper):
 
 
 @contextmanager
-def own_errors() -> Iterator[None]:
+def unwrap_tune_error() -> Iterator[None]:
     """An error of ours that Tune wrapped in its own, with a traceback for a text, is raised as
     it was.
     """
@@ -127,10 +127,10 @@ def run_study(
     tune.register_trainable(name, named(body, name))
     # a dead worker is said in our words, without its traceback
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    ending = Ending(interrupt, study, slots, cluster)
+    ending = SearchStopper(interrupt, study, slots, cluster)
     attempt = 0
     while not interrupt.signal:
-        with own_errors():
+        with unwrap_tune_error():
             # and no `Tuner`, which over Ray Client would run on the cluster, without the study
             tune.run(
                 name,

@@ -28,7 +28,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 def environment(gpus: Sequence[str] = ()) -> dict[str, Any]:
-    """Facts that repeat or explain a run. No environment variables: secrets live there.
+    """RunData that repeat or explain a run. No environment variables: secrets live there.
 
     Args:
         gpus: the names of the GPUs that torch sees.

@@ -74,7 +74,7 @@ class Environment(Lenient):
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class RunInfo:
     """One run. `status` is the summary's, `killed` or `damaged`; where it is damaged, `reason` says
     why and the rest is None.
 
@@ -141,7 +141,7 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def facts_of(folder: RunFolder, name: str = "") -> RunFacts:
+def facts_of(folder: RunFolder, name: str = "") -> RunInfo:
     """What is in a run's folder.
 
     Args:
@@ -156,7 +156,7 @@ def facts_of(folder: RunFolder, name: str = "") -> RunFacts:
         space = read_space(folder.space)
     except InputError as error:
         raise RunError(str(error)) from None
-    return RunFacts(
+    return RunInfo(
         name or folder.name,
         folder.path,
         begun(folder),
@@ -223,7 +223,7 @@ def begun(folder: RunFolder) -> float:
     )
 
 
-def all_runs(runs_dir: Path) -> list[RunFacts]:
+def all_runs(runs_dir: Path) -> list[RunInfo]:
     """The runs of a folder, newest first, damaged ones among them. Raises `InputError` where the
     folder cannot be read.
     """
@@ -250,9 +250,9 @@ def run_folders(runs_dir: Path) -> Iterator[tuple[str, RunFolder]]:
             yield path.name, folder
 
 
-def facts_or_damage(folder: RunFolder, name: str) -> RunFacts:
+def facts_or_damage(folder: RunFolder, name: str) -> RunInfo:
     """A run's facts, or why there are none."""
     try:
         return facts_of(folder, name)
     except (RecogniserError, OSError) as error:
-        return RunFacts(name, folder.path, begun(folder), DAMAGED, str(error))
+        return RunInfo(name, folder.path, begun(folder), DAMAGED, str(error))

@@ -28,13 +28,13 @@ PASSWORDS = (
 
 
 @dataclass(frozen=True)
-class Address:
+class StorageUrl:
     """Of a database, as the user gave it; a text of it has no password."""
 
     url: URL
 
     @classmethod
-    def parse(cls, text: str) -> Address:
+    def parse(cls, text: str) -> StorageUrl:
         """A PostgreSQL database. Raises `ValueError` with the rule."""
         try:
             url = make_url(re.sub(r"^postgres(ql)?(\+psycopg)?://", f"{DRIVER}://", text))
@@ -84,7 +84,7 @@ def without_passwords(text: str) -> str:
 def storage_problem(text: str) -> Problem | None:
     """What keeps `text` from being a study's storage; it is shown without its password."""
     try:
-        Address.parse(text)
+        StorageUrl.parse(text)
     except ValueError as error:
         hint = "SQLite in the run's folder is the default: leave the flag out."
         return Problem("--storage", str(error), shown(without_passwords(text)), hint)

@@ -15,7 +15,7 @@ from text_recognizer.metrics import Mode
 from tuning.run.folder import RunFolder
 from tuning.space.reader import read_space
 from tuning.space.search_space import SearchSpace
-from tuning.study.storage import Say, kept_address, open_storage, storage_errors
+from tuning.study.storage import Say, open_storage, read_storage_note, storage_errors
 from tuning.trials.trial import Epoch, Outcome, Trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -107,7 +107,7 @@ def open_study(
         StorageError: it cannot be read.
         InputError: `storage` is not the run's.
     """
-    url, name = kept_address(folder, storage)
+    url, name = read_storage_note(folder, storage)
     return load_record(url, name or only_study(folder, url), on_wait)
 
 
@@ -124,13 +124,13 @@ def only_study(folder: RunFolder, url: str) -> str:
     return names[0]
 
 
-def remember(record: optuna.Study, key: str, value: Any) -> None:
+def set_attr(record: optuna.Study, key: str, value: Any) -> None:
     """Keep a plain value with the study. Raises `StorageError`."""
     with storage_errors():
         record.set_user_attr(key, value)
 
 
-def recall(record: optuna.Study, key: str, default: Any = None) -> Any:
+def get_attr(record: optuna.Study, key: str, default: Any = None) -> Any:
     """What was kept. Raises `RunError` where there is nothing and no default."""
     with storage_errors():
         found = record.user_attrs.get(key, default)

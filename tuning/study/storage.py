@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from text_recognizer.errors import InputError, Problem, RunError, StorageError
 from tuning.run.folder import RunFolder, read_json, write_json
-from tuning.study.database import RULE, Address, sqlite_url
+from tuning.study.database import RULE, StorageUrl, sqlite_url
 
 ASK_EVERY_S = 1.0
 PATIENCE_S = 600  # longer than a server takes to restart or to fail over
@@ -25,12 +25,12 @@ CONNECT_S = 10
 Say = Callable[[str], None]
 
 
-def keep_address(folder: RunFolder, address: Address, study: str) -> None:
+def write_storage_note(folder: RunFolder, address: StorageUrl, study: str) -> None:
     """Note in the run's folder where its study is. Raises `StorageError`."""
     write_json(folder.storage, {"url": str(address), "study": study})
 
 
-def kept_address(folder: RunFolder, given: str | None = None) -> tuple[str, str | None]:
+def read_storage_note(folder: RunFolder, given: str | None = None) -> tuple[str, str | None]:
     """The URL of the run's study, and its name where it is not the only one there.
 
     Args:
@@ -59,12 +59,12 @@ def kept_address(folder: RunFolder, given: str | None = None) -> tuple[str, str 
         return sqlite_url(folder.study), None
     kept = read_json(folder.storage)
     try:
-        noted, name = Address.parse(str(kept.get("url"))), str(kept["study"])
+        noted, name = StorageUrl.parse(str(kept.get("url"))), str(kept["study"])
     except (ValueError, KeyError):
         raise RunError(
             f"{folder.storage}: `{RULE}, and a study's name` must hold, but got {str(kept)[:80]}."
         ) from None
-    address = Address.parse(given) if given else noted
+    address = StorageUrl.parse(given) if given else noted
     if address.server != noted.server:
         raise InputError(
             Problem(
@@ -79,7 +79,7 @@ def noted_url(folder: RunFolder) -> str | None:
     return str(read_json(folder.storage)["url"]) if folder.storage.exists() else None
 
 
-def reach(address: Address) -> None:
+def reach(address: StorageUrl) -> None:
     """See that the database answers and lets us in, before anything is made. Raises
     `StorageError`.
     """
@@ -104,11 +104,11 @@ def open_storage(url: str, on_wait: Say | None = None) -> optuna.storages.RDBSto
     settings = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_S}}
     storage = optuna.storages.RDBStorage(url, engine_kwargs=settings)
     if on_wait:
-        be_patient(storage.engine, on_wait)
+        wait_for_server(storage.engine, on_wait)
     return storage
 
 
-def be_patient(engine: Engine, on_wait: Say) -> None:
+def wait_for_server(engine: Engine, on_wait: Say) -> None:
     """Have new connections wait for a server that restarts, instead of ending a search of days."""
 
     @event.listens_for(engine, "do_connect")

@@ -26,7 +26,7 @@ from tuning.study.optuna_record import check_direction, epoch_to_plain, is_own, 
 from tuning.study.samplers import make_sampler, suggest
 from tuning.study.storage import storage_errors
 from tuning.trials.stopping import reached, seconds_worked
-from tuning.trials.trial import Epoch, Outcome, Trial, place_in, ranking, standing
+from tuning.trials.trial import Epoch, Outcome, Trial, as_best, place_in, ranking
 
 SAME_FAILURES = 3  # the first so many trials failing alike say that it is not the trials
 
@@ -232,7 +232,7 @@ class Study:
         if trial.number in self._to_do:
             self._to_do.remove(trial.number)
         ended = replace(trial, outcome=outcome, cause=cause)
-        if standing_now := standing(ended, self.metric, self.mode):
+        if standing_now := as_best(ended, self.metric, self.mode):
             insort(self.ranked, standing_now, key=place_in(self.mode))
         self.end_session()
         self._changed(ended)

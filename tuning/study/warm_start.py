@@ -25,7 +25,7 @@ from tuning.study.storage import storage_errors
 
 
 @dataclass(frozen=True)
-class Earlier:
+class WarmStart:
     """The usable trials of an older run, and how many it has in all."""
 
     run: str
@@ -40,7 +40,7 @@ class Earlier:
         return f"warm start: {what}; this search's own are numbered from {len(self.trials)}"
 
 
-def read_earlier(path: Path, space: SearchSpace, defaults: Mapping[str, Any]) -> Earlier:
+def read_warm_start(path: Path, space: SearchSpace, defaults: Mapping[str, Any]) -> WarmStart:
     """The trials of the run at `path` that fit `space`.
 
     Args:
@@ -52,10 +52,12 @@ def read_earlier(path: Path, space: SearchSpace, defaults: Mapping[str, Any]) ->
     """
     folder = open_run(path)
     with read_as_ours(folder.path):
-        return earlier_in(folder, space, defaults)
+        return _warm_start_from(folder, space, defaults)
 
 
-def earlier_in(folder: RunFolder, space: SearchSpace, defaults: Mapping[str, Any]) -> Earlier:
+def _warm_start_from(
+    folder: RunFolder, space: SearchSpace, defaults: Mapping[str, Any]
+) -> WarmStart:
     """The same, where the folder's content is trusted to make sense."""
     old, record = open_record(folder)
     problems = [
@@ -90,7 +92,7 @@ def earlier_in(folder: RunFolder, space: SearchSpace, defaults: Mapping[str, Any
                 "--warm-start", rule, f"{folder.name}, none of whose {len(ended)} ended trials is"
             )
         )
-    return Earlier(
+    return WarmStart(
         folder.name, [as_earlier(trial, folder.name, space) for trial in fitting], len(ended)
     )
 

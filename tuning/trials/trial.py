@@ -141,7 +141,7 @@ def stays_within(path: Any) -> bool:
     )
 
 
-def standing(trial: Trial, metric: str, mode: Mode) -> Best | None:
+def as_best(trial: Trial, metric: str, mode: Mode) -> Best | None:
     """A trial with its best epoch, or None where it cannot be best."""
     epoch = trial.best_epoch(metric, mode) if trial.outcome in RANKED else None
     return Best(trial, epoch, epoch.metrics[metric]) if epoch else None
@@ -150,7 +150,7 @@ def standing(trial: Trial, metric: str, mode: Mode) -> Best | None:
 def ranking(trials: Iterable[Trial], metric: str, mode: Mode) -> list[Best]:
     """The trials that can be best, best first; of equals the earlier trial first."""
     return sorted(
-        (best for trial in trials if (best := standing(trial, metric, mode))), key=place_in(mode)
+        (best for trial in trials if (best := as_best(trial, metric, mode))), key=place_in(mode)
     )
 
 

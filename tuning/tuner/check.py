@@ -11,7 +11,7 @@ from tuning.callbacks.console import SearchConsole
 from tuning.run import forecast
 from tuning.run.options import Options
 from tuning.space.search_space import SearchSpace
-from tuning.study.warm_start import read_earlier
+from tuning.study.warm_start import read_warm_start
 from tuning.verification import preflight
 
 
@@ -39,7 +39,7 @@ def check(
     for note in forecast.notes(space.search, space.search.trials, slots):
         console.note(note)
     if warm_start and named:
-        console.say(str(read_earlier(warm_start, space, RUN_DEFAULTS)))
+        console.say(str(read_warm_start(warm_start, space, RUN_DEFAULTS)))
     console.say(
         f"in order: {sum(1 for _ in space.corners())} corners of the space were built; nothing "
         "was started"

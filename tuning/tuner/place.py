@@ -22,8 +22,8 @@ from tuning.run.folder import RunFolder, name_problem, read_json, write_text
 from tuning.run.options import Options
 from tuning.run.reading import check_plain, read_whole
 from tuning.run.resources import Slots
-from tuning.study.database import Address
-from tuning.study.optuna_record import recall
+from tuning.study.database import StorageUrl
+from tuning.study.optuna_record import get_attr
 from tuning.verification import preflight
 
 MARK = "run"  # the file in a folder for workers that says whose it is
@@ -132,7 +132,7 @@ def find_shared(folder: RunFolder, shared: Path, record: optuna.Study) -> RunFol
             "damaged."
         )
     found = mark_of(path)
-    if not found or found != recall(record, "mark"):
+    if not found or found != get_attr(record, "mark"):
         raise RunError(
             f"{path}: `the folder of this run's checkpoints` must hold, but it is not. Is its "
             "file system mounted?"
@@ -154,10 +154,10 @@ def mark_of(path: Path) -> str:
         return ""
 
 
-def flags_again(options: Options, storage: str | None) -> str:
+def resume_flags(options: Options, storage: str | None) -> str:
     """What the command of a resume needs beside the run."""
     joined = f" --address {options.address}" if options.address else ""
-    address = Address.parse(storage) if storage else None
+    address = StorageUrl.parse(storage) if storage else None
     return joined + (
         f" --storage {shlex.quote(str(address))}   (with its password)"
         if address and address.has_secret

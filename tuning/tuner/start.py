@@ -24,13 +24,13 @@ from tuning.run.folder import RunFolder, create_run, open_run, point_latest, wri
 from tuning.run.options import Options
 from tuning.run.reading import read_as_ours
 from tuning.space.search_space import SearchSpace
-from tuning.study.database import Address, sqlite_url
-from tuning.study.optuna_record import create_record, open_study, read_run_space, recall, remember
-from tuning.study.storage import keep_address, reach
+from tuning.study.database import StorageUrl, sqlite_url
+from tuning.study.optuna_record import create_record, get_attr, open_study, read_run_space, set_attr
+from tuning.study.storage import reach, write_storage_note
 from tuning.study.study import Study
-from tuning.study.warm_start import read_earlier
-from tuning.tuner.place import begin_shared, find_shared, flags_again, mark_of, nowhere, place
-from tuning.tuner.tuner import Session
+from tuning.study.warm_start import read_warm_start
+from tuning.tuner.place import begin_shared, find_shared, mark_of, nowhere, place, resume_flags
+from tuning.tuner.tuner import Tuner
 from tuning.verification import preflight
 from tuning.verification.fingerprint import differences, fingerprint
 
@@ -67,9 +67,9 @@ def search(
         if note:
             console.note(note)
         space = with_data(space, data_class, data_dir)
-        earlier = read_earlier(warm_start, space, RUN_DEFAULTS) if warm_start else None
+        earlier = read_warm_start(warm_start, space, RUN_DEFAULTS) if warm_start else None
         data = build_data(space.experiment).trainval
-        address = Address.parse(storage) if storage else None
+        address = StorageUrl.parse(storage) if storage else None
         if address:
             reach(address)
         text = space.as_yaml()  # refused here where it has become too long to be read again
@@ -78,9 +78,9 @@ def search(
         folder = create_run(runs_dir, name, space_name)
         lock = folder.lock()
         try:
-            with unmade_if_refused(folder.path):
+            with remove_on_error(folder.path):
                 folder = begin_shared(folder, shared) if shared else folder
-            with unmade_if_refused(folder.path, folder.shared):
+            with remove_on_error(folder.path, folder.shared):
                 url = address.engine_url if address else sqlite_url(folder.study)
                 record = create_record(
                     url, space, folder.name, earlier.trials if earlier else (), console.note
@@ -89,13 +89,13 @@ def search(
             write_text(folder.space, text)
             write_json(folder.environment, environment(preflight.gpu_names()))
             if address:
-                keep_address(folder, address, folder.name)
+                write_storage_note(folder, address, folder.name)
             remember_all(record, folder, options, space, space_name, data)
             if earlier:
                 console.say(str(earlier))
             study = Study(record, space, trials=space.search.trials, retries=options.retries)
-            again = flags_again(options, storage)
-            return Session(
+            again = resume_flags(options, storage)
+            return Tuner(
                 options, space_name, space, folder, study, console, here.slots, here.start, again
             ).go(data)
         finally:
@@ -111,15 +111,15 @@ def remember_all(
     data: BaseDataset,
 ) -> None:
     """Keep with the study what a resume goes by."""
-    remember(record, "fingerprint", fingerprint_of(space, data))
-    remember(record, "options", asdict(options))
-    remember(record, "space_name", space_name)
+    set_attr(record, "fingerprint", fingerprint_of(space, data))
+    set_attr(record, "options", asdict(options))
+    set_attr(record, "space_name", space_name)
     if folder.shared:
-        remember(record, "mark", mark_of(folder.shared))
+        set_attr(record, "mark", mark_of(folder.shared))
 
 
 @contextmanager
-def unmade_if_refused(*folders: Path | None) -> Iterator[None]:
+def remove_on_error(*folders: Path | None) -> Iterator[None]:
     """Where the run's name is taken elsewhere, or there is no place for it, nothing may look
     like a run of that name here.
     """
@@ -155,8 +155,8 @@ def resume(
             space = read_run_space(folder)
             console = SearchConsole(space, space.search.trials)
             record = open_study(folder, storage, console.note)
-            options = replace(Options(**recall(record, "options")), **changes)
-            wanted = trials or int(recall(record, "trials", space.search.trials))
+            options = replace(Options(**get_attr(record, "options")), **changes)
+            wanted = trials or int(get_attr(record, "trials", space.search.trials))
             console.wanted, console.quiet = wanted, options.quiet
             if options.checkpoint_dir:
                 folder = find_shared(folder, Path(options.checkpoint_dir), record)
@@ -175,7 +175,7 @@ def resume(
                 raise InputError(
                     Problem("--trials", rule, f"{trials}, and {study.stop_reason}", hint)
                 )
-            data = unchanged_data(space, recall(record, "fingerprint"), folder)
+            data = unchanged_data(space, get_attr(record, "fingerprint"), folder)
             if len(study.trials) > wanted:
                 rule = f"trials >= {len(study.trials)}, the trials it has already"
                 raise InputError(Problem("--trials", rule, str(wanted)))
@@ -187,11 +187,11 @@ def resume(
         )
         with where as here:
             if work:  # a resume with nothing to do leaves nothing behind
-                remember(record, "trials", wanted)
-                remember(record, "options", asdict(options))
-            space_name = str(recall(record, "space_name"))
-            again = flags_again(options, storage)
-            return Session(
+                set_attr(record, "trials", wanted)
+                set_attr(record, "options", asdict(options))
+            space_name = str(get_attr(record, "space_name"))
+            again = resume_flags(options, storage)
+            return Tuner(
                 options, space_name, space, folder, study, console, here.slots, here.start, again
             ).go(data)
     finally:

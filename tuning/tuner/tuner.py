@@ -17,7 +17,7 @@ from dataclasses import replace
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import ClusterError, NoResultError, StorageError
 from tuning.callbacks import retention
-from tuning.callbacks.artifacts import Findings, trial_settings
+from tuning.callbacks.artifacts import Artifacts, trial_settings
 from tuning.callbacks.console import SearchConsole, tally
 from tuning.callbacks.tensorboard import Curves
 from tuning.ray_backend import tune_run
@@ -32,13 +32,13 @@ from tuning.study.storage import noted_url
 from tuning.study.study import Study
 from tuning.trials.table import score
 from tuning.trials.trial import Best
-from tuning.worker.trainable import Job, run_trial
+from tuning.worker.trainable import TrialJob, run_trial
 
 LAST_WORDS_S = 10
 FINISHED_TRIALS = "all trials are done"
 
 
-class Session:
+class Tuner:
     """A search in progress.
 
     Args:
@@ -67,7 +67,7 @@ class Session:
         self.slots = slots
         self.start = start
         self.again = again
-        self.findings = Findings(folder, space, study, slots, options.keep, console.note)
+        self.findings = Artifacts(folder, space, study, slots, options.keep, console.note)
         self.interrupt = tune_run.Interrupt()
         console.catch_up(study.trials, slots.count, study.stop, study.seconds)
 
@@ -118,7 +118,7 @@ class Session:
         # a worker that sees none is on a node without this folder
         for folder in (self.folder.checkpoints, self.folder.logs):
             folder.mkdir(mode=0o700, exist_ok=True)
-        ray.on_room = self.has_room
+        ray.on_capacity = self.has_room
         # Ray takes SIGTERM for itself when it starts
         with self.interrupt.listening(self.interrupted):
             curves = Curves(
@@ -133,7 +133,7 @@ class Session:
                 curves.on_change,
                 self.console.on_change,
             ]
-            job = Job(
+            job = TrialJob(
                 settings=trial_settings(self.space, self.slots),
                 metric=self.study.metric,
                 mode=self.study.mode,

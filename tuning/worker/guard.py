@@ -34,7 +34,7 @@ class NotSharedError(Exception):
     """A node does not see the folder that the run's workers share."""
 
 
-def to_its_end(
+def run_guarded(
     work: Callable[[Report], None],
     *,
     folders: Sequence[Path] = (),
@@ -51,7 +51,7 @@ def to_its_end(
             ever.
         log: where the stacks of a hang are written.
     """
-    watch = Watch(stall_limit, log)
+    watch = Watchdog(stall_limit, log)
     try:
         for folder in folders:
             if not folder.is_dir():  # of a node that joined later; the others were asked before
@@ -82,7 +82,7 @@ def is_of_the_disk(error: Exception, folders: Sequence[Path]) -> bool:
     )
 
 
-class Watch:
+class Watchdog:
     """Ends the process when nothing is reported for too long, and leaves the stacks of all threads
     in a file.
 
@@ -95,7 +95,7 @@ class Watch:
         self.limit = limit
         self.log = log
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Watchdog:
         if self.limit and self.log:
             self.file = self.log.open("w", encoding="utf-8")
         self._start()
@@ -130,13 +130,13 @@ def stall_log(folder: Path, number: int) -> Path:
     return folder / f"trial-{number}-stalled.txt"
 
 
-def hang_of(log: Path) -> str | None:
+def describe_hang(log: Path) -> str | None:
     """Where a process hung, from the stacks it left; None where it did not end for that."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     stacks = [
         stack
         for stack in re.split(r"^(?:Thread|Current thread) ", text, flags=re.MULTILINE)
-        if "in to_its_end" in stack
+        if "in run_guarded" in stack
     ]
     frames = list(FRAME.finditer(stacks[0])) if stacks else []
     if not frames:
@@ -146,7 +146,7 @@ def hang_of(log: Path) -> str | None:
         for frame in frames
         if not frame["file"].startswith(STDLIB) and "-packages" not in frame["file"]
     ]
-    frame = own[0]  # the innermost that is no library's; `to_its_end` is one
+    frame = own[0]  # the innermost that is no library's; `run_guarded` is one
     return f"hung in {frame['function']} ({Path(frame['file']).name}:{frame['line']})"
 
 

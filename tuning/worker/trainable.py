@@ -24,14 +24,14 @@ from text_recognizer.metrics import METRICS, Mode, is_better
 from text_recognizer.util import checksum
 from training.experiment import build_data, quiet_lightning, train
 from training.settings import Settings
-from tuning.worker.guard import Report, newest_valid, stall_log, to_its_end
+from tuning.worker.guard import Report, newest_valid, run_guarded, stall_log
 
 # nobody watches a trial
 QUIET: Settings = {"enable_progress_bar": False, "enable_model_summary": False}
 
 
 @dataclass(frozen=True)
-class Job:
+class TrialJob:
     """What all trials of a search have in common; goes to the workers once.
 
     `stall_limit` is in seconds. `memory_share` is the part of a GPU's memory that a trial may take,
@@ -48,7 +48,11 @@ class Job:
 
 
 def run_trial(
-    config: dict[str, Any], *, job: Job, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]
+    config: dict[str, Any],
+    *,
+    job: TrialJob,
+    images: np.ndarray[Any, Any],
+    labels: np.ndarray[Any, Any],
 ) -> None:
     """The body of a trial. Its epochs and its end are told by `tune.report`; it raises nothing.
 
@@ -60,7 +64,7 @@ def run_trial(
     print(
         first_line_of(config), file=sys.stderr, flush=True
     )  # the log that Ray's dashboard shows first; a worker has many trials
-    to_its_end(
+    run_guarded(
         lambda report: train_trial(config, job, images, labels, report),
         folders=(job.checkpoints, job.logs),
         stall_limit=job.stall_limit,
@@ -79,7 +83,7 @@ def first_line_of(config: dict[str, Any]) -> str:
 
 def train_trial(
     config: dict[str, Any],
-    job: Job,
+    job: TrialJob,
     images: np.ndarray[Any, Any],
     labels: np.ndarray[Any, Any],
     report: Report,
@@ -117,7 +121,7 @@ class Reporter(pl.callbacks.Checkpoint):
     """
 
     def __init__(
-        self, job: Job, number: int, history: Sequence[Mapping[str, Any]], report: Report
+        self, job: TrialJob, number: int, history: Sequence[Mapping[str, Any]], report: Report
     ) -> None:
         self.job = job
         self.report = report

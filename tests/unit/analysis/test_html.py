@@ -20,7 +20,7 @@ import pytest
 from tests import shapes
 from text_recognizer.errors import RunError
 from tuning.analysis import html
-from tuning.analysis.run_data import Facts, facts_of
+from tuning.analysis.run_data import RunData, facts_of
 from tuning.run.environment import environment
 from tuning.run.folder import RunFolder, create_run, write_json, write_text
 from tuning.space.reader import read_space
@@ -264,7 +264,7 @@ def test_a_live_report_is_written_only_as_often_as_its_cost_allows(tmp_path: Pat
     live = html.LiveReport(RunFolder(tmp_path))
     asked: list[int] = []
 
-    def facts() -> Facts:
+    def facts() -> RunData:
         asked.append(1)
         return shapes.facts("in full swing", tmp_path)
 

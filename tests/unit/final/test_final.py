@@ -41,7 +41,7 @@ from tuning.run.folder import RunFolder, read_json, write_json
 from tuning.run.options import Options
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
-from tuning.study.optuna_record import open_record, remember
+from tuning.study.optuna_record import open_record, set_attr
 from tuning.trials.trial import Epoch, Outcome, Trial, ranking
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -282,7 +282,7 @@ def test_that_the_test_set_is_read_is_recorded_before_it_is(
 
 
 def test_the_count_is_the_larger_one_of_study_and_older_metrics(run: RunFolder) -> None:
-    remember(open_record(run)[1], "test_reads", 2)
+    set_attr(open_record(run)[1], "test_reads", 2)
     assert retraining(run).reads == 2
     run.final.mkdir()
     write_json(run.final / "metrics.json", {"test_reads": 4})

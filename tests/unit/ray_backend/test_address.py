@@ -12,7 +12,7 @@ from text_recognizer.errors import InputError
 from tuning.ray_backend import address, local_cluster
 
 # isort: split
-from tuning.ray_backend.address import Gate, answers
+from tuning.ray_backend.address import Address, answers
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from tuning.ray_backend.address import Gate, answers
 def test_an_address_is_a_host_and_a_port(
     given: str, host: str, port: int, client: bool, written: str
 ) -> None:
-    found = Gate.of(given)
+    found = Address.of(given)
     assert (found.host, found.port, found.client, found.for_ray) == (host, port, client, written)
 
 
@@ -38,7 +38,7 @@ def test_auto_is_what_the_environment_says(
     named: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", named)
-    assert Gate.of("auto").host == host
+    assert Address.of("auto").host == host
 
 
 @pytest.mark.parametrize("named", ["head", "http://head:8265", "head:port", ":6379"])
@@ -47,7 +47,7 @@ def test_what_the_environment_says_wrongly_is_named(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", named)
     with pytest.raises(InputError, match=f"RAY_ADDRESS={named}, which is no HOST:PORT"):
-        Gate.of("auto")
+        Address.of("auto")
 
 
 def test_a_head_that_is_slow_to_answer_has_not_let_anybody_in(
@@ -58,7 +58,7 @@ def test_a_head_that_is_slow_to_answer_has_not_let_anybody_in(
     local_cluster.keep_the_token_private()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        assert Gate.of(f"127.0.0.1:{port}").answers()
-        assert Gate.of(f"127.0.0.1:{port}").asks_for_a_token()
+        assert Address.of(f"127.0.0.1:{port}").answers()
+        assert Address.of(f"127.0.0.1:{port}").asks_for_a_token()
     assert not answers("127.0.0.1", port), "where nothing listens"
     assert not answers("a" * 300, 1), "a name that cannot be one"

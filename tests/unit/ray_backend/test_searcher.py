@@ -11,7 +11,7 @@ import pytest
 from tests.formula import space_in
 from tuning.ray_backend.local_cluster import Cluster
 from tuning.ray_backend.searcher import StudySearcher
-from tuning.ray_backend.tune_run import Ending, Interrupt
+from tuning.ray_backend.tune_run import Interrupt, SearchStopper
 from tuning.run.resources import Slots
 from tuning.space.schema import Stop
 from tuning.study.optuna_record import create_record
@@ -22,7 +22,7 @@ from tuning.worker.guard import stall_log
 FINISHED = "FINISHED"
 STACK = """Thread 0x1 (most recent call first):
   File "/x/model.py", line 3 in forward
-  File "/x/reporting.py", line 9 in to_its_end
+  File "/x/reporting.py", line 9 in run_guarded
 """
 
 
@@ -40,7 +40,7 @@ class Nodes(Cluster):
     def room(self, slots: Slots) -> int:
         return self.free
 
-    def is_bare(self, slots: Slots) -> bool:
+    def has_no_room(self, slots: Slots) -> bool:
         return True
 
     def lost_node(self, since: float) -> str | None:
@@ -91,7 +91,7 @@ def test_the_last_trials_are_waited_for_until_a_limit_is_reached(
     nodes = Nodes(2)
     one = searcher(study, tmp_path, nodes)
     assert [one.suggest(name) is None for name in ("a", "b", "c")] == [False, False, True]
-    ending = Ending(Interrupt(), study, one.slots, nodes)
+    ending = SearchStopper(Interrupt(), study, one.slots, nodes)
     assert not ending.stop_all()
     study.stop = Stop(time="1s")
     study._seconds_before = 2

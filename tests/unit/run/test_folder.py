@@ -170,13 +170,13 @@ def test_a_checkpoint_that_is_not_what_was_recorded_is_not_exported(
 
 def test_a_run_whose_checkpoint_folder_is_taken_leaves_nothing_behind(tmp_path: Path) -> None:
     from tuning.tuner.place import begin_shared
-    from tuning.tuner.start import unmade_if_refused
+    from tuning.tuner.start import remove_on_error
 
     (tmp_path / "shared/taken").mkdir(parents=True)
     folder = create_run(tmp_path / "runs", "taken", "mlp")
     with (
         pytest.raises(InputError, match="a folder that has none of the run's name"),
-        unmade_if_refused(folder.path),
+        remove_on_error(folder.path),
     ):
         begin_shared(folder, tmp_path / "shared")
     assert list((tmp_path / "runs").iterdir()) == []

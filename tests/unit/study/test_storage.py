@@ -8,8 +8,8 @@ import pytest
 
 from text_recognizer.errors import InputError, RunError
 from tuning.run.folder import RunFolder
-from tuning.study.database import Address, sqlite_url, storage_problem, without_passwords
-from tuning.study.storage import keep_address, kept_address
+from tuning.study.database import StorageUrl, sqlite_url, storage_problem, without_passwords
+from tuning.study.storage import read_storage_note, write_storage_note
 
 SECRET = "s3cr:et/@x"
 QUOTED = "s3cr%3Aet%2F%40x"
@@ -20,16 +20,16 @@ QUOTED = "s3cr%3Aet%2F%40x"
     "query", ["", "?sslmode=require", "?password=s3cr%3Aet%2F%40x&sslmode=require"]
 )
 def test_a_password_is_used_and_never_shown(scheme: str, query: str) -> None:
-    address = Address.parse(f"{scheme}://me:{QUOTED}@db.example:5433/studies{query}")
+    address = StorageUrl.parse(f"{scheme}://me:{QUOTED}@db.example:5433/studies{query}")
     assert address.has_secret
     assert address.url.password == SECRET
     assert str(address) == "postgresql://me@db.example:5433/studies" + "?sslmode=require" * bool(
         query
     )
-    assert Address.parse(str(address)).engine_url.startswith(
+    assert StorageUrl.parse(str(address)).engine_url.startswith(
         "postgresql+psycopg://me@db.example:5433/studies"
     )
-    assert not Address.parse(str(address)).has_secret
+    assert not StorageUrl.parse(str(address)).has_secret
 
 
 @pytest.mark.parametrize(
@@ -72,22 +72,22 @@ def test_a_command_is_written_down_without_passwords(text: str, shown: str) -> N
 def test_a_run_knows_its_own_database_alone(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     with pytest.raises(RunError, match="there is none"):
-        kept_address(folder)
+        read_storage_note(folder)
     folder.study.touch()
-    assert kept_address(folder) == (sqlite_url(folder.study), None)
+    assert read_storage_note(folder) == (sqlite_url(folder.study), None)
     with pytest.raises(InputError, match="a run that was begun with --storage"):
-        kept_address(folder, "postgresql://me@h/x")
-    keep_address(folder, Address.parse("postgresql://me:pw@h/x"), "name")
+        read_storage_note(folder, "postgresql://me@h/x")
+    write_storage_note(folder, StorageUrl.parse("postgresql://me:pw@h/x"), "name")
     assert "pw" not in folder.storage.read_text()
-    assert kept_address(folder) == ("postgresql+psycopg://me@h/x", "name")
-    assert kept_address(folder, "postgresql://you:pw@h/x") == (
+    assert read_storage_note(folder) == ("postgresql+psycopg://me@h/x", "name")
+    assert read_storage_note(folder, "postgresql://you:pw@h/x") == (
         "postgresql+psycopg://you:pw@h/x",
         "name",
     )
-    assert kept_address(folder, "postgresql://me@h:5432/x")[1] == "name"
+    assert read_storage_note(folder, "postgresql://me@h:5432/x")[1] == "name"
     for other in ("h/y", "g/x", "h:5433/x"):
         with pytest.raises(InputError, match="the run's own"):
-            kept_address(folder, f"postgresql://me@{other}")
+            read_storage_note(folder, f"postgresql://me@{other}")
     folder.storage.write_text('{"url": "mysql://h/x", "study": "name"}')
     with pytest.raises(RunError, match="must hold"):
-        kept_address(folder)
+        read_storage_note(folder)

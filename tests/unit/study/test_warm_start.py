@@ -17,7 +17,7 @@ from tuning.space.search_space import SearchSpace
 from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import create_record, load_record
 from tuning.study.study import Study
-from tuning.study.warm_start import read_earlier
+from tuning.study.warm_start import read_warm_start
 from tuning.trials.trial import Epoch, Outcome
 
 OLD = """
@@ -45,7 +45,7 @@ def old(tmp_path: Path, space_file: Callable[[str], Path]) -> RunFolder:
 
 
 def new_study(old: RunFolder, space: SearchSpace, tmp_path: Path) -> Study:
-    earlier = read_earlier(old.path, space, RUN_DEFAULTS)
+    earlier = read_warm_start(old.path, space, RUN_DEFAULTS)
     return Study(
         create_record(f"sqlite:///{tmp_path}/new.db", space, "new", earlier.trials), space, trials=2
     )
@@ -81,8 +81,8 @@ def test_the_sampler_sees_the_older_trials_and_the_search_does_not(
 def test_only_trials_inside_of_the_new_space_are_taken(
     old: RunFolder, space_file: Callable[[str], Path]
 ) -> None:
-    every = read_earlier(old.path, read_space(space_file(OLD)), RUN_DEFAULTS)
-    narrow = read_earlier(
+    every = read_warm_start(old.path, read_space(space_file(OLD)), RUN_DEFAULTS)
+    narrow = read_warm_start(
         old.path,
         read_space(space_file(OLD.replace("low: 8, high: 64", "low: 30, high: 64"))),
         RUN_DEFAULTS,
@@ -108,7 +108,7 @@ def test_a_run_that_cannot_be_compared_is_refused(
     change: tuple[str, str], rule: str, old: RunFolder, space_file: Callable[[str], Path]
 ) -> None:
     with pytest.raises(InputError, match=rule):
-        read_earlier(old.path, read_space(space_file(OLD.replace(*change))), RUN_DEFAULTS)
+        read_warm_start(old.path, read_space(space_file(OLD.replace(*change))), RUN_DEFAULTS)
 
 
 def test_a_run_that_is_none_or_damaged_is_refused(
@@ -116,7 +116,7 @@ def test_a_run_that_is_none_or_damaged_is_refused(
 ) -> None:
     space = read_space(space_file(OLD))
     with pytest.raises(InputError, match="a run folder"):
-        read_earlier(tmp_path / "nothing", space, RUN_DEFAULTS)
+        read_warm_start(tmp_path / "nothing", space, RUN_DEFAULTS)
     old.study.unlink()
     with pytest.raises(RunError, match="record of the run"):
-        read_earlier(old.path, space, RUN_DEFAULTS)
+        read_warm_start(old.path, space, RUN_DEFAULTS)

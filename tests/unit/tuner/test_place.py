@@ -16,9 +16,9 @@ from ray import tune
 from text_recognizer.errors import InputError, StorageError
 from tuning.run.folder import RunFolder, create_run
 from tuning.tuner import place
-from tuning.tuner.start import unmade_if_refused
-from tuning.worker.guard import Report, to_its_end
-from tuning.worker.trainable import Job, run_trial
+from tuning.tuner.start import remove_on_error
+from tuning.worker.guard import Report, run_guarded
+from tuning.worker.trainable import TrialJob, run_trial
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def begin(tmp_path: Path, shared: Path) -> RunFolder:
     folder = create_run(tmp_path / "runs", "run", "mlp")
-    with unmade_if_refused(folder.path):
+    with remove_on_error(folder.path):
         return place.begin_shared(folder, shared)
 
 
@@ -66,7 +66,7 @@ def test_a_node_without_it_suspends_the_search_and_plants_nothing(
     run = tmp_path / "mnt/run"
     for name in made:
         (run / name).mkdir(parents=True)
-    job = Job({}, "val_acc", "max", run / "trials", run / "logs", stall_limit=600)
+    job = TrialJob({}, "val_acc", "max", run / "trials", run / "logs", stall_limit=600)
     run_trial(
         {"number": 0, "params": {}, "history": []}, job=job, images=np.empty(0), labels=np.empty(0)
     )
@@ -99,5 +99,5 @@ def test_what_the_file_system_says_of_it_is_no_trials_fault(
     def work(report: Report) -> None:
         raise OSError(number, "what the disk says", str(tmp_path / where) if where else None)
 
-    to_its_end(work, folders=folders)
+    run_guarded(work, folders=folders)
     assert key in told[-1]

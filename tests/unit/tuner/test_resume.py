@@ -19,7 +19,7 @@ from tuning.run.folder import RunFolder, create_run, read_json, write_json, writ
 from tuning.run.options import Options
 from tuning.space.reader import read_space
 from tuning.study.database import sqlite_url
-from tuning.study.optuna_record import create_record, open_record, recall, remember
+from tuning.study.optuna_record import create_record, get_attr, open_record, set_attr
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
 from tuning.tuner import start
@@ -36,9 +36,9 @@ def run(tmp_path: Path, empty_database: Path, space_file: Callable[[str], Path])
     write_text(folder.space, space.as_yaml())
     shutil.copy(empty_database, folder.study)
     record = create_record(sqlite_url(folder.study), space, folder.name)
-    remember(record, "fingerprint", start.fingerprint_of(space, Digits().trainval))
-    remember(record, "options", asdict(Options()))
-    remember(record, "space_name", "small")
+    set_attr(record, "fingerprint", start.fingerprint_of(space, Digits().trainval))
+    set_attr(record, "options", asdict(Options()))
+    set_attr(record, "space_name", "small")
     study = Study(record, space, trials=2)
     for value in (0.5, 0.9):
         trial = study.next_trial()
@@ -225,7 +225,7 @@ def test_more_trials_for_a_search_that_a_limit_ended_are_refused(
 
 def test_a_resume_with_nothing_to_do_changes_no_option(run: RunFolder) -> None:
     assert start.resume(run.path, time_budget="1s", max_concurrent=1) == 0
-    assert recall(open_record(run)[1], "options") == asdict(Options())
+    assert get_attr(open_record(run)[1], "options") == asdict(Options())
 
 
 def test_a_run_that_was_renamed_is_the_same_run(
