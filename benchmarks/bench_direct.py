@@ -22,10 +22,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-# before Ray, as in tuning/ray_backend/tune_run.py
-from tuning.ray_backend.local_cluster import OwnCluster
-
-# isort: split
 from ray.tune.schedulers import TrialScheduler
 
 from benchmarks.formula import result_of
@@ -44,6 +40,7 @@ from benchmarks.meter import (
 )
 from text_recognizer.command import exit_code_of
 from tuning.callbacks.tensorboard import Curves
+from tuning.ray_backend.local_cluster import OwnCluster
 from tuning.ray_backend.scheduler import RecordingScheduler
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.study.database import sqlite_url

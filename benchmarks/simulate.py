@@ -26,16 +26,12 @@ import numpy as np
 import numpy.typing as npt
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-
-# before Ray, as in tuning/ray_backend/tune_run.py
-from tuning.ray_backend.local_cluster import OwnCluster
-
-# isort: split
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from text_recognizer.command import exit_code_of
 from text_recognizer.errors import InputError, Problem
+from tuning.ray_backend.local_cluster import OwnCluster
 from tuning.ray_backend.scheduler import RecordingScheduler, make_asha
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.run.resources import Slots

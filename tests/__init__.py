@@ -1,0 +1,1 @@
+import tuning.ray_backend  # noqa: F401  (sets Ray's environment before a test imports Ray)

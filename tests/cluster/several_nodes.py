@@ -9,13 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+from ray.cluster_utils import Cluster
+
 from tests.formula import check, run, space_in
 from tuning.ray_backend import tune_run
 from tuning.ray_backend.remote_cluster import joined_cluster
-
-# isort: split
-from ray.cluster_utils import Cluster
-
 from tuning.run.resources import Slots
 from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import create_record

@@ -10,13 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from text_recognizer.command import exit_code_of
-from tuning import search
-from tuning.tuner import tuner  # before Ray, as in tuning/ray_backend/tune_run.py
-
-# isort: split
 from ray.util import get_node_ip_address
 
+from text_recognizer.command import exit_code_of
+from tuning import search
+from tuning.tuner import tuner
 from tuning.worker.guard import Watchdog
 from tuning.worker.trainable import TrialJob
 from tuning.worker.trainable import run_trial as real_run_trial

@@ -1,1 +1,21 @@
-"""All of the driver that imports Ray."""
+"""All of the driver that imports Ray.
+
+Ray reads some of its settings when it is imported, so this file sets them first.
+"""
+
+import os
+
+os.environ.update(
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_AUTH_MODE="token",  # the dashboard and the job API ask for the token in ~/.ray
+    # keeps 127.0.0.1 as the node's address, so that its agents listen there only
+    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+    RAY_CHDIR_TO_TRIAL_DIR="0",
+    RAY_AIR_NEW_OUTPUT="0",  # the other output prints a box even when told to be silent
+    TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+    TUNE_DISABLE_SIGINT_HANDLER="1",
+    # a slow teardown must not fail the next trial; one that hangs ends its process
+    TUNE_FUNCTION_THREAD_TIMEOUT_S="86400",
+    TUNE_GLOBAL_CHECKPOINT_S="86400",  # Tune's own state is never read
+    TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
+)

@@ -19,14 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tuning.ray_backend.local_cluster import (  # before Ray, as in tuning/ray_backend/tune_run.py
-    WORKER_SETTINGS,
-    Cluster,
-    http_address,
-    keep_the_token_private,
-)
-
-# isort: split
 import ray
 from ray._private import worker
 from ray._raylet import (  # type: ignore[attr-defined]
@@ -38,6 +30,12 @@ from ray.experimental.internal_kv import _internal_kv_get
 from ray.train._internal import storage as tune_storage
 
 from tuning.ray_backend.address import Address, answers, refused
+from tuning.ray_backend.local_cluster import (
+    WORKER_SETTINGS,
+    Cluster,
+    http_address,
+    keep_the_token_private,
+)
 from tuning.ray_backend.shared_storage import check_shared
 from tuning.run.resources import Node, Slots, room
 

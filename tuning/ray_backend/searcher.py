@@ -9,12 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# before Ray, as in tuning/ray_backend/tune_run.py
-from tuning.ray_backend.local_cluster import Cluster
-
-# isort: split
 from ray.tune.search import Searcher
 
+from tuning.ray_backend.local_cluster import Cluster
 from tuning.run.resources import Slots
 from tuning.study.study import Study
 from tuning.trials.trial import Outcome, Trial

@@ -11,15 +11,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-# before Ray, which reads its settings when it is imported
-from tuning.ray_backend.local_cluster import Cluster
-
-# isort: split
 from ray import tune
 from ray.tune.stopper import Stopper
 from ray.tune.trainable import wrap_function
 
 from text_recognizer.errors import RecogniserError
+from tuning.ray_backend.local_cluster import Cluster
 from tuning.ray_backend.scheduler import RecordingScheduler
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.run.resources import Slots

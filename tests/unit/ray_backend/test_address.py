@@ -6,12 +6,9 @@ import socket
 
 import pytest
 
+from tests.processes import ROOT, run
 from text_recognizer.errors import InputError
-
-# before Ray, as in tuning/ray_backend/tune_run.py
 from tuning.ray_backend import address, local_cluster
-
-# isort: split
 from tuning.ray_backend.address import Address, answers
 
 
@@ -62,3 +59,16 @@ def test_a_head_that_is_slow_to_answer_has_not_let_anybody_in(
         assert Address.of(f"127.0.0.1:{port}").asks_for_a_token()
     assert not answers("127.0.0.1", port), "where nothing listens"
     assert not answers("a" * 300, 1), "a name that cannot be one"
+
+
+def test_rays_settings_are_made_before_ray_is_imported() -> None:
+    code = """
+import os, sys
+import tuning.ray_backend
+assert os.environ["RAY_AUTH_MODE"] == "token" and "ray" not in sys.modules
+from tuning.ray_backend import local_cluster
+from ray._private import ray_constants
+assert not ray_constants.ENABLE_RAY_CLUSTER, "each node would take its own address in the network"
+"""
+    ended = run(["-c", code], ROOT)
+    assert ended.process.returncode == 0, ended.errors
