@@ -143,7 +143,7 @@ def afterwards(ground: Followed) -> dict[str, float]:
     with once.timed("resume: fill ASHA's rungs"):
         RecordingScheduler(again)
     with once.timed("resume: look through the curves"):
-        Curves(ground.folder.tensorboard, study.metric, study.mode, ground.console.note).catch_up(
+        Curves(ground.folder.tensorboard, study.objective, ground.console.note).catch_up(
             again.trials
         )
     assert str(again.trials) == str(study.trials), "what is in memory is what is on disk"

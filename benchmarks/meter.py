@@ -274,7 +274,7 @@ def followed(
         meter.listener("live report", findings.on_change),
         meter.listener(
             "curves for TensorBoard",
-            Curves(run.tensorboard, study.metric, study.mode, console.note).on_change,
+            Curves(run.tensorboard, study.objective, console.note).on_change,
         ),
         meter.listener("console", console.on_change),
         meter.on_change,

@@ -158,7 +158,7 @@ def our_arm(space: SearchSpace) -> Arm:
     study = Study(optuna.create_study(direction="maximize"), space, trials=ENDLESS)
 
     def choose() -> Choice:
-        best = ranking(study.trials, study.metric, study.mode)[0]
+        best = ranking(study.trials, study.objective)[0]
         return Choice(best.trial.params, best.value)
 
     return Arm(

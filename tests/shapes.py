@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+from text_recognizer.metrics import Objective
 from tuning.analysis.run_data import RunData
 from tuning.run.files import Final, Validation, WorstImage
 from tuning.space.reader import read_space
@@ -142,7 +143,7 @@ def facts(name: str, folder: Path) -> RunData:
     too.
     """
     status, trials = shape(name)
-    ranked = ranking(trials, "val_acc", "max")
+    ranked = ranking(trials, Objective("val_acc", "max"))
     summary = {
         "schema_version": 1,
         "name": f"{name} {NASTY}",

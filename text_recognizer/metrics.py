@@ -5,6 +5,7 @@ a file stays fast.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 Mode = Literal["max", "min"]
@@ -19,10 +20,18 @@ def mode_of(metric: str) -> Mode:
     return "max" if metric.endswith("acc") else "min"
 
 
-def is_better(value: float, other: float | None, mode: Mode) -> bool:
-    """Whether `value` is finite and strictly better than `other`, so that of equals the first
-    stays best.
-    """
-    if not math.isfinite(value):
-        return False
-    return other is None or (value > other if mode == "max" else value < other)
+@dataclass(frozen=True)
+class Objective:
+    """What a choice is made by: a metric, and whether its largest or its smallest value is best."""
+
+    metric: str
+    mode: Mode
+
+    @property
+    def sign(self) -> int:
+        """1 or -1: `sign * value` is larger for a better value."""
+        return 1 if self.mode == "max" else -1
+
+    def is_better(self, value: float, other: float | None) -> bool:
+        """True if `value` is finite and strictly better than `other`; a tie is not better."""
+        return math.isfinite(value) and (other is None or self.sign * value > self.sign * other)

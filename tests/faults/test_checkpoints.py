@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.test_driver import SEARCH, start, study_of
 from tests.processes import run
+from text_recognizer.metrics import Objective
 from tuning.run.folder import RunFolder
 from tuning.trials.trial import ranking
 
@@ -45,7 +46,7 @@ def resumed_copy(
     """
     folder = RunFolder(tmp_path / "runs/whole")
     shutil.copytree(finished.path, folder.path, symlinks=True)
-    for entry in ranking(study_of(folder).trials, "val_acc", "max")[:best]:
+    for entry in ranking(study_of(folder).trials, Objective("val_acc", "max"))[:best]:
         damage(folder.checkpoints / str(entry.epoch.checkpoint), how)
     folder.best_config.unlink()
     folder.best_checkpoint.unlink()
@@ -59,7 +60,7 @@ def test_s3_the_next_best_trial_is_handed_over_and_it_is_said(
 ) -> None:
     folder, code, said, complained = resumed_copy(finished, tmp_path, how, best=1)
     assert code == 0, complained
-    first, second, *_ = ranking(study_of(folder).trials, "val_acc", "max")
+    first, second, *_ = ranking(study_of(folder).trials, Objective("val_acc", "max"))
     assert f"trial {first.trial.number} with val_acc {first.value:.4f} cannot be exported" in said
     summary = json.loads(folder.summary.read_text())
     assert summary["best"]["trial"] == second.trial.number

@@ -13,6 +13,7 @@ import pytest
 
 from tests.formula import check, measured, space_in
 from tests.processes import Command
+from text_recognizer.metrics import Objective
 from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import load_record
 from tuning.study.study import Study
@@ -82,7 +83,9 @@ def test_a_search_killed_at_random_ends_like_one_that_was_not(
     found, expected = study_of(cut, trials), study_of(whole, trials)
     check(found, cut)
     assert measured(found.trials) == measured(expected.trials)
-    best, wanted = (ranking(study.trials, "val_acc", "max")[0] for study in (found, expected))
+    best, wanted = (
+        ranking(study.trials, Objective("val_acc", "max"))[0] for study in (found, expected)
+    )
     assert (best.trial.number, best.epoch.epoch, best.value) == (
         wanted.trial.number,
         wanted.epoch.epoch,

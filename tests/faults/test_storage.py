@@ -21,6 +21,7 @@ from tests import processes
 from tests.formula import check, run, space_in
 from text_recognizer.command import exit_code_of
 from text_recognizer.errors import StorageError
+from text_recognizer.metrics import Objective
 from text_recognizer.util import atomic_write, checksum
 from training.experiment import build_data, train
 from tuning import search
@@ -151,7 +152,11 @@ def test_a_checkpoint_that_does_not_fit_fails_its_trial_with_the_cause_and_is_ne
         "gpus": 0,
     }
     job = TrialJob(
-        settings, "val_acc", "max", disk.path / "trials", disk.path / "logs", stall_limit=600
+        settings,
+        Objective("val_acc", "max"),
+        disk.path / "trials",
+        disk.path / "logs",
+        stall_limit=600,
     )
     reported: list[dict[str, object]] = []
     reporter = Reporter(job, 0, (), reported.append)

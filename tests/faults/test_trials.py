@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.formula import EPOCHS, outcomes, search
+from text_recognizer.metrics import Objective
 from tuning.study.study import Study
 from tuning.trials.trial import Outcome, ranking
 from tuning.worker.guard import stall_log
@@ -81,7 +82,7 @@ def test_t5_what_is_not_finite_ends_the_trial_as_diverged_and_it_is_never_best(
     study = broken(number)
     diverged = study.trial(0)
     assert (diverged.outcome, diverged.cause) == (Outcome.DIVERGED, f"val_acc={number} at epoch 4")
-    ranked = ranking(study.trials, "val_acc", "max")
+    ranked = ranking(study.trials, Objective("val_acc", "max"))
     assert 0 not in [best.trial.number for best in ranked]
     assert ranked[0].epoch.epoch == EPOCHS, "no rung was poisoned: another trial came to the end"
     assert study.record.get_trials()[0].constraints == {"diverged": 1.0}

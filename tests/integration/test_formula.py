@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.formula import EPOCHS, measured, outcomes, run, search, space_in, value
+from text_recognizer.metrics import Objective
 from tuning.ray_backend.local_cluster import OwnCluster
 from tuning.ray_backend.tune_run import Interrupt
 from tuning.run.resources import Slots
@@ -31,7 +32,7 @@ def test_a_search_ends_with_as_many_trials_as_asked_and_the_best_is_the_best(
         for trial in study.trials
     )
     assert all(len(trial.epochs) in (1, 3, 9) for trial in study.trials), "trials end at rungs"
-    best = ranking(study.trials, "val_acc", "max")[0]
+    best = ranking(study.trials, Objective("val_acc", "max"))[0]
     assert best.epoch.epoch == EPOCHS
     assert best.value == value(best.trial.params["x"], EPOCHS)
     assert abs(best.trial.params["x"] - 0.7) < 0.1

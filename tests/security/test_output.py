@@ -33,6 +33,7 @@ from text_recognizer import predict
 from text_recognizer.command import exit_code_of
 from text_recognizer.data.digits import Digits
 from text_recognizer.errors import RunError
+from text_recognizer.metrics import Objective
 from tuning.analysis import html
 from tuning.callbacks.tensorboard import Curves
 from tuning.run.folder import RunFolder
@@ -120,7 +121,7 @@ def test_a_cell_of_the_table_is_no_formula_and_a_number_stays_one() -> None:
             f"two\nlines{ESCAPE}",
         )
     )
-    text = TrialsTable(["a", "b"], "val_loss", "min").text(trials)
+    text = TrialsTable(["a", "b"], Objective("val_loss", "min")).text(trials)
     rows = list(csv.DictReader(io.StringIO(text)))
     assert (
         [row["cause"] for row in rows[:4]]
@@ -134,7 +135,7 @@ def test_a_cell_of_the_table_is_no_formula_and_a_number_stays_one() -> None:
 
 
 def test_nothing_in_tensorboards_files_is_obeyed(tmp_path: Path) -> None:
-    Curves(tmp_path, "val_acc", "max", print).on_change(
+    Curves(tmp_path, Objective("val_acc", "max"), print).on_change(
         Trial(0, {"a": NASTY}, (), Outcome.FAILED, NASTY)
     )
     written = next(tmp_path.rglob("events*")).read_bytes()

@@ -16,7 +16,7 @@ import yaml
 
 from text_recognizer.command import exit_code_of
 from text_recognizer.errors import InputError, RunError
-from text_recognizer.metrics import mode_of
+from text_recognizer.metrics import Objective, mode_of
 from tuning import runs
 from tuning.analysis.comparison import rows, verdict
 from tuning.run.folder import RunFolder, create_run, read_json, write_json, write_text
@@ -93,7 +93,7 @@ class Maker:
             Trial(len(done) + i, {"fc1": 60, "lr": 0.09}, poor, Outcome.STOPPED_EARLY, cause)
             for i, cause in enumerate(("", "30m"))
         ]
-        best = ranking(done, metric, mode_of(metric))
+        best = ranking(done, Objective(metric, mode_of(metric)))
         write_json(
             folder.summary,
             {
@@ -114,7 +114,8 @@ class Maker:
             },
         )
         write_text(
-            folder.trials_csv, TrialsTable(list(parameters), metric, mode_of(metric)).text(done)
+            folder.trials_csv,
+            TrialsTable(list(parameters), Objective(metric, mode_of(metric))).text(done),
         )
         versions = {"torch": "2.15.0", "ray": "2.60.0"}
         write_json(

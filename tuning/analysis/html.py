@@ -109,9 +109,7 @@ def content(facts: RunData) -> dict[str, Any]:
         "reload_s": LIVE_EVERY_S,
         "written": time.strftime("%Y-%m-%d %H:%M:%S"),
         "run": typed_path(facts.path),
-        "lead": ahead(
-            facts.trials, ranked[0].value if ranked else None, search.metric, search.direction
-        ),
+        "lead": ahead(facts.trials, ranked[0].value if ranked else None, search.objective),
         "errors": sum(image.label != image.predicted for image in facts.validation.worst)
         if facts.validation
         else 0,
@@ -129,7 +127,7 @@ def rows(facts: RunData) -> list[dict[str, Any]]:
             "status": trial.status,
             "cause": trial.cause,
             "epochs": len(trial.epochs),
-            "best": trial.best_epoch(search.metric, search.direction),
+            "best": trial.best_epoch(search.objective),
             "params": [trial.params.get(name, "") for name in facts.space.parameters],
         }
         for trial in facts.trials
@@ -151,9 +149,7 @@ def important(facts: RunData) -> Importance | None:
     """Which parameters mattered; said once a search is over, because it takes a second or more."""
     search = facts.space.search
     return (
-        None
-        if facts.live
-        else importances(facts.trials, facts.space.parameters, search.metric, search.direction)
+        None if facts.live else importances(facts.trials, facts.space.parameters, search.objective)
     )
 
 
@@ -162,45 +158,45 @@ def all_figures(
 ) -> Iterator[tuple[str, plots.Figure]]:
     """The plots that there is something to show in, by the name of their place in the page."""
     space, trials, ranked = facts.space, facts.trials, facts.ranked
-    metric, mode = space.search.metric, space.search.direction
-    if steps := progress.best_over_epochs(trials, metric, mode):
+    objective = space.search.objective
+    if steps := progress.best_over_epochs(trials, objective):
         yield (
             "progress-epochs",
-            plots.progress(steps, metric, mode, "epochs trained, all trials together"),
+            plots.progress(steps, objective, "epochs trained, all trials together"),
         )
-        steps = progress.best_over_time(trials, metric, mode, facts.sessions)
+        steps = progress.best_over_time(trials, objective, facts.sessions)
         unit, seconds = ("minutes", 60) if steps[-1].spent > 300 else ("seconds", 1)
         scaled = [
             progress.Step(step.spent / seconds, step.value, step.trial, step.epoch)
             for step in steps
         ]
-        yield "progress-time", plots.progress(scaled, metric, mode, f"{unit} of work")
+        yield "progress-time", plots.progress(scaled, objective, f"{unit} of work")
     if any(trial.epochs for trial in trials):
         best = ranked[0] if ranked else None
-        yield "curves", plots.learning_curves(trials, best, metric, mode, space.search.rungs())
+        yield "curves", plots.learning_curves(trials, best, objective, space.search.rungs())
         yield "budget", plots.budget_bar(progress.budget(trials, space.search.max_epochs))
-        for name, figure in plots.slices(ranked, trials, space.parameters, metric, mode):
+        for name, figure in plots.slices(ranked, trials, space.parameters, objective):
             yield f"slice-{name}", figure
     if importance:
         yield "importance", plots.importance_bars(importance)
     if len(ranked) > 1:
-        yield "parallel", plots.parallel(ranked, space.parameters, metric, mode)
+        yield "parallel", plots.parallel(ranked, space.parameters, objective)
 
 
 def numbers(facts: RunData) -> dict[str, Any]:
     """What the report shows, as plain values for a script."""
     search = facts.space.search
-    metric, mode = search.metric, search.direction
+    objective = search.objective
     found = important(facts)
     return {
         "summary": facts.summary,
         "trials": plain_rows(facts),
         "best_over_epochs": [
-            asdict(step) for step in progress.best_over_epochs(facts.trials, metric, mode)
+            asdict(step) for step in progress.best_over_epochs(facts.trials, objective)
         ],
         "best_over_time": [
             asdict(step)
-            for step in progress.best_over_time(facts.trials, metric, mode, facts.sessions)
+            for step in progress.best_over_time(facts.trials, objective, facts.sessions)
         ],
         "rungs": [asdict(rung) for rung in progress.rung_counts(facts.trials, search.rungs())],
         "budget": asdict(progress.budget(facts.trials, search.max_epochs)),

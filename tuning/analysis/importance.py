@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-from text_recognizer.metrics import Mode
+from text_recognizer.metrics import Objective
 from tuning.space.schema import Parameter
 from tuning.study.samplers import distribution_of
 from tuning.trials.trial import Trial
@@ -36,7 +36,7 @@ class Importance:
 
 
 def importances(
-    trials: Sequence[Trial], parameters: Mapping[str, Parameter], metric: str, mode: Mode
+    trials: Sequence[Trial], parameters: Mapping[str, Parameter], objective: Objective
 ) -> Importance | None:
     """The share of each parameter in what made the trials differ; None where there is too little to
     say.
@@ -52,21 +52,22 @@ def importances(
     there = [
         trial
         for trial in trials
-        if len(trial.epochs) >= epoch and math.isfinite(trial.epochs[epoch - 1].metrics[metric])
+        if len(trial.epochs) >= epoch
+        and math.isfinite(trial.epochs[epoch - 1].metrics[objective.metric])
     ]
-    values = [trial.epochs[epoch - 1].metrics[metric] for trial in there]
+    values = [trial.epochs[epoch - 1].metrics[objective.metric] for trial in there]
     # every second, third, … of them: the time that fANOVA takes grows with the square of their
     # number
     if len(there) > MOST:
         there = [there[i * len(there) // MOST] for i in range(MOST)]
-        values = [trial.epochs[epoch - 1].metrics[metric] for trial in there]
+        values = [trial.epochs[epoch - 1].metrics[objective.metric] for trial in there]
     if len(there) < FEWEST or len(set(values)) < 2:
         return None
     common = [name for name in parameters if all(name in trial.params for trial in there)]
     varied = [name for name in common if len({trial.params[name] for trial in there}) > 1]
     if not varied:
         return None
-    study = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
+    study = optuna.create_study(direction="maximize" if objective.mode == "max" else "minimize")
     distributions = {name: distribution_of(parameters[name]) for name in varied}
     for trial, value in zip(there, values, strict=True):
         params = {name: trial.params[name] for name in varied}

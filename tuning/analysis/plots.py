@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from text_recognizer.metrics import Mode
+from text_recognizer.metrics import Objective
 from tuning.analysis.importance import Importance
 from tuning.analysis.progress import Budget, Step, quantile_of, visible_range
 from tuning.space.schema import CategoricalParameter, Parameter
@@ -57,7 +57,7 @@ def figure(traces: list[Any], x: str, y: str, **layout: Any) -> Figure:
     }
 
 
-def progress(steps: Sequence[Step], metric: str, mode: Mode, x: str) -> Figure:
+def progress(steps: Sequence[Step], objective: Objective, x: str) -> Figure:
     """The best value so far as a staircase; `x` says what was spent."""
     trace = {
         "x": [step.spent for step in steps],
@@ -68,25 +68,29 @@ def progress(steps: Sequence[Step], metric: str, mode: Mode, x: str) -> Figure:
         "line": {"shape": "hv", "color": COLOURS[Outcome.COMPLETE], "width": 2},
         "marker": {"size": [7] * (len(steps) - 1) + [1]},
     }
-    shown = visible_range([step.value for step in steps], mode)
+    shown = visible_range([step.value for step in steps], objective)
     return figure(
-        [trace], x, f"best {metric}", xaxis={"rangemode": "tozero"}, yaxis={"range": shown}
+        [trace],
+        x,
+        f"best {objective.metric}",
+        xaxis={"rangemode": "tozero"},
+        yaxis={"range": shown},
     )
 
 
 def learning_curves(
-    trials: Sequence[Trial], best: Best | None, metric: str, mode: Mode, rungs: Sequence[int]
+    trials: Sequence[Trial], best: Best | None, objective: Objective, rungs: Sequence[int]
 ) -> Figure:
     """Every trial's curve in the colour of its outcome, the best one on top, the rungs as lines."""
     by_status: dict[str, list[Trial]] = {}
     for trial in trials:
         by_status.setdefault(trial.status, []).append(trial)
-    traces = [curves_of(status, members, metric) for status, members in by_status.items()]
+    traces = [curves_of(status, members, objective.metric) for status, members in by_status.items()]
     if best:
-        top = curves_of("best", [best.trial], metric)
+        top = curves_of("best", [best.trial], objective.metric)
         top["line"] = {"color": ACCENT, "width": 3}
         traces.append(top | {"name": f"best: trial {best.trial.number}"})
-    values = [epoch.metrics[metric] for trial in trials for epoch in trial.epochs]
+    values = [epoch.metrics[objective.metric] for trial in trials for epoch in trial.epochs]
     longest = max(len(trial.epochs) for trial in trials)
     rung_lines = [
         {
@@ -115,9 +119,9 @@ def learning_curves(
     return figure(
         traces,
         "epoch",
-        metric,
+        objective.metric,
         xaxis={"dtick": math.ceil(longest / 12), "rangemode": "tozero"},
-        yaxis={"range": visible_range(values, mode)},
+        yaxis={"range": visible_range(values, objective)},
         shapes=rung_lines,
         annotations=notes,
         showlegend=True,
@@ -201,20 +205,19 @@ def slices(
     ranked: Sequence[Best],
     trials: Sequence[Trial],
     parameters: Mapping[str, Parameter],
-    metric: str,
-    mode: Mode,
+    objective: Objective,
 ) -> Any:
     """One plot for each parameter: its value against the best value of the trial. Pairs of name
     and figure.
     """
-    shown = visible_range([best.value for best in ranked], mode)
+    shown = visible_range([best.value for best in ranked], objective)
     values = {best.trial.number: best.value for best in ranked}
     values |= {
-        trial.number: epoch.metrics[metric]
+        trial.number: epoch.metrics[objective.metric]
         for trial in trials
-        if trial.outcome is None and (epoch := trial.best_epoch(metric, mode))
+        if trial.outcome is None and (epoch := trial.best_epoch(objective))
     }
-    floor = (shown[0] if mode == "max" else shown[1]) if shown else 0.0
+    floor = (shown[0] if objective.mode == "max" else shown[1]) if shown else 0.0
     for name, parameter in parameters.items():
         there = [trial for trial in trials if name in trial.params]
         traces = [
@@ -228,7 +231,12 @@ def slices(
         yield (
             name,
             figure(
-                traces, name, metric, xaxis=scale_of(parameter), yaxis={"range": shown}, height=260
+                traces,
+                name,
+                objective.metric,
+                xaxis=scale_of(parameter),
+                yaxis={"range": shown},
+                height=260,
             ),
         )
 
@@ -305,26 +313,26 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def parallel(
-    ranked: Sequence[Best], parameters: Mapping[str, Parameter], metric: str, mode: Mode
+    ranked: Sequence[Best], parameters: Mapping[str, Parameter], objective: Objective
 ) -> Figure:
     """Each trial that can be best as a line over all parameters to its value, the better the
     bluer, the best on top.
     """
     values = sorted(best.value for best in ranked)
-    shown = visible_range(values, mode, margin=0.0) or (0.0, 1.0)
+    shown = visible_range(values, objective, margin=0.0) or (0.0, 1.0)
     fifths: dict[int, list[Best]] = {}
     for best in reversed(ranked):
-        fifths.setdefault(4 - int(5 * quantile_of(best.value, values, mode)), []).append(best)
+        fifths.setdefault(4 - int(5 * quantile_of(best.value, values, objective)), []).append(best)
     traces = [
-        lines(RANKS[fifth], members, parameters, metric, shown)
+        lines(RANKS[fifth], members, parameters, objective.metric, shown)
         for fifth, members in sorted(fifths.items())
     ]
     if ranked:
         traces.append(
-            lines(ACCENT, ranked[:1], parameters, metric, shown)
+            lines(ACCENT, ranked[:1], parameters, objective.metric, shown)
             | {"line": {"color": ACCENT, "width": 3}}
         )
-    names = [*parameters, metric]
+    names = [*parameters, objective.metric]
     return figure(
         traces,
         "",

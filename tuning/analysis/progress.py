@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from text_recognizer.metrics import Mode, is_better
+from text_recognizer.metrics import Objective
 from tuning.trials.stopping import seconds_worked
 from tuning.trials.trial import RANKED, Epoch, Trial, counts, epochs_saved
 
@@ -53,14 +53,14 @@ def in_time(trials: Iterable[Trial]) -> list[tuple[Trial, Epoch]]:
     )
 
 
-def best_over_epochs(trials: Sequence[Trial], metric: str, mode: Mode) -> list[Step]:
+def best_over_epochs(trials: Sequence[Trial], objective: Objective) -> list[Step]:
     """The best value against the epochs trained so far, as steps."""
     pairs = in_time(trials)
-    return steps(pairs, [float(n) for n in range(1, len(pairs) + 1)], metric, mode)
+    return steps(pairs, [float(n) for n in range(1, len(pairs) + 1)], objective)
 
 
 def best_over_time(
-    trials: Sequence[Trial], metric: str, mode: Mode, sessions: Sequence[float]
+    trials: Sequence[Trial], objective: Objective, sessions: Sequence[float]
 ) -> list[Step]:
     """The best value against the seconds worked so far, as steps.
 
@@ -68,11 +68,11 @@ def best_over_time(
         sessions: when a process began to work on the search, seconds since 1970.
     """
     pairs = in_time(trials)
-    return steps(pairs, seconds_worked([epoch.time for _, epoch in pairs], sessions), metric, mode)
+    return steps(pairs, seconds_worked([epoch.time for _, epoch in pairs], sessions), objective)
 
 
 def steps(
-    pairs: Sequence[tuple[Trial, Epoch]], spent: Sequence[float], metric: str, mode: Mode
+    pairs: Sequence[tuple[Trial, Epoch]], spent: Sequence[float], objective: Objective
 ) -> list[Step]:
     """One step for each epoch that is better than all before it, and one at the end.
 
@@ -82,8 +82,8 @@ def steps(
     for (trial, epoch), so_far in zip(pairs, spent, strict=True):
         if trial.outcome not in RANKED:
             continue
-        if is_better(epoch.metrics[metric], found[-1].value if found else None, mode):
-            found.append(Step(so_far, epoch.metrics[metric], trial.number, epoch.epoch))
+        if objective.is_better(epoch.metrics[objective.metric], found[-1].value if found else None):
+            found.append(Step(so_far, epoch.metrics[objective.metric], trial.number, epoch.epoch))
     if found and spent[-1] > found[-1].spent:
         last = found[-1]
         found.append(Step(spent[-1], last.value, last.trial, last.epoch))
@@ -110,7 +110,7 @@ def budget(trials: Sequence[Trial], max_epochs: int) -> Budget:
 
 
 def visible_range(
-    values: Iterable[float], mode: Mode, margin: float = 0.06
+    values: Iterable[float], objective: Objective, margin: float = 0.06
 ) -> tuple[float, float] | None:
     """Ends of an axis on which the good values can be told apart: the worst quarter may lie
     outside. None without a value.
@@ -122,18 +122,18 @@ def visible_range(
     if not found:
         return None
     cut = len(found) // 4 if len(found) >= 8 else 0
-    low, high = (found[cut], found[-1]) if mode == "max" else (found[0], found[-1 - cut])
+    low, high = (found[cut], found[-1]) if objective.mode == "max" else (found[0], found[-1 - cut])
     room = margin * (high - low or max(abs(high), 1e-3))
     return low - room, high + room
 
 
-def quantile_of(value: float, ascending: Sequence[float], mode: Mode) -> float:
+def quantile_of(value: float, ascending: Sequence[float], objective: Objective) -> float:
     """The share of the `ascending` values that are better than `value`, in [0, 1): 0 is the
     best.
     """
     better = (
         len(ascending) - bisect_right(ascending, value)
-        if mode == "max"
+        if objective.mode == "max"
         else bisect_left(ascending, value)
     )
     return better / max(1, len(ascending))

@@ -43,7 +43,7 @@ class RunData:
         """The trials that can be best; first the one that was exported, even where the
         checkpoint of a better one was damaged.
         """
-        found = ranking(self.trials, self.space.search.metric, self.space.search.direction)
+        found = ranking(self.trials, self.space.search.objective)
         exported = (self.summary.get("best") or {}).get("trial")
         return (
             sorted(found, key=lambda best: best.trial.number != exported)

@@ -73,7 +73,7 @@ class Artifacts:
         self.keep = keep
         self.note = note
         self.damaged: dict[int, str] = {}  # trials whose checkpoint is not what was recorded
-        self._table = TrialsTable(list(space.parameters), study.metric, study.mode)
+        self._table = TrialsTable(list(space.parameters), study.objective)
         self._live = html.LiveReport(folder)
 
     def on_change(self, trial: Trial) -> None:
@@ -107,7 +107,7 @@ class Artifacts:
             "status": status,
             "data_class": self.space.experiment["data_class"],
             "metric": search.metric,
-            "mode": search.direction,
+            "mode": search.objective.mode,
             "seed": search.seed,
             "counts": counts(trials),
             "epochs_trained": epochs_trained(trials),
@@ -134,7 +134,7 @@ class Artifacts:
         """
         settings = trial_settings(self.space, self.slots) | best.trial.params
         found = (
-            f"trial {best.trial.number}, {self.study.metric} {best.value:.4f} at epoch "
+            f"trial {best.trial.number}, {self.study.objective.metric} {best.value:.4f} at epoch "
             f"{best.epoch.epoch}"
         )
         again = f"python training/run_experiment.py --config {shown_path(self.folder.best_config)}"
@@ -169,7 +169,8 @@ class Artifacts:
             except CheckpointError as error:
                 first = first or error
                 lost = (
-                    f"trial {best.trial.number} with {self.study.metric} {best.value:.4f} "
+                    f"trial {best.trial.number} with {self.study.objective.metric} "
+                    f"{best.value:.4f} "
                     f"cannot be exported: {error}"
                 )
                 self.damaged[best.trial.number] = lost

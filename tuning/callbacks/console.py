@@ -11,7 +11,6 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from text_recognizer.metrics import is_better
 from text_recognizer.text import printable_lines
 from tuning.run.forecast import TimeLeft, time_left
 from tuning.space.durations import shown_duration
@@ -46,7 +45,7 @@ class SearchConsole:
         self.quiet = quiet
         self.space = space
         self.wanted = wanted
-        self.metric, self.mode = space.search.metric, space.search.direction
+        self.objective = space.search.objective
         self.best: tuple[float, int] | None = None  # value, trial
         self.trials: dict[int, Trial] = {}
         self.failures: list[str] = []
@@ -64,7 +63,7 @@ class SearchConsole:
         to work with.
         """
         self.trials = {trial.number: trial for trial in trials}
-        best = ranking(trials, self.metric, self.mode)
+        best = ranking(trials, self.objective)
         self.best = (best[0].value, best[0].trial.number) if best else None
         self.slots, self.stop, self.worked_before = slots, stop, worked_before
 
@@ -107,13 +106,13 @@ class SearchConsole:
             self._end(trial)
 
     def _end(self, trial: Trial) -> None:
-        epoch = trial.best_epoch(self.metric, self.mode)
-        value = epoch.metrics[self.metric] if epoch else None
+        epoch = trial.best_epoch(self.objective)
+        value = epoch.metrics[self.objective.metric] if epoch else None
         counted = trial.outcome in COLOURS
         new_best = (
             counted
             and value is not None
-            and is_better(value, self.best[0] if self.best else None, self.mode)
+            and self.objective.is_better(value, self.best[0] if self.best else None)
         )
         if new_best and value is not None:
             self.best = (value, trial.number)
@@ -137,14 +136,16 @@ class SearchConsole:
             )
 
     def _head(self) -> str:
-        return self._columns("trial", "epoch", self.metric, "status", list(self.space.parameters))
+        return self._columns(
+            "trial", "epoch", self.objective.metric, "status", list(self.space.parameters)
+        )
 
     def _row(self, trial: Trial) -> str:
-        epoch = trial.best_epoch(self.metric, self.mode)
+        epoch = trial.best_epoch(self.objective)
         return self._columns(
             str(trial.number),
             f"{len(trial.epochs)}/{self.space.search.max_epochs}",
-            score(epoch.metrics[self.metric]) if epoch else "",
+            score(epoch.metrics[self.objective.metric]) if epoch else "",
             trial.status.replace("_", " "),
             [short(trial.params.get(name, "")) for name in self.space.parameters],
         )
@@ -155,7 +156,7 @@ class SearchConsole:
         columns = [
             f"{trial:>6}",
             f"{epoch:>7}",
-            f"{value:>{max(8, len(self.metric))}}",
+            f"{value:>{max(8, len(self.objective.metric))}}",
             f"{status:<14}",
         ]
         return "  ".join(
@@ -183,7 +184,7 @@ class SearchConsole:
         """The search so far, in lines that fit a narrow terminal."""
         trials, running = list(self.trials.values()), self._running()
         best = f"best {score(self.best[0])} (trial {self.best[1]})" if self.best else "no best yet"
-        if lead := ahead(running, self.best[0] if self.best else None, self.metric, self.mode):
+        if lead := ahead(running, self.best[0] if self.best else None, self.objective):
             best += f", trial {lead[0]} runs at {score(lead[1])}"
         saved = epochs_saved(trials, self.space.search.max_epochs)
         gone = time.time() - self.started

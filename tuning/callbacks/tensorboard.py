@@ -23,7 +23,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.text.metadata import create_summary_metadata as text_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from text_recognizer.metrics import Mode, is_better
+from text_recognizer.metrics import Objective
 from text_recognizer.text import printable
 from tuning.trials.trial import RANKED, Trial
 
@@ -36,14 +36,13 @@ class Curves:
 
     Args:
         folder: of all trials' curves; made when there is something to write.
-        metric: what the trials are judged by; `best_<metric>` is the best of it so far.
+        objective: what the trials are judged by; `best_<metric>` is the best of it so far.
         note: told once, where nothing more can be written.
     """
 
-    def __init__(self, folder: Path, metric: str, mode: Mode, note: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, objective: Objective, note: Callable[[str], None]) -> None:
         self.folder = folder
-        self.metric = metric
-        self.mode = mode
+        self.objective = objective
         self.note = note
         # trials that have not ended: their file, and what it says of them
         self._following: dict[int, tuple[Path, Trial]] = {}
@@ -111,10 +110,10 @@ class Curves:
         """What happened in a trial since it was as `before`."""
         known, best = len(before.epochs) if before else 0, None
         for i, epoch in enumerate(trial.epochs):
-            value = epoch.metrics[self.metric]
-            best = value if is_better(value, best, self.mode) else best
+            value = epoch.metrics[self.objective.metric]
+            best = value if self.objective.is_better(value, best) else best
             if i >= known:
-                so_far = {} if best is None else {f"best_{self.metric}": best}
+                so_far = {} if best is None else {f"best_{self.objective.metric}": best}
                 yield scalars_event(epoch.metrics | so_far, epoch.epoch, epoch.time)
         if trial.outcome:
             yield end_event(trial)

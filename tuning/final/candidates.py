@@ -14,7 +14,7 @@ import yaml
 
 from text_recognizer.errors import RunError
 from text_recognizer.lit_models.base import BaseLitModel
-from text_recognizer.metrics import Mode
+from text_recognizer.metrics import Objective
 from text_recognizer.registry import hyperparameters
 from text_recognizer.tables import DATASETS, MODELS
 from text_recognizer.util import checksum
@@ -149,13 +149,12 @@ def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
     return fmean(values), stdev(values) if len(values) > 1 else None
 
 
-def best_mean(each: Sequence[Sequence[float]], mode: Mode) -> int | None:
+def best_mean(each: Sequence[Sequence[float]], objective: Objective) -> int | None:
     """The place of the values with the best mean; of equals the first. None where no mean is
     finite: all diverged.
     """
-    sign = 1 if mode == "max" else -1
     means = [
-        (sign * fmean(values), -place)
+        (objective.sign * fmean(values), -place)
         for place, values in enumerate(each)
         if math.isfinite(fmean(values))
     ]

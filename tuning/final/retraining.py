@@ -83,10 +83,10 @@ class Retraining:
         self.say = say
         with read_as_ours(folder.path):
             self.space, self.record = open_record(folder)
-            self.metric, self.mode = self.space.search.metric, self.space.search.direction
-            check_direction(self.record, self.mode)
-            self.trials = own_trials(self.record, self.metric)
-            ranked = exported_first(ranking(self.trials, self.metric, self.mode), summary["best"])
+            self.objective = self.space.search.objective
+            check_direction(self.record, self.objective.mode)
+            self.trials = own_trials(self.record, self.objective.metric)
+            ranked = exported_first(ranking(self.trials, self.objective), summary["best"])
             winner = read_best_config(folder, summary)
             if request.data_dir:
                 winner["data_dir"] = str(Path(request.data_dir).resolve())
@@ -156,7 +156,7 @@ class Retraining:
     ) -> tuple[Config, list[dict[str, Any]], list[Path]]:
         """All trainings, on the cluster that runs."""
         shared = {"images": examples.images.numpy(), "labels": examples.labels.numpy()}
-        how = {"metric": self.metric, "memory_share": self.slots.gpus or None}
+        how = {"metric": self.objective.metric, "memory_share": self.slots.gpus or None}
         tasks: Tasks[Training, Trained] = Tasks(train_once, self.slots, shared | how)
         with cluster.watched(lambda name: end_without_ray(name, new)):
             config, candidates = (
@@ -175,7 +175,7 @@ class Retraining:
         ]
         n = len(self.seeds)
         each = [values[i : i + n] for i in range(0, len(values), n)]
-        best = best_mean(each, self.mode)
+        best = best_mean(each, self.objective)
         if best is None:
             raise NoResultError(
                 f"{self.folder.path}: `one of the best configs trains to its end` must hold, "
@@ -184,7 +184,7 @@ class Retraining:
         candidates = [
             candidate(config, each[i], chosen=i == best) for i, config in enumerate(self.configs)
         ]
-        for line in candidate_lines(candidates, self.metric, self.mode):
+        for line in candidate_lines(candidates, self.objective):
             self.say(line)
         return self.configs[best], candidates
 
@@ -230,7 +230,7 @@ class Retraining:
 
     def say_done(self, call: Training, result: Trained) -> None:
         """One training has ended."""
-        score = "" if call.weights else f"   {self.metric} {result.value:.4f}"
+        score = "" if call.weights else f"   {self.objective.metric} {result.value:.4f}"
         took = f"{result.seconds:.{1 if result.seconds < 10 else 0}f} s"
         self.say(f"  {call}{score if result.sound else '   diverged'}   {took}")
 
@@ -255,8 +255,7 @@ class Retraining:
             baseline=lab_1(config),
             baseline_models=found[-n:],
             candidates=candidates,
-            metric=self.metric,
-            mode=self.mode,
+            objective=self.objective,
             trained_on={"data_class": config.settings["data_class"], "examples": trained_on},
             test_examples=len(examples),
             test_reads=self.reads + 1,

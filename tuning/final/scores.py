@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from text_recognizer.data.base_data_module import EVALUATION_BATCH_SIZE
 from text_recognizer.data.util import BaseDataset, normalise
-from text_recognizer.metrics import Mode
+from text_recognizer.metrics import Objective
 from text_recognizer.predict import Recognizer
 from tuning.final.candidates import Config, mean_and_std, same_recipe
 from tuning.trials.trial import SCHEMA_VERSION
@@ -45,8 +45,7 @@ class Final:
     baseline: Config
     baseline_models: Sequence[ModelScore]
     candidates: Sequence[Mapping[str, Any]]
-    metric: str
-    mode: Mode
+    objective: Objective
     trained_on: Mapping[str, Any]
     test_examples: int
     test_reads: int  # of this run's test set, this one included
@@ -61,8 +60,8 @@ class Final:
             "schema_version": SCHEMA_VERSION,
             "trial": self.config.trial,
             "epochs": self.config.epochs,
-            "metric": self.metric,
-            "mode": self.mode,
+            "metric": self.objective.metric,
+            "mode": self.objective.mode,
             "promised": self.config.searched,
             "seeds": self.seeds,
             **scores(self.models),
@@ -134,14 +133,12 @@ def candidate(config: Config, each: Sequence[float], chosen: bool) -> dict[str, 
     }
 
 
-def candidate_lines(
-    candidates: Sequence[Mapping[str, Any]], metric: str, mode: Mode
-) -> Iterator[str]:
+def candidate_lines(candidates: Sequence[Mapping[str, Any]], objective: Objective) -> Iterator[str]:
     """The candidates, best first."""
-    sign = -1 if mode == "max" else 1
-    yield f"by their mean {metric}:"
+    yield f"by their mean {objective.metric}:"
     for one in sorted(
-        candidates, key=lambda one: math.inf if one["mean"] is None else sign * one["mean"]
+        candidates,
+        key=lambda one: math.inf if one["mean"] is None else -objective.sign * one["mean"],
     ):
         again = plus_minus(one["mean"], one["std"])
         yield (
@@ -164,8 +161,11 @@ def result_lines(final: Final) -> Iterator[str]:
             plus_minus(found[f"test_{name}"], found[f"test_{name}_std"]) for name in ("acc", "loss")
         )
         yield f"  {label:<{width}} acc {accuracy}   loss {loss}"
-    part = "training" if final.metric.startswith("train") else "validation"
-    yield f"the search promised {final.metric} {final.config.searched:.4f} on the {part} data"
+    part = "training" if final.objective.metric.startswith("train") else "validation"
+    yield (
+        f"the search promised {final.objective.metric} {final.config.searched:.4f} on the "
+        f"{part} data"
+    )
     worst, share = min(mean_per_class(final.models).items(), key=lambda item: item[1])
     yield f"worst class: {worst} ({share:.3f})"
     if mean_accuracy(final.baseline_models) > mean_accuracy(final.models):

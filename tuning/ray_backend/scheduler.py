@@ -139,7 +139,7 @@ def make_asha(search: SearchSettings) -> FIFOScheduler:
     return AsyncHyperBandScheduler(
         time_attr="epoch",
         metric=search.metric,
-        mode=search.direction,
+        mode=search.objective.mode,
         max_t=search.max_epochs,
         grace_period=search.asha.grace_epochs,
         reduction_factor=search.asha.reduction_factor,

@@ -60,7 +60,7 @@ class StudySearcher(Searcher):
         if trial is None:  # a live trial may yet have to be handed out again
             return None if self._live else str(Searcher.FINISHED)
         self._live[trial_id] = (trial.number, time.time())
-        return assignment(trial, self.study.metric)
+        return assignment(trial, self.study.objective.metric)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from text_recognizer.metrics import Metric, Mode, mode_of
+from text_recognizer.metrics import Metric, Mode, Objective, mode_of
 from text_recognizer.text import TEXT_RULE, is_text, shown
 from tuning.space.durations import RULE, seconds_of
 
@@ -276,8 +276,8 @@ class SearchSettings(Strict):
         return self
 
     @property
-    def direction(self) -> Mode:
-        return mode_of(self.metric)
+    def objective(self) -> Objective:
+        return Objective(self.metric, mode_of(self.metric))
 
     def rungs(self) -> list[int]:
         """The epochs after which ASHA may stop a trial; empty where halving cannot work."""

@@ -92,7 +92,7 @@ class SearchSpace:
             for name, p in self.parameters.items()
         }
         limits = self.search.stop.model_dump(exclude_none=True)
-        search = self.search.model_dump() | {"mode": self.search.direction, "stop": limits}
+        search = self.search.model_dump() | {"mode": self.search.objective.mode, "stop": limits}
         return {"experiment": dict(self.experiment), "space": parameters, "search": search}
 
     def as_yaml(self) -> str:

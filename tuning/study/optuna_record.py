@@ -45,7 +45,7 @@ def create_record(
     """
     direction = (
         optuna.study.StudyDirection.MAXIMIZE
-        if space.search.direction == "max"
+        if space.search.objective.mode == "max"
         else optuna.study.StudyDirection.MINIMIZE
     )
     with storage_errors():

@@ -18,7 +18,6 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from text_recognizer.errors import RunError
-from text_recognizer.metrics import Mode
 from text_recognizer.text import shown
 from tuning.space.schema import Parameter, Stop
 from tuning.space.search_space import SearchSpace
@@ -64,8 +63,7 @@ class Study:
         stop: Stop | None = None,
     ) -> None:
         self.space = space
-        self.metric = space.search.metric
-        self.mode: Mode = space.search.direction
+        self.objective = space.search.objective
         self.wanted = trials
         self.retries = retries
         self.stop = stop or space.search.stop
@@ -79,8 +77,8 @@ class Study:
             frozen = record.get_trials(deepcopy=False)
             attributes = record.user_attrs
         own = [trial for trial in frozen if is_own(trial)]
-        check_direction(record, self.mode)
-        self._trials = {trial.number: trial_of(trial, self.metric) for trial in own}
+        check_direction(record, self.objective.mode)
+        self._trials = {trial.number: trial_of(trial, self.objective.metric) for trial in own}
         if strange := {name for trial in self.trials for name in trial.params} - set(
             space.parameters
         ):
@@ -91,7 +89,7 @@ class Study:
         # the number that the next trial has
         self._asked = sum(trial.state != TrialState.WAITING for trial in frozen)
         # those that can be best, best first
-        self.ranked = ranking(self._trials.values(), self.metric, self.mode)
+        self.ranked = ranking(self._trials.values(), self.objective)
         self._to_do = deque(
             number for number, trial in self._trials.items() if trial.outcome is None
         )
@@ -163,7 +161,7 @@ class Study:
         """
         if self._trials[number].has_epoch(epoch.epoch):
             return
-        value = epoch.metrics[self.metric]
+        value = epoch.metrics[self.objective.metric]
         now = time.time()
         epoch = replace(
             epoch, gpu_seconds=round(self.gpu_share * (now - self._busy_since.get(number, now)), 3)
@@ -217,7 +215,7 @@ class Study:
         self._changed(replace(trial, failures=failures))
 
     def _finish(self, trial: Trial, outcome: Outcome, cause: str) -> None:
-        best = trial.best_epoch(self.metric, self.mode)
+        best = trial.best_epoch(self.objective)
         if outcome == Outcome.COMPLETE and best is None:
             outcome, cause = Outcome.FAILED, cause or "no epoch has a finite value"
         with storage_errors():
@@ -226,19 +224,23 @@ class Study:
             live.set_user_attr("cause", cause)
             if outcome in CONSTRAINTS:
                 live.set_constraint(CONSTRAINTS[outcome], 1)
-            value = best.metrics[self.metric] if best and outcome == Outcome.COMPLETE else None
+            value = (
+                best.metrics[self.objective.metric]
+                if best and outcome == Outcome.COMPLETE
+                else None
+            )
             self.record.tell(trial.number, value, state=STATES[outcome])
         self._live.pop(trial.number, None)
         if trial.number in self._to_do:
             self._to_do.remove(trial.number)
         ended = replace(trial, outcome=outcome, cause=cause)
-        if standing_now := as_best(ended, self.metric, self.mode):
-            insort(self.ranked, standing_now, key=place_in(self.mode))
+        if standing_now := as_best(ended, self.objective):
+            insort(self.ranked, standing_now, key=place_in(self.objective))
         self.end_session()
         self._changed(ended)
 
     def _limit_reached(self) -> str | None:
-        return reached(self.stop, self.trials, self.metric, self.mode, self.seconds)
+        return reached(self.stop, self.trials, self.objective, self.seconds)
 
     def _all_fail_alike(self) -> str | None:
         """The same failure in each of the first trials is no matter of luck. A resume counts

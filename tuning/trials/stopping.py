@@ -8,14 +8,14 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from text_recognizer.metrics import Mode, is_better
+from text_recognizer.metrics import Objective
 from tuning.space.durations import seconds_of
 from tuning.space.schema import Stop
 from tuning.trials.trial import RANKED, Trial, epochs_trained
 
 
 def reached(
-    stop: Stop, trials: Sequence[Trial], metric: str, mode: Mode, seconds: float
+    stop: Stop, trials: Sequence[Trial], objective: Objective, seconds: float
 ) -> str | None:
     """The first limit that the search has come to, in words, or None.
 
@@ -28,9 +28,11 @@ def reached(
         return f"the time budget of {stop.time} is used up"
     if stop.gpu_hours is not None and gpu_hours(trials) >= stop.gpu_hours:
         return f"the budget of {stop.gpu_hours:g} GPU-hours is used up"
-    if stop.target is not None and (hit := first_at(stop.target, trials, metric, mode)):
-        return f"{metric} {hit[1]:.4f} of trial {hit[0]} reaches the target {stop.target:g}"
-    if stop.plateau is not None and without_gain(trials, metric, mode) >= stop.plateau:
+    if stop.target is not None and (hit := first_at(stop.target, trials, objective)):
+        return (
+            f"{objective.metric} {hit[1]:.4f} of trial {hit[0]} reaches the target {stop.target:g}"
+        )
+    if stop.plateau is not None and without_gain(trials, objective) >= stop.plateau:
         return f"no better trial among the last {stop.plateau}"
     return None
 
@@ -41,17 +43,17 @@ def gpu_hours(trials: Sequence[Trial]) -> float:
 
 
 def first_at(
-    target: float, trials: Sequence[Trial], metric: str, mode: Mode
+    target: float, trials: Sequence[Trial], objective: Objective
 ) -> tuple[int, float] | None:
     """Number and value of a trial that is at the target or past it."""
     for trial in trials:
-        best = trial.best_epoch(metric, mode) if trial.outcome in (None, *RANKED) else None
-        if best and not is_better(target, best.metrics[metric], mode):
-            return trial.number, best.metrics[metric]
+        best = trial.best_epoch(objective) if trial.outcome in (None, *RANKED) else None
+        if best and not objective.is_better(target, best.metrics[objective.metric]):
+            return trial.number, best.metrics[objective.metric]
     return None
 
 
-def without_gain(trials: Sequence[Trial], metric: str, mode: Mode) -> int:
+def without_gain(trials: Sequence[Trial], objective: Objective) -> int:
     """How many trials that measured anything have ended since the last one that was better than
     all before it.
     """
@@ -62,9 +64,13 @@ def without_gain(trials: Sequence[Trial], metric: str, mode: Mode) -> int:
     best: float | None = None
     since = 0
     for trial in ended:
-        epoch = trial.best_epoch(metric, mode)
-        if epoch and trial.outcome in RANKED and is_better(epoch.metrics[metric], best, mode):
-            best, since = epoch.metrics[metric], 0
+        epoch = trial.best_epoch(objective)
+        if (
+            epoch
+            and trial.outcome in RANKED
+            and objective.is_better(epoch.metrics[objective.metric], best)
+        ):
+            best, since = epoch.metrics[objective.metric], 0
         else:
             since += 1
     return since

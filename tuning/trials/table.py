@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from text_recognizer.metrics import Mode
+from text_recognizer.metrics import Objective
 from text_recognizer.text import printable_lines
 from tuning.trials.trial import Trial
 
@@ -21,24 +21,23 @@ class TrialsTable:
     It is written anew whenever a trial ends; the row of one that has ended is made once.
     """
 
-    def __init__(self, names: Sequence[str], metric: str, mode: Mode) -> None:
+    def __init__(self, names: Sequence[str], objective: Objective) -> None:
         self.names = names
-        self.metric = metric
-        self.mode = mode
+        self.objective = objective
         self._ended: dict[int, str] = {}
 
     def text(self, trials: Iterable[Trial]) -> str:
         """The whole table."""
         head = csv_line(
-            ["trial", "status", "epochs", "best_epoch", self.metric, *self.names, "cause"]
+            ["trial", "status", "epochs", "best_epoch", self.objective.metric, *self.names, "cause"]
         )
         return head + "".join(map(self._row, trials))
 
     def _row(self, trial: Trial) -> str:
         if trial.number in self._ended:
             return self._ended[trial.number]
-        best = trial.best_epoch(self.metric, self.mode)
-        score = [best.epoch, best.metrics[self.metric]] if best else ["", ""]
+        best = trial.best_epoch(self.objective)
+        score = [best.epoch, best.metrics[self.objective.metric]] if best else ["", ""]
         params = [trial.params.get(name, "") for name in self.names]
         row = csv_line(
             [trial.number, trial.status, len(trial.epochs), *score, *params, trial.cause]

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Any
 
-from text_recognizer.metrics import Mode, is_better
+from text_recognizer.metrics import Objective
 from text_recognizer.text import shown
 
 SCHEMA_VERSION = 1
@@ -93,15 +93,14 @@ class Trial:
         """Whether that epoch is recorded already."""
         return any(epoch.epoch == number for epoch in self.epochs)
 
-    def best_epoch(self, metric: str, mode: Mode) -> Epoch | None:
+    def best_epoch(self, objective: Objective) -> Epoch | None:
         """The first of its best epochs by `metric`, or None where none is finite."""
-        if (metric, mode) not in self._best:  # looked up for every trial whenever one ends
-            best: Epoch | None = None
-            for epoch in self.epochs:
-                if is_better(epoch.metrics[metric], best.metrics[metric] if best else None, mode):
-                    best = epoch
-            self._best[metric, mode] = best
-        return self._best[metric, mode]
+        best: Epoch | None = None
+        for epoch in self.epochs:
+            value = epoch.metrics[objective.metric]
+            if objective.is_better(value, best.metrics[objective.metric] if best else None):
+                best = epoch
+        return best
 
     @property
     def status(self) -> str:
@@ -141,37 +140,39 @@ def stays_within(path: Any) -> bool:
     )
 
 
-def as_best(trial: Trial, metric: str, mode: Mode) -> Best | None:
+def as_best(trial: Trial, objective: Objective) -> Best | None:
     """A trial with its best epoch, or None where it cannot be best."""
-    epoch = trial.best_epoch(metric, mode) if trial.outcome in RANKED else None
-    return Best(trial, epoch, epoch.metrics[metric]) if epoch else None
+    epoch = trial.best_epoch(objective) if trial.outcome in RANKED else None
+    return Best(trial, epoch, epoch.metrics[objective.metric]) if epoch else None
 
 
-def ranking(trials: Iterable[Trial], metric: str, mode: Mode) -> list[Best]:
+def ranking(trials: Iterable[Trial], objective: Objective) -> list[Best]:
     """The trials that can be best, best first; of equals the earlier trial first."""
     return sorted(
-        (best for trial in trials if (best := as_best(trial, metric, mode))), key=place_in(mode)
+        (best for trial in trials if (best := as_best(trial, objective))), key=place_in(objective)
     )
 
 
 def ahead(
-    trials: Iterable[Trial], best: float | None, metric: str, mode: Mode
+    trials: Iterable[Trial], best: float | None, objective: Objective
 ) -> tuple[int, float] | None:
     """Number and value of the trial that has not ended yet and is better than the best that has;
     None where there is none.
     """
     found = None
     for trial in trials:
-        epoch = trial.best_epoch(metric, mode) if trial.outcome is None else None
-        if epoch and is_better(epoch.metrics[metric], best, mode):
-            found, best = (trial.number, epoch.metrics[metric]), epoch.metrics[metric]
+        epoch = trial.best_epoch(objective) if trial.outcome is None else None
+        if epoch and objective.is_better(epoch.metrics[objective.metric], best):
+            found, best = (
+                (trial.number, epoch.metrics[objective.metric]),
+                epoch.metrics[objective.metric],
+            )
     return found
 
 
-def place_in(mode: Mode) -> Callable[[Best], tuple[float, int]]:
+def place_in(objective: Objective) -> Callable[[Best], tuple[float, int]]:
     """The order of a ranking."""
-    sign = -1 if mode == "max" else 1
-    return lambda best: (sign * best.value, best.trial.number)
+    return lambda best: (-objective.sign * best.value, best.trial.number)
 
 
 def counts(trials: Iterable[Trial]) -> dict[str, int]:

@@ -121,9 +121,7 @@ class Tuner:
         ray.on_capacity = self.has_room
         # Ray takes SIGTERM for itself when it starts
         with self.interrupt.listening(self.interrupted):
-            curves = Curves(
-                self.folder.tensorboard, self.study.metric, self.study.mode, self.console.note
-            )
+            curves = Curves(self.folder.tensorboard, self.study.objective, self.console.note)
             curves.catch_up(self.study.trials)
             self.announce(ray)
             retaining = retention.Retention(self.study, self.folder.checkpoints, self.options.keep)
@@ -135,8 +133,7 @@ class Tuner:
             ]
             job = TrialJob(
                 settings=trial_settings(self.space, self.slots),
-                metric=self.study.metric,
-                mode=self.study.mode,
+                objective=self.study.objective,
                 checkpoints=self.folder.checkpoints,
                 logs=self.folder.logs,
                 stall_limit=seconds_of(self.options.stall_limit),
@@ -269,7 +266,8 @@ class Tuner:
         say = self.console.say
         totals = tally(self.study.trials, self.space.search.max_epochs)
         say(
-            f"best: trial {best.trial.number}, {self.study.metric} {score(best.value)} at epoch "
+            f"best: trial {best.trial.number}, {self.study.objective.metric} "
+            f"{score(best.value)} at epoch "
             f"{best.epoch.epoch}   ({totals})",
             "bold green",
         )
@@ -289,7 +287,8 @@ class Tuner:
         self.console.say(f"interrupted; nothing is lost. {done}")
         if best := self.findings.best():
             self.console.say(
-                f"best so far: trial {best.trial.number}, {self.study.metric} {score(best.value)}"
+                f"best so far: trial {best.trial.number}, {self.study.objective.metric} "
+                f"{score(best.value)}"
             )
         self.console.say(f"resume: {self.how_to_resume()}")
         return 128 + (self.interrupt.signal or 0)

@@ -20,7 +20,7 @@ import pytorch_lightning as pl
 import torch
 
 from text_recognizer.data.util import BaseDataset
-from text_recognizer.metrics import METRICS, Mode, is_better
+from text_recognizer.metrics import METRICS, Objective
 from text_recognizer.util import checksum
 from training.experiment import build_data, quiet_lightning, train
 from training.settings import Settings
@@ -39,8 +39,7 @@ class TrialJob:
     """
 
     settings: Settings
-    metric: str
-    mode: Mode
+    objective: Objective
     checkpoints: Path
     logs: Path
     stall_limit: float
@@ -134,8 +133,8 @@ class Reporter(pl.callbacks.Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         measured = trainer.callback_metrics
-        if self.job.metric not in measured:
-            raise ValueError(f"{self.job.metric} was not measured in epoch {epoch}")
+        if self.job.objective.metric not in measured:
+            raise ValueError(f"{self.job.objective.metric} was not measured in epoch {epoch}")
         metrics = {name: float(measured.get(name, math.nan)) for name in METRICS}
         path = self._write(trainer, epoch)
         self.report(
@@ -146,7 +145,7 @@ class Reporter(pl.callbacks.Checkpoint):
                 "sha256": checksum(path),
             }
         )
-        self._compare(epoch, metrics[self.job.metric])
+        self._compare(epoch, metrics[self.job.objective.metric])
         self._delete_all_but(epoch)
 
     def _write(self, trainer: pl.Trainer, epoch: int) -> Path:
@@ -167,7 +166,7 @@ class Reporter(pl.callbacks.Checkpoint):
         return path
 
     def _compare(self, epoch: int, value: float) -> None:
-        if is_better(value, self.best[1] if self.best else None, self.job.mode):
+        if self.job.objective.is_better(value, self.best[1] if self.best else None):
             self.best = (epoch, value)
 
     def _delete_all_but(self, newest: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests import shapes
 from tests.unit.trials.test_trial import trial
+from text_recognizer.metrics import Objective
 from tuning.analysis.advice import advice, final_remarks, lonely_winner, near_end, seed_spread
 from tuning.trials.trial import Best, Outcome, ranking
 
@@ -12,7 +13,8 @@ SPACE = {"fc1": {"low": 8, "high": 64}}
 
 def ranked(*values: float) -> list[Best]:
     return ranking(
-        [trial(number, value, fc1=20) for number, value in enumerate(values)], "val_acc", "max"
+        [trial(number, value, fc1=20) for number, value in enumerate(values)],
+        Objective("val_acc", "max"),
     )
 
 
@@ -24,7 +26,7 @@ def test_an_end_is_near_on_the_parameters_own_scale() -> None:
 
 def test_it_names_the_end_of_the_range_and_is_silent_without_a_best() -> None:
     trials = [trial(0, 0.5, 0.4, fc1=64), trial(1, 0.4, 0.3, fc1=20)]
-    said = advice(ranking(trials, "val_acc", "max"), SPACE, trials, 2)
+    said = advice(ranking(trials, Objective("val_acc", "max")), SPACE, trials, 2)
     assert said == [
         "the best fc1 (64) is near the top of its range (64); a wider range may do better"
     ]

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from text_recognizer.metrics import Objective
 from tuning.analysis import progress
 from tuning.space.schema import PARAMETER, Parameter
 from tuning.trials import stopping
@@ -28,24 +29,27 @@ TWO = [trial(0, (1, 0.5), (3, 0.7)), trial(1, (2, 0.6), (4, 0.65), outcome=Outco
 
 
 def test_the_best_value_rises_over_all_trials_epochs_in_the_order_they_were_recorded() -> None:
-    steps = progress.best_over_epochs(TWO, "val_acc", "max")
+    steps = progress.best_over_epochs(TWO, Objective("val_acc", "max"))
     assert [(step.spent, step.value, step.trial, step.epoch) for step in steps] == [
         (1, 0.5, 0, 1),
         (2, 0.6, 1, 1),
         (3, 0.7, 0, 2),
         (4, 0.7, 0, 2),
     ]
-    assert [step.value for step in progress.best_over_epochs(TWO, "val_acc", "min")] == [0.5, 0.5]
-    assert progress.best_over_epochs([], "val_acc", "max") == []
+    assert [step.value for step in progress.best_over_epochs(TWO, Objective("val_acc", "min"))] == [
+        0.5,
+        0.5,
+    ]
+    assert progress.best_over_epochs([], Objective("val_acc", "max")) == []
 
 
 def test_a_trial_that_cannot_be_best_costs_epochs_and_sets_no_record() -> None:
     broken = trial(2, (0.5, 0.99), outcome=Outcome.DIVERGED)
     still = trial(3, (0.6, 0.98), outcome=None)
-    assert progress.best_over_epochs([still], "val_acc", "max") == [], (
+    assert progress.best_over_epochs([still], Objective("val_acc", "max")) == [], (
         "nor does one that has not ended"
     )
-    first = progress.best_over_epochs([*TWO, broken], "val_acc", "max")[0]
+    first = progress.best_over_epochs([*TWO, broken], Objective("val_acc", "max"))[0]
     assert (first.spent, first.value) == (2, 0.5)
 
 
@@ -71,12 +75,12 @@ def test_rungs_and_budget_add_up() -> None:
 
 def test_the_axis_shows_the_good_values_and_never_loses_the_best() -> None:
     values = [0.1, 0.1, 0.5, 0.9, 0.91, 0.92, 0.93, 0.94]
-    low, high = progress.visible_range(values, "max") or (0, 0)
+    low, high = progress.visible_range(values, Objective("val", "max")) or (0, 0)
     assert 0.1 < low < 0.5 < 0.94 < high
-    low, high = progress.visible_range(values, "min") or (0, 0)
+    low, high = progress.visible_range(values, Objective("val", "min")) or (0, 0)
     assert low < 0.1 < 0.93 < high
-    assert progress.visible_range([math.nan], "max") is None
-    low, high = progress.visible_range([0.5, 0.5], "max") or (0, 0)
+    assert progress.visible_range([math.nan], Objective("val", "max")) is None
+    low, high = progress.visible_range([0.5, 0.5], Objective("val", "max")) or (0, 0)
     assert low < 0.5 < high
 
 
@@ -113,11 +117,15 @@ def test_importance_compares_all_trials_after_one_epoch_not_the_few_that_asha_le
             )
         )
     assert common_epoch(trials) == 1
-    found = importances(trials, {"noise": other, "fc1": fc1(), "some": other}, "val_acc", "max")
+    found = importances(
+        trials, {"noise": other, "fc1": fc1(), "some": other}, Objective("val_acc", "max")
+    )
     assert found is not None
     assert list(found.shares) == ["fc1", "noise"]
     assert found.shares["fc1"] > 0.8
     assert sum(found.shares.values()) == pytest.approx(1)
     assert (found.epoch, found.trials, found.left_out) == (1, 24, ["some"])
-    assert importances(trials[:5], {"fc1": fc1()}, "val_acc", "max") is None, "too few to say"
+    assert importances(trials[:5], {"fc1": fc1()}, Objective("val_acc", "max")) is None, (
+        "too few to say"
+    )
     assert common_epoch([]) == 0

@@ -64,7 +64,7 @@ class Search:
     def begin(self, study: Study) -> None:
         """A process starts to work on it."""
         self.study = study
-        self.curves = Curves(self.folder, study.metric, study.mode, self.said.append)
+        self.curves = Curves(self.folder, study.objective, self.said.append)
         self.curves.catch_up(study.trials)
         study.listeners.append(self.curves.on_change)
 

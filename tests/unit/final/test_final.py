@@ -19,6 +19,7 @@ from tests.processes import heavy_imports
 from text_recognizer.data.digits import Digits
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import DataError, InputError, RunError
+from text_recognizer.metrics import Objective
 from text_recognizer.models.mlp import MLP
 from text_recognizer.predict import Recognizer
 from tuning import retrain
@@ -171,8 +172,7 @@ def test_a_parameter_that_a_candidate_has_not_is_left_out() -> None:
             trial(0, {"optimizer": "SGD", "momentum": 0.9}, 0.9),
             trial(1, {"optimizer": "Adam"}, 0.8),
         ],
-        "val_acc",
-        "max",
+        Objective("val_acc", "max"),
     )
     found = configs(
         {"fc1": 8, "optimizer": "SGD", "momentum": 0.9}, ["optimizer", "momentum"], ranked
@@ -192,7 +192,9 @@ def test_more_candidates_than_there_are_is_said(run: RunFolder) -> None:
 
 
 def test_the_exported_trial_comes_first_where_a_better_ones_checkpoint_was_damaged() -> None:
-    ranked = ranking([trial(0, {}, 0.9), trial(1, {}, 0.8), trial(2, {}, 0.7)], "val_acc", "max")
+    ranked = ranking(
+        [trial(0, {}, 0.9), trial(1, {}, 0.8), trial(2, {}, 0.7)], Objective("val_acc", "max")
+    )
     found = exported_first(ranked, {"trial": 1, "epoch": 1, "value": 0.8})
     assert [best.trial.number for best in found] == [1, 0, 2]
 
@@ -248,10 +250,12 @@ def test_one_value_has_no_standard_deviation() -> None:
 
 
 def test_the_best_mean_is_never_one_of_a_config_that_diverged() -> None:
-    assert best_mean([[0.9, math.nan], [0.7, 0.7], [0.6, 0.9]], "max") == 2
-    assert best_mean([[0.9, math.nan], [0.7, 0.7], [0.6, 0.9]], "min") == 1
-    assert best_mean([[0.7], [0.7]], "max") == 0, "of equals the search's better one"
-    assert best_mean([[math.nan], [math.inf]], "max") is None
+    assert best_mean([[0.9, math.nan], [0.7, 0.7], [0.6, 0.9]], Objective("val", "max")) == 2
+    assert best_mean([[0.9, math.nan], [0.7, 0.7], [0.6, 0.9]], Objective("val", "min")) == 1
+    assert best_mean([[0.7], [0.7]], Objective("val", "max")) == 0, (
+        "of equals the search's better one"
+    )
+    assert best_mean([[math.nan], [math.inf]], Objective("val", "max")) is None
 
 
 def test_a_candidate_that_diverged_comes_last_and_is_no_nan() -> None:
@@ -261,11 +265,13 @@ def test_a_candidate_that_diverged_comes_last_and_is_no_nan() -> None:
         candidate(good, [0.8, 0.9], chosen=True),
     ]
     assert json.dumps(found, allow_nan=False)
-    assert [line.split()[1] for line in list(candidate_lines(found, "val_acc", "max"))[1:]] == [
+    assert [
+        line.split()[1] for line in list(candidate_lines(found, Objective("val_acc", "max")))[1:]
+    ] == [
         "3",
         "4",
     ]
-    assert "diverged" in list(candidate_lines(found, "val_acc", "max"))[2]
+    assert "diverged" in list(candidate_lines(found, Objective("val_acc", "max")))[2]
 
 
 def test_that_the_test_set_is_read_is_recorded_before_it_is(
@@ -303,7 +309,15 @@ def final(
     on = {"data_class": "Digits", "examples": 10}
     beside = models if baseline is None else baseline
     return Final(
-        config, models, lab_1(Config("", LAB_1, 3)), beside, [], "val_acc", "max", on, 360, reads
+        config,
+        models,
+        lab_1(Config("", LAB_1, 3)),
+        beside,
+        [],
+        Objective("val_acc", "max"),
+        on,
+        360,
+        reads,
     )
 
 

@@ -38,7 +38,7 @@ def refusal(path: Path) -> str:
 def test_defaults_are_filled_in_and_read_back_the_same(space_file: Write, tmp_path: Path) -> None:
     space = read_space(space_file(CONDITIONAL))
     assert space.search.trials == 30
-    assert space.search.direction == "max"
+    assert space.search.objective.mode == "max"
     again = tmp_path / "again.yaml"
     again.write_text(space.as_yaml())
     assert read_space(again).as_plain() == space.as_plain()

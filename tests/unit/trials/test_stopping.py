@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from text_recognizer.metrics import Objective
 from tuning.space.durations import seconds_of, shown_duration
 from tuning.space.schema import Stop
 from tuning.trials.stopping import gpu_hours, reached
@@ -48,23 +49,25 @@ TRIALS = [
     ],
 )
 def test_the_first_limit_that_is_reached_is_said(limits: dict[str, Any], words: str | None) -> None:
-    said = reached(Stop(**limits), TRIALS, "val_acc", "max", seconds=60)
+    said = reached(Stop(**limits), TRIALS, Objective("val_acc", "max"), seconds=60)
     assert words in said if words and said else said is words
 
 
 def test_a_target_of_a_loss_is_reached_from_above() -> None:
-    assert reached(Stop(target=0.15), TRIALS, "val_loss", "min", 0)
-    assert not reached(Stop(target=0.05), TRIALS, "val_loss", "min", 0)
+    assert reached(Stop(target=0.15), TRIALS, Objective("val_loss", "min"), 0)
+    assert not reached(Stop(target=0.05), TRIALS, Objective("val_loss", "min"), 0)
 
 
 def test_a_trial_that_cannot_be_best_reaches_no_target_and_ends_no_plateau() -> None:
     diverged = trial(4, 0.95, float("nan"), outcome=Outcome.DIVERGED, at=50)
-    assert reached(Stop(target=0.95), [*TRIALS, diverged], "val_acc", "max", 0) is None
-    assert reached(Stop(plateau=3), [*TRIALS, diverged], "val_acc", "max", 0)
+    assert reached(Stop(target=0.95), [*TRIALS, diverged], Objective("val_acc", "max"), 0) is None
+    assert reached(Stop(plateau=3), [*TRIALS, diverged], Objective("val_acc", "max"), 0)
 
 
 def test_a_running_trial_reaches_the_target_too() -> None:
-    assert reached(Stop(target=0.95), [*TRIALS, trial(4, 0.95, outcome=None)], "val_acc", "max", 0)
+    assert reached(
+        Stop(target=0.95), [*TRIALS, trial(4, 0.95, outcome=None)], Objective("val_acc", "max"), 0
+    )
 
 
 def test_gpu_hours_are_those_of_all_epochs() -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 
+from text_recognizer.metrics import Objective
 from tuning.trials.table import TrialsTable
 from tuning.trials.trial import Epoch, Outcome, Trial, counts, epochs_saved, ranking
 
@@ -22,11 +23,11 @@ def trial(
 
 
 def test_the_best_epoch_is_the_first_of_equals_and_never_nan() -> None:
-    best = trial(0, NAN, 0.5, 0.9, 0.9, math.inf).best_epoch("val_acc", "max")
+    best = trial(0, NAN, 0.5, 0.9, 0.9, math.inf).best_epoch(Objective("val_acc", "max"))
     assert best is not None
     assert best.epoch == 3
-    assert trial(0, NAN, NAN).best_epoch("val_acc", "max") is None
-    lowest = trial(0, 0.5, 0.9).best_epoch("val_loss", "min")
+    assert trial(0, NAN, NAN).best_epoch(Objective("val_acc", "max")) is None
+    lowest = trial(0, 0.5, 0.9).best_epoch(Objective("val_loss", "min"))
     assert lowest is not None
     assert lowest.epoch == 2
 
@@ -41,12 +42,18 @@ def test_only_complete_and_stopped_trials_are_ranked_by_their_best_epoch() -> No
         trial(5, 0.99, outcome=Outcome.FAILED),
         trial(6, NAN, outcome=Outcome.STOPPED_EARLY),
     ]
-    assert [(best.trial.number, best.value) for best in ranking(trials, "val_acc", "max")] == [
+    assert [
+        (best.trial.number, best.value) for best in ranking(trials, Objective("val_acc", "max"))
+    ] == [
         (1, 0.9),
         (0, 0.8),
         (4, 0.8),
     ]
-    assert [best.trial.number for best in ranking(trials, "val_loss", "min")] == [1, 0, 4]
+    assert [best.trial.number for best in ranking(trials, Objective("val_loss", "min"))] == [
+        1,
+        0,
+        4,
+    ]
 
 
 def test_counts_name_every_way_and_sum_to_the_trials() -> None:
@@ -80,7 +87,9 @@ def test_csv_keeps_every_trial_and_whatever_a_cause_contains() -> None:
     bad = Trial(1, {"fc1": 9, "note": 'a,"b"'}, (), Outcome.FAILED, "ValueError: a,\nb")
     rows = list(
         csv.DictReader(
-            io.StringIO(TrialsTable(["fc1", "note"], "val_acc", "max").text([trial(0, 0.5), bad]))
+            io.StringIO(
+                TrialsTable(["fc1", "note"], Objective("val_acc", "max")).text([trial(0, 0.5), bad])
+            )
         )
     )
     assert [row["status"] for row in rows] == ["complete", "failed"]

@@ -14,6 +14,7 @@ import pytest
 from ray import tune
 
 from text_recognizer.errors import InputError, StorageError
+from text_recognizer.metrics import Objective
 from tuning.run.folder import RunFolder, create_run
 from tuning.tuner import place
 from tuning.tuner.start import remove_on_error
@@ -66,7 +67,7 @@ def test_a_node_without_it_suspends_the_search_and_plants_nothing(
     run = tmp_path / "mnt/run"
     for name in made:
         (run / name).mkdir(parents=True)
-    job = TrialJob({}, "val_acc", "max", run / "trials", run / "logs", stall_limit=600)
+    job = TrialJob({}, Objective("val_acc", "max"), run / "trials", run / "logs", stall_limit=600)
     run_trial(
         {"number": 0, "params": {}, "history": []}, job=job, images=np.empty(0), labels=np.empty(0)
     )
