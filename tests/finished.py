@@ -12,7 +12,8 @@ from typing import Any
 from text_recognizer.data.digits import Digits
 from tuning.callbacks.artifacts import Artifacts
 from tuning.run.environment import environment
-from tuning.run.folder import RunFolder, create_run, write_json, write_text
+from tuning.run.folder import RunFolder, create_run
+from tuning.run.reading import write_json, write_text
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
 from tuning.study.database import sqlite_url

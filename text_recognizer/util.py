@@ -1,21 +1,20 @@
-"""Small tools of the recogniser: atomic files, checksums, downloads, pictures, one-hot vectors."""
+"""Small tools of the recogniser: checksums, downloads, pictures, one-hot vectors."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from text_recognizer.atomic import atomic_write
 from text_recognizer.errors import DataError, InputError, Problem
 
 if TYPE_CHECKING:  # torch takes seconds to import, and most of this file needs none
@@ -24,22 +23,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and most of this file needs 
 READ_TIMEOUT_S = 30
 CHUNK = 1 << 20
 MAX_DOWNLOAD = 1 << 30  # bytes, forty times the largest archive; a mirror must not fill the disk
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under `path` whole, durable and only if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def checksum(path: Path, algorithm: Literal["sha256", "md5"] = "sha256") -> str:

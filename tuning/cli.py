@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -73,3 +76,25 @@ def with_dashes(arguments: list[str]) -> list[str]:
             name.replace("_", "-") + equals + value if name.startswith("--") else argument
         )
     return result + arguments[end:]
+
+
+def shown_path(path: Path) -> str:
+    """A path as the user would type it in the current folder."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):  # it is elsewhere, or the current folder was deleted
+        return str(path)
+
+
+def typed_path(path: Path) -> str:
+    """`shown_path`, quoted for a shell where needed."""
+    return shlex.quote(shown_path(path))
+
+
+def typed_command(name: str) -> str:
+    """A command of this Python environment as the user can type it, even if the environment is
+    not activated.
+    """
+    beside = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    return name if found and Path(found).resolve() == beside.resolve() else shown_path(beside)

@@ -18,8 +18,8 @@ from text_recognizer.command import exit_code_of
 from text_recognizer.text import printable
 from tuning.analysis.html import numbers, write
 from tuning.analysis.run_data import facts_of
-from tuning.cli import Parser, with_dashes
-from tuning.run.folder import open_run, shown_path
+from tuning.cli import Parser, shown_path, with_dashes
+from tuning.run.folder import open_run
 from tuning.run.reading import read_as_ours
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,11 @@ from typing import Any
 from text_recognizer.command import exit_code_of, leave
 from text_recognizer.errors import InputError, NoResultError, Problem, RunError
 from text_recognizer.text import printable
-from tuning.cli import Parser, integer, number, with_dashes
-from tuning.run.folder import RunFolder, open_run, read_json, shown_path
+from tuning.cli import Parser, integer, number, shown_path, with_dashes
+from tuning.run.folder import RunFolder, open_run
+from tuning.run.lock import locked
 from tuning.run.options import Options
+from tuning.run.reading import read_json
 from tuning.run.resources import request_problems
 
 MAX_SEEDS = 100
@@ -69,8 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     """Refuse what can be refused at once, then train, test and say it."""
     flags = parser().parse_args(with_dashes(sys.argv[1:] if argv is None else argv))
     folder = checked_run(flags)
-    lock = folder.lock()
-    try:
+    with locked(folder):
         summary = read_summary(folder)
         # torch and Ray take seconds to import; a wrong path is refused before
         from tuning.final.retraining import (
@@ -81,8 +81,6 @@ def main(argv: list[str] | None = None) -> int:
         options = Options(flags.gpus_per_trial, flags.cpus_per_trial, require_gpu=flags.require_gpu)
         request = Request(flags.seeds, flags.top, flags.data_dir, options)
         Retraining(folder, summary, request, say).go()
-    finally:
-        os.close(lock)
     return 0
 
 

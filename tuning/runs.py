@@ -18,8 +18,8 @@ from text_recognizer.command import exit_code_of
 from text_recognizer.errors import InputError, Problem
 from text_recognizer.text import printable
 from tuning.analysis.comparison import Row, cell, rows, score, span, spread, verdict
-from tuning.cli import Parser, folder_path, with_dashes
-from tuning.run.folder import open_run, shown_path
+from tuning.cli import Parser, folder_path, shown_path, with_dashes
+from tuning.run.folder import open_run
 from tuning.run.listing import DAMAGED, KILLED, RunInfo, all_runs, facts_of
 
 DEFAULT_DIR = Path("runs")

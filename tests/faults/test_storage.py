@@ -19,14 +19,17 @@ import pytest
 
 from tests import processes
 from tests.formula import check, run, space_in
+from text_recognizer.atomic import atomic_write
 from text_recognizer.command import exit_code_of
 from text_recognizer.errors import StorageError
 from text_recognizer.metrics import Objective
-from text_recognizer.util import atomic_write, checksum
+from text_recognizer.util import checksum
 from training.experiment import build_data, train
 from tuning import search
 from tuning.ray_backend import tune_run
-from tuning.run.folder import create_run, write_json, write_text
+from tuning.run.folder import create_run
+from tuning.run.lock import locked
+from tuning.run.reading import write_json, write_text
 from tuning.run.resources import Slots
 from tuning.space.search_space import SearchSpace
 from tuning.study.database import sqlite_url
@@ -224,7 +227,8 @@ def test_a_new_study_and_a_resume_on_a_full_disk_are_storage_errors(
 ) -> None:
     folder = create_run(disk.path, "run", "mlp")
     write_text(folder.space, space.as_yaml())
-    os.close(folder.lock())
+    with locked(folder):
+        pass
     disk.fill()
     with pytest.raises(StorageError, match="full"):
         create_record(sqlite_url(folder.study), space, "run")
@@ -232,7 +236,8 @@ def test_a_new_study_and_a_resume_on_a_full_disk_are_storage_errors(
         start.resume(folder.path)
     disk.free()
     create_record(sqlite_url(folder.study), space, "run")
-    os.close(folder.lock())
+    with locked(folder):
+        pass
 
 
 @pytest.fixture

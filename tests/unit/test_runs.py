@@ -19,8 +19,10 @@ from text_recognizer.errors import InputError, RunError
 from text_recognizer.metrics import Objective, mode_of
 from tuning import runs
 from tuning.analysis.comparison import rows, verdict
-from tuning.run.folder import RunFolder, create_run, read_json, write_json, write_text
+from tuning.run.folder import RunFolder, create_run
 from tuning.run.listing import all_runs, facts_of
+from tuning.run.lock import locked
+from tuning.run.reading import read_json, write_json, write_text
 from tuning.trials.table import TrialsTable
 from tuning.trials.trial import (
     SCHEMA_VERSION,
@@ -40,10 +42,11 @@ HOLD = """
 import sys
 from pathlib import Path
 from tuning.run.folder import RunFolder
+from tuning.run.lock import locked
 
-RunFolder(Path(sys.argv[1])).lock()
-print("held", flush=True)
-input()
+with locked(RunFolder(Path(sys.argv[1]))):
+    print("held", flush=True)
+    input()
 """
 
 
@@ -207,7 +210,9 @@ def test_a_run_whose_driver_lives_is_running_and_one_whose_driver_is_gone_was_ki
     make: Maker, holder: RunFolder
 ) -> None:
     make.run("killed", 0.9, status="running")  # its lock was never taken
-    os.close(make.run("left", 0.9, status="running").lock())  # this one was
+    left = make.run("left", 0.9, status="running")
+    with locked(left):  # and this one's was
+        pass
     make.run("ended", 0.9, status="interrupted")
     status = {run.name: run.status for run in all_runs(make.runs_dir)}
     assert status == {
@@ -216,9 +221,10 @@ def test_a_run_whose_driver_lives_is_running_and_one_whose_driver_is_gone_was_ki
         "left": "killed",
         "ended": "interrupted",
     }
-    with pytest.raises(RunError, match="process"):
-        holder.lock()  # its holder still has it
-    os.close(RunFolder(make.runs_dir / "left").lock())  # and nobody has this one
+    with pytest.raises(RunError, match="process"), locked(holder):
+        pytest.fail("its holder still has it")
+    with locked(left):  # and nobody has this one
+        pass
 
 
 def test_a_run_that_has_only_just_begun_is_running(

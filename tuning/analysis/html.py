@@ -28,7 +28,9 @@ from tuning.analysis import plots, progress
 from tuning.analysis.advice import TOP_HINT, final_remarks
 from tuning.analysis.importance import Importance, importances
 from tuning.analysis.run_data import RunData, facts_of
-from tuning.run.folder import RunFolder, typed_path, write_text
+from tuning.cli import typed_path
+from tuning.run.folder import RunFolder
+from tuning.run.reading import write_text
 from tuning.space.durations import shown_duration
 from tuning.trials.table import score, short
 from tuning.trials.trial import ahead, counts, epochs_trained

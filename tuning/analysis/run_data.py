@@ -11,9 +11,10 @@ import optuna
 
 from text_recognizer.errors import RunError
 from tuning.run.files import Final, Validation
-from tuning.run.folder import RunFolder, read_json
-from tuning.run.listing import KILLED, is_held
-from tuning.run.reading import Model, read_as_ours, read_model, read_whole
+from tuning.run.folder import RunFolder
+from tuning.run.listing import KILLED
+from tuning.run.lock import is_locked
+from tuning.run.reading import Model, read_as_ours, read_json, read_model, read_whole
 from tuning.space.search_space import SearchSpace
 from tuning.study.optuna_record import get_attr, open_study, own_trials, read_run_space
 from tuning.trials.trial import Best, Trial, ranking
@@ -66,7 +67,7 @@ def read_facts(folder: RunFolder, record: optuna.Study | None) -> RunData:
     """The same, where the folder's content is trusted to make sense."""
     space, record = read_run_space(folder), record or open_study(folder)
     summary, damaged = read_json(folder.summary), list[str]()
-    if summary.get("status") == "running" and not is_held(folder):
+    if summary.get("status") == "running" and not is_locked(folder):
         summary["status"] = KILLED
     return RunData(
         summary=summary,

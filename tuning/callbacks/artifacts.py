@@ -18,11 +18,12 @@ from training.settings import Settings
 from tuning.analysis import html
 from tuning.analysis.advice import advice
 from tuning.analysis.run_data import RunData, facts_of
+from tuning.cli import shown_path
 from tuning.run.environment import environment
 from tuning.run.files import Validation
-from tuning.run.folder import RunFolder, read_json, shown_path, write_json, write_text
+from tuning.run.folder import RunFolder
 from tuning.run.forecast import notes
-from tuning.run.reading import read_model
+from tuning.run.reading import read_json, read_model, write_json, write_text
 from tuning.run.resources import Slots
 from tuning.space.search_space import SearchSpace
 from tuning.study.study import Study

@@ -19,7 +19,8 @@ from text_recognizer.registry import hyperparameters
 from text_recognizer.tables import DATASETS, MODELS
 from text_recognizer.util import checksum
 from training.settings import RUN_DEFAULTS, Settings, checked
-from tuning.run.folder import RunFolder, shown_path
+from tuning.cli import shown_path
+from tuning.run.folder import RunFolder
 from tuning.run.reading import read_whole
 from tuning.trials.trial import Best
 

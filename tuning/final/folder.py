@@ -18,7 +18,8 @@ from text_recognizer.util import checksum
 from tuning.final.exchange import replace_folder
 from tuning.final.model_card import Origin, model_card
 from tuning.final.scores import Final
-from tuning.run.folder import RunFolder, read_json, unwritable, write_json, write_text
+from tuning.run.folder import RunFolder
+from tuning.run.reading import read_json, unwritable, write_json, write_text
 
 FILES = (MODEL, CONFIG, METRICS, CARD) = ("model.ckpt", "config.yaml", "metrics.json", "README.md")
 PREFIX = ".final."

@@ -20,6 +20,7 @@ from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import ClusterError, NoResultError, RunError
 from training.experiment import build_data
 from tuning.analysis import html
+from tuning.cli import shown_path
 from tuning.final.candidates import (
     Config,
     best_mean,
@@ -36,7 +37,7 @@ from tuning.final.scores import Final, candidate, candidate_lines, result_lines,
 from tuning.ray_backend.local_cluster import Cluster, own_cluster, sigterm_is_an_exit
 from tuning.ray_backend.tasks import Tasks
 from tuning.run.environment import environment
-from tuning.run.folder import RunFolder, shown_path
+from tuning.run.folder import RunFolder
 from tuning.run.options import Options
 from tuning.run.reading import read_as_ours
 from tuning.study.optuna_record import check_direction, get_attr, open_record, own_trials, set_attr

@@ -1,24 +1,16 @@
-"""The folder of one search: its files, its lock, `latest`."""
+"""The folder of one search: its files, `latest`."""
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import re
-import shlex
-import shutil
-import socket
-import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from text_recognizer.errors import InputError, Problem, RunError, StorageError
+from text_recognizer.errors import InputError, Problem, StorageError
 from text_recognizer.text import shown
-from tuning.run.reading import check_plain, read_whole
+from tuning.run.reading import check_plain
 
 MAX_STEM = 80  # of a space file's name, in the name of its run
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -104,34 +96,6 @@ class RunFolder:
     def final(self) -> Path:
         return self.path / "final"
 
-    def lock(self) -> int:
-        """Hold the run until this process ends, however it ends. Returns the open file.
-
-        Raises:
-            RunError: another process holds it.
-            StorageError: the folder cannot be written.
-        """
-        try:
-            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise unwritable(self.path / ".lock", error) from None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
-            os.close(handle)
-            raise RunError(
-                f"{self.path}: `no other process works on this run` must hold, but {holder} "
-                "does. Wait for it or stop it."
-            ) from None
-        try:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        except OSError as error:
-            os.close(handle)
-            raise unwritable(self.path / ".lock", error) from None
-        return handle
-
 
 def name_problem(name: str) -> Problem | None:
     """What keeps `name` from being a run's."""
@@ -206,69 +170,3 @@ def point_latest(runs_dir: Path, name: str) -> None:
         temporary.replace(runs_dir / "latest")
     except OSError:
         temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file of the run in one step. Raises `StorageError`."""
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)  # half a file would only keep a full disk full
-        raise unwritable(path, error) from None
-
-
-def unwritable(path: Path, error: OSError) -> StorageError:
-    """What the disk said of a file of the run."""
-    return StorageError(
-        f"{path}: `a file that can be written` must hold, but got: {error.strerror}."
-    )
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """The same for JSON, without NaN."""
-    write_text(
-        path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
-    )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of the run. Raises `RunError` where it is missing or damaged."""
-    try:
-        found = json.loads(read_whole(path))
-    except FileNotFoundError:
-        raise RunError(
-            f"{path} is missing: the run is damaged, or was never written to its end."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: `a file this project wrote` must hold, but got: {error}") from None
-    if not isinstance(found, dict):
-        raise RunError(f"{path}: `a JSON object` must hold, but got a {type(found).__name__}")
-    return found
-
-
-def shown_path(path: Path) -> str:
-    """A path as the user would type it here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except (ValueError, OSError):  # elsewhere; or the current folder is gone
-        return str(path)
-
-
-def typed_path(path: Path) -> str:
-    """The same for a command line: quoted where it must be."""
-    return shlex.quote(shown_path(path))
-
-
-def script(name: str) -> str:
-    """A command of the installed environment as the user can type it here, whether or not the
-    environment is activated.
-    """
-    beside = Path(sys.executable).with_name(name)
-    found = shutil.which(name)
-    return name if found and Path(found).resolve() == beside.resolve() else shown_path(beside)

@@ -5,7 +5,6 @@ opened for it.
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import math
 import os
@@ -20,6 +19,7 @@ from pydantic import Field
 from text_recognizer.errors import InputError, Problem, RecogniserError, RunError
 from text_recognizer.metrics import Mode
 from tuning.run.folder import RunFolder
+from tuning.run.lock import is_locked
 from tuning.run.reading import Lenient, check_plain, read_model, read_whole
 from tuning.space.reader import read_space
 from tuning.space.search_space import SearchSpace
@@ -177,7 +177,7 @@ def read_summary(folder: RunFolder) -> tuple[Summary | None, str]:
     summary = read_model(folder.summary, Summary)
     if summary and summary.status != RUNNING:
         return summary, summary.status
-    if is_held(folder):
+    if is_locked(folder):
         return summary, RUNNING
     summary = read_model(folder.summary, Summary)  # again: it may have ended just now
     if summary is None:
@@ -195,25 +195,6 @@ def epochs_saved(folder: RunFolder, max_epochs: int) -> int | None:
         return sum(max_epochs - int(row["epochs"]) for row in rows)
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return None
-
-
-def is_held(folder: RunFolder) -> bool:
-    """Whether a process works on the run.
-
-    A shared lock is asked for and given back at once. It leaves other readers alone, and unlike an
-    exclusive one it can be had on a file that is open for reading only, whatever the file system.
-    """
-    try:
-        handle = os.open(folder.path / ".lock", os.O_RDONLY)
-    except OSError as error:
-        return isinstance(error, PermissionError)  # another user's: its summary is believed
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)  # and so the lock is given back
-    return False
 
 
 def begun(folder: RunFolder) -> float:

@@ -1,21 +1,23 @@
-"""The JSON files of a run, checked against a model of what they must say when they are read."""
+"""Reads and writes the files of a run; a file that is read is checked against its model."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from text_recognizer.errors import RecogniserError, RunError
+from text_recognizer.atomic import atomic_write
+from text_recognizer.errors import RecogniserError, RunError, StorageError
 from text_recognizer.text import clipped
 
-MAX_BYTES = 50_000_000  # of a file that is read whole: many times what a run's largest takes
+MAX_FILE_BYTES = 50_000_000  # of a file that is read whole: many times what a run's largest takes
 
 
 class Lenient(BaseModel):
@@ -76,9 +78,9 @@ def read_whole(path: Path) -> bytes:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "no regular file", str(path))
-        if found.st_size > MAX_BYTES:
+        if found.st_size > MAX_FILE_BYTES:
             raise OSError(
-                errno.EFBIG, f"{found.st_size:,} bytes, more than {MAX_BYTES:,}", str(path)
+                errno.EFBIG, f"{found.st_size:,} bytes, more than {MAX_FILE_BYTES:,}", str(path)
             )
         return file.read()
 
@@ -99,3 +101,41 @@ def read_model(path: Path, model: type[Model]) -> Model | None:
         raise RunError(
             f"{path}: `a file this project wrote` must hold, but got: {where} {first['msg']}"
         ) from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises `RunError` if the file is missing or damaged."""
+    try:
+        found = json.loads(read_whole(path))
+    except FileNotFoundError:
+        raise RunError(
+            f"{path} is missing: the run is damaged, or was never written to its end."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: `a file this project wrote` must hold, but got: {error}") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{path}: `a JSON object` must hold, but got a {type(found).__name__}")
+    return found
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one step. Raises `StorageError`."""
+    try:
+        with atomic_write(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Replace a JSON file in one step. Raises `StorageError`, and `ValueError` for NaN."""
+    write_text(
+        path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    )
+
+
+def unwritable(path: Path, error: OSError) -> StorageError:
+    """The error of a file that cannot be written."""
+    return StorageError(
+        f"{path}: `a file that can be written` must hold, but got: {error.strerror}."
+    )

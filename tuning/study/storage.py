@@ -15,7 +15,8 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from text_recognizer.errors import InputError, Problem, RunError, StorageError
-from tuning.run.folder import RunFolder, read_json, write_json
+from tuning.run.folder import RunFolder
+from tuning.run.reading import read_json, write_json
 from tuning.study.database import RULE, StorageUrl, sqlite_url
 
 ASK_EVERY_S = 1.0

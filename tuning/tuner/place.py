@@ -18,9 +18,9 @@ import optuna
 from text_recognizer.errors import InputError, Problem, RunError, StorageError
 from tuning.callbacks.console import SearchConsole
 from tuning.ray_backend.local_cluster import Cluster, own_cluster
-from tuning.run.folder import RunFolder, name_problem, read_json, write_text
+from tuning.run.folder import RunFolder, name_problem
 from tuning.run.options import Options
-from tuning.run.reading import check_plain, read_whole
+from tuning.run.reading import check_plain, read_json, read_whole, write_text
 from tuning.run.resources import Slots
 from tuning.study.database import StorageUrl
 from tuning.study.optuna_record import get_attr

@@ -20,9 +20,10 @@ from training.experiment import build_data
 from training.settings import RUN_DEFAULTS
 from tuning.callbacks.console import SearchConsole
 from tuning.run.environment import environment
-from tuning.run.folder import RunFolder, create_run, open_run, point_latest, write_json, write_text
+from tuning.run.folder import RunFolder, create_run, open_run, point_latest
+from tuning.run.lock import locked
 from tuning.run.options import Options
-from tuning.run.reading import read_as_ours
+from tuning.run.reading import read_as_ours, write_json, write_text
 from tuning.space.search_space import SearchSpace
 from tuning.study.database import StorageUrl, sqlite_url
 from tuning.study.optuna_record import create_record, get_attr, open_study, read_run_space, set_attr
@@ -76,8 +77,7 @@ def search(
         # what a run writes is its owner's; downloaded data is as the user's umask has it
         os.umask(0o077)
         folder = create_run(runs_dir, name, space_name)
-        lock = folder.lock()
-        try:
+        with locked(folder):
             with remove_on_error(folder.path):
                 folder = begin_shared(folder, shared) if shared else folder
             with remove_on_error(folder.path, folder.shared):
@@ -98,8 +98,6 @@ def search(
             return Tuner(
                 options, space_name, space, folder, study, console, here.slots, here.start, again
             ).go(data)
-        finally:
-            os.close(lock)
 
 
 def remember_all(
@@ -149,8 +147,7 @@ def resume(
     """
     os.umask(0o077)
     folder = open_run(path)
-    lock = folder.lock()
-    try:
+    with locked(folder):
         with read_as_ours(folder.path):
             space = read_run_space(folder)
             console = SearchConsole(space, space.search.trials)
@@ -194,8 +191,6 @@ def resume(
             return Tuner(
                 options, space_name, space, folder, study, console, here.slots, here.start, again
             ).go(data)
-    finally:
-        os.close(lock)
 
 
 def unchanged_data(space: SearchSpace, recorded: dict[str, Any], folder: RunFolder) -> BaseDataset:

@@ -20,11 +20,13 @@ from tuning.callbacks import retention
 from tuning.callbacks.artifacts import Artifacts, trial_settings
 from tuning.callbacks.console import SearchConsole, tally
 from tuning.callbacks.tensorboard import Curves
+from tuning.cli import shown_path, typed_command, typed_path
 from tuning.ray_backend import tune_run
 from tuning.ray_backend.local_cluster import Cluster
-from tuning.run.folder import RunFolder, read_json, script, shown_path, typed_path
+from tuning.run.folder import RunFolder
 from tuning.run.forecast import notes
 from tuning.run.options import Options
+from tuning.run.reading import read_json
 from tuning.run.resources import Slots
 from tuning.space.durations import seconds_of
 from tuning.space.search_space import SearchSpace
@@ -200,17 +202,16 @@ class Tuner:
         )
         run = typed_path(self.folder.path)
         if ray.dashboard:
-            token = (
-                f"   (asks for a token: {script('ray')} get-auth-token)" if ray.has_token else ""
-            )
+            ask = f"   (asks for a token: {typed_command('ray')} get-auth-token)"
+            token = ask if ray.has_token else ""
             self.console.tell(f"dashboard {ray.dashboard}{token}")
         self.console.tell(
             f"report    {run}/report.html   (from the first finished trial on; it refreshes itself)"
         )
-        self.console.tell(f"curves    {script('tensorboard')} --logdir {run}/tensorboard")
+        self.console.tell(f"curves    {typed_command('tensorboard')} --logdir {run}/tensorboard")
         study = noted_url(self.folder) or (f"sqlite:///{run}/study.db")
         self.console.tell(
-            f"study     {script('optuna-dashboard')} {study}   (pip install .[dashboards])"
+            f"study     {typed_command('optuna-dashboard')} {study}   (pip install .[dashboards])"
         )
 
     def finish(self, data: BaseDataset) -> int:

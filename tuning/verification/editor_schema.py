@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from text_recognizer.command import exit_code_of
 from text_recognizer.tables import DATASETS, MODELS
 from training.settings import known_settings
-from tuning.run.folder import write_text
+from tuning.run.reading import write_text
 from tuning.space.reader import NOT_SEARCHED, OWNED_BY_SEARCH
 from tuning.space.schema import PARAMETER, SearchSettings
 

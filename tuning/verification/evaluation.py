@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from text_recognizer.atomic import atomic_write
 from text_recognizer.data.base_data_module import EVALUATION_BATCH_SIZE
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import CheckpointError
 from text_recognizer.predict import Recognizer, read_checkpoint
-from text_recognizer.util import atomic_write, checksum
+from text_recognizer.util import checksum
 from training.experiment import (
     Metrics,
     build_data,

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -22,7 +21,9 @@ from text_recognizer.errors import RunError
 from tuning.analysis import html
 from tuning.analysis.run_data import RunData, facts_of
 from tuning.run.environment import environment
-from tuning.run.folder import RunFolder, create_run, write_json, write_text
+from tuning.run.folder import RunFolder, create_run
+from tuning.run.lock import locked
+from tuning.run.reading import write_json, write_text
 from tuning.space.reader import read_space
 from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import create_record
@@ -242,9 +243,8 @@ def test_a_killed_search_is_not_called_running_unless_somebody_holds_it(
     assert facts_of(folder).summary["status"] == "killed"
     page = Page(html.write(folder).read_text())
     assert "reloads itself" not in page.text
-    lock = folder.lock()
-    assert facts_of(folder).live
-    os.close(lock)
+    with locked(folder):
+        assert facts_of(folder).live
 
 
 def test_it_is_made_without_torch_ray_and_data(run: tuple[RunFolder, Study]) -> None:

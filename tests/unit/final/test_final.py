@@ -38,8 +38,10 @@ from tuning.final.folder import workplace
 from tuning.final.model_card import Origin, model_card
 from tuning.final.retraining import Request, Retraining
 from tuning.final.scores import Final, ModelScore, candidate, candidate_lines, result_lines
-from tuning.run.folder import RunFolder, read_json, write_json
+from tuning.run.folder import RunFolder
+from tuning.run.lock import locked
 from tuning.run.options import Options
+from tuning.run.reading import read_json, write_json
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
 from tuning.study.optuna_record import open_record, set_attr
@@ -105,10 +107,8 @@ def test_a_number_of_seeds_is_a_plain_number_and_no_more_than_a_hundred(
 
 
 def test_a_run_in_other_hands_is_refused(run: RunFolder, no_ray: None) -> None:
-    lock = run.lock()
-    with pytest.raises(RunError, match=f"process {os.getpid()}"):
+    with locked(run), pytest.raises(RunError, match=f"process {os.getpid()}"):
         retrain.main([str(run.path)])
-    os.close(lock)
 
 
 def test_a_changed_best_config_is_refused_and_told_where_it_can_be_trained(

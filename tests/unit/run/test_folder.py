@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 import subprocess
 import sys
@@ -14,7 +13,9 @@ import pytest
 from text_recognizer.errors import CheckpointError, InputError, RunError, StorageError
 from text_recognizer.util import checksum
 from tuning.callbacks.retention import Retention
-from tuning.run.folder import NAME, create_run, open_run, point_latest, read_json, write_json
+from tuning.run.folder import NAME, create_run, open_run, point_latest
+from tuning.run.lock import is_locked, locked
+from tuning.run.reading import read_json, write_json
 from tuning.space.search_space import SearchSpace
 from tuning.study.optuna_record import create_record
 from tuning.study.study import Study
@@ -25,10 +26,11 @@ HOLD = """
 import sys
 from pathlib import Path
 from tuning.run.folder import open_run
+from tuning.run.lock import locked
 
-open_run(Path(sys.argv[1])).lock()
-print("held", flush=True)
-input()
+with locked(open_run(Path(sys.argv[1]))):
+    print("held", flush=True)
+    input()
 """
 
 
@@ -95,11 +97,15 @@ def test_a_second_process_is_told_who_holds_the_run_and_the_lock_dies_with_its_h
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(RunError, match=f"process {holder.pid}"):
-            folder.lock()
+        with pytest.raises(RunError, match=f"process {holder.pid}"), locked(folder):
+            pytest.fail("two hold it")
+        assert is_locked(folder)
         holder.kill()
         holder.wait()
-    os.close(folder.lock())
+    assert not is_locked(folder)
+    with locked(folder):
+        assert is_locked(folder)
+    assert not is_locked(folder)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from text_recognizer.errors import InputError, RunError
 from training.settings import RUN_DEFAULTS
-from tuning.run.folder import RunFolder, create_run, write_text
+from tuning.run.folder import RunFolder, create_run
+from tuning.run.reading import write_text
 from tuning.space.reader import read_space
 from tuning.space.search_space import SearchSpace
 from tuning.study.database import sqlite_url

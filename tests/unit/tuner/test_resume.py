@@ -15,8 +15,10 @@ from tests import shapes
 from text_recognizer.data.digits import Digits
 from text_recognizer.errors import CheckpointError, InputError, NoResultError, RunError
 from tuning import retrain, search
-from tuning.run.folder import RunFolder, create_run, read_json, write_json, write_text
+from tuning.run.folder import RunFolder, create_run
+from tuning.run.lock import locked
 from tuning.run.options import Options
+from tuning.run.reading import read_json, write_json, write_text
 from tuning.space.reader import read_space
 from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import create_record, get_attr, open_record, set_attr
@@ -65,10 +67,8 @@ def test_a_finished_run_says_again_what_it_found(
 
 
 def test_a_run_in_other_hands_is_refused(run: RunFolder) -> None:
-    lock = run.lock()
-    with pytest.raises(RunError, match=f"process {os.getpid()}"):
+    with locked(run), pytest.raises(RunError, match=f"process {os.getpid()}"):
         start.resume(run.path)
-    os.close(lock)
 
 
 def test_a_changed_space_is_refused_key_by_key(run: RunFolder) -> None:
