@@ -16,7 +16,7 @@ from PIL import Image
 
 from text_recognizer.metrics import Objective
 from tuning.analysis.run_data import RunData
-from tuning.run.files import Final, Validation, WorstImage
+from tuning.run.files import FinalMetrics, Validation, WorstImage
 from tuning.space.reader import read_space
 from tuning.space.search_space import SearchSpace
 from tuning.trials.trial import Epoch, Outcome, Trial, counts, epochs_trained, ranking
@@ -201,35 +201,35 @@ def validation(number: int, hits: int = 36) -> Validation:
     )
 
 
-# a seed of it diverged
-LOST = {"trial": 3, "epochs": 9, "searched": 0.95, "mean": None, "std": None, "chosen": False}
-
-
-def final() -> Final:
+def final(accuracy: float = 0.97, deviation: float | None = 0.2) -> FinalMetrics:
     """What the final script found: a spread between seeds that is larger than any lead."""
-    scores = {"test_acc": 0.97, "test_acc_std": 0.2, "test_loss": 0.1, "test_loss_std": 0.01}
-    return Final.model_validate(
-        scores
-        | {
+    scores = {
+        "test_acc": accuracy,
+        "test_acc_std": deviation,
+        "test_loss": 0.1,
+        "test_loss_std": 0.01,
+        "per_seed": [],
+    }
+    chosen = {"trial": 0, "epochs": 9, "searched": 0.95, "mean": 0.94, "std": None}
+    lost = {"trial": 3, "epochs": 9, "searched": 0.95, "mean": None, "std": None}  # it diverged
+    return FinalMetrics.model_validate(
+        {
+            **scores,
             "trial": 0,
             "epochs": 9,
             "metric": "val_acc",
+            "mode": "max",
             "promised": 0.95,
             "seeds": [0, 1, 2],
             "test_reads": 2,
-        }
-        | {"per_class": {NASTY: 0.9, "1": 0.99}, "test_examples": 360, "baseline": scores}
-        | {
+            "per_class": {NASTY: 0.9, "1": 0.99},
+            "test_examples": 360,
+            "baseline": {**scores, "config": {}},
             "candidates": [
-                {
-                    "trial": 0,
-                    "epochs": 9,
-                    "searched": 0.95,
-                    "mean": 0.94,
-                    "std": None,
-                    "chosen": True,
-                },
-                LOST,
-            ]
+                chosen | {"each": [0.94], "chosen": True},
+                lost | {"each": [None], "chosen": False},
+            ],
+            "trained_on": {"data_class": "Digits", "examples": 1437},
+            "sha256": {},
         }
     )

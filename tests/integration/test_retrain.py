@@ -25,7 +25,7 @@ from text_recognizer.data.digits import Digits
 from text_recognizer.predict import Recognizer, read_checkpoint
 from text_recognizer.util import checksum
 from training.experiment import build_data, train
-from tuning.run.files import Final
+from tuning.run.files import FinalMetrics
 from tuning.run.folder import open_run
 from tuning.study.optuna_record import get_attr, open_record
 from tuning.trials.trial import Epoch
@@ -208,7 +208,7 @@ def test_the_folder_is_whole_private_and_explains_itself(
         "`fc1` | `8 to 64`",
     ):
         assert part in card
-    assert Final.model_validate_json((final / "metrics.json").read_bytes()), (
+    assert FinalMetrics.model_validate_json((final / "metrics.json").read_bytes()), (
         "the report can read it"
     )
     assert f"{metrics['test_acc']:.4f}" in (final.parent / "report.html").read_text()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.shapes import final
 from text_recognizer.command import exit_code_of
 from text_recognizer.errors import InputError, RunError
 from text_recognizer.metrics import Objective, mode_of
@@ -161,7 +162,7 @@ def test_runs_are_listed_newest_first_and_latest_is_one_of_them(
     new = make.run("new", 0.8, 0.91, begun=1.9e9)
     make.run("middle", begun=1.8e9, status="failed")
     new.final.mkdir()
-    write_json(new.final / "metrics.json", {"test_acc": 0.9, "test_acc_std": 0.0123})
+    write_text(new.final / "metrics.json", final(0.9, 0.0123).model_dump_json())
     (make.runs_dir / "notes").mkdir()
     (make.runs_dir / "a file").write_text("")
     head, *lines = said(capsys)
@@ -406,7 +407,7 @@ def test_two_runs_side_by_side_with_what_differs_marked(
         space={"fc1": FC1 | {"high": 128}, "momentum": momentum},
     )
     right.final.mkdir()
-    write_json(right.final / "metrics.json", {"test_acc": 0.84, "test_acc_std": None})
+    write_text(right.final / "metrics.json", final(0.84, None).model_dump_json())
     write_json(
         right.environment,
         read_json(right.environment) | {"versions": {"torch": "2.14.0", "ray": "2.60.0"}},

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from tuning.run.files import Final, Validation
+from tuning.run.files import FinalMetrics, Validation
 from tuning.trials.trial import RANKED, Best, Outcome, Trial
 
 MANY = 0.25  # of all trials: more than an accident
@@ -103,7 +103,7 @@ def lonely_winner(ranked: Sequence[Best]) -> str | None:
     )
 
 
-def seed_spread(final: Final, ranked: Sequence[Best], metric: str) -> list[str]:
+def seed_spread(final: FinalMetrics, ranked: Sequence[Best], metric: str) -> list[str]:
     """A remark where the final model's seeds differ by more than the winner was ahead: the next
     trial may be as good.
     """
@@ -121,10 +121,10 @@ def seed_spread(final: Final, ranked: Sequence[Best], metric: str) -> list[str]:
     ]
 
 
-def final_remarks(final: Final, ranked: Sequence[Best], metric: str) -> list[str]:
+def final_remarks(final: FinalMetrics, ranked: Sequence[Best], metric: str) -> list[str]:
     """What the final script's results add to a search's remarks."""
     remarks = seed_spread(final, ranked, metric)
-    if final.baseline and final.baseline.test_acc > final.test_acc:
+    if final.baseline.test_acc > final.test_acc:
         gap = final.baseline.test_acc - final.test_acc
         remarks.insert(
             0,

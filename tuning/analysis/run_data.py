@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 
 from text_recognizer.errors import RunError
-from tuning.run.files import Final, Validation
+from tuning.run.files import FinalMetrics, Validation
 from tuning.run.folder import RunFolder
 from tuning.run.listing import KILLED
 from tuning.run.lock import is_locked
@@ -32,7 +32,7 @@ class RunData:
     path: Path
     best_config: str = ""
     validation: Validation | None = None
-    final: Final | None = None
+    final: FinalMetrics | None = None
     damaged: Sequence[str] = ()  # what could not be read, though there is a report without it
 
     @property
@@ -78,7 +78,7 @@ def read_facts(folder: RunFolder, record: optuna.Study | None) -> RunData:
         path=folder.path,
         best_config=text_of(folder.best_config) if folder.best_config.exists() else "",
         validation=if_sound(folder.validation, Validation, damaged),
-        final=if_sound(folder.final / "metrics.json", Final, damaged),
+        final=if_sound(folder.final / "metrics.json", FinalMetrics, damaged),
         damaged=damaged,
     )
 

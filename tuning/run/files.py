@@ -10,14 +10,17 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from text_recognizer.metrics import Mode
 from tuning.run.reading import Lenient
+from tuning.trials.trial import SCHEMA_VERSION
 
 WORST = 20  # images that are kept
 PNG = b"\x89PNG\r\n\x1a\n"
+Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def png(text: str) -> str:
@@ -108,13 +111,31 @@ class Validation(Strict):
         return found
 
 
-class Score(Lenient):
-    """Test results of one config: means over the seeds, standard deviations (None for one seed)."""
+class SeedScore(Lenient):
+    """Test results of one model."""
 
-    test_acc: float
-    test_acc_std: float | None
-    test_loss: float
-    test_loss_std: float | None
+    seed: int
+    test_acc: Number
+    test_loss: Number  # cross entropy, mean over the images
+
+
+class Score(Lenient):
+    """Test results of one config: means and sample standard deviations over its seeds.
+
+    The deviations are None for one seed.
+    """
+
+    test_acc: Number
+    test_acc_std: Number | None
+    test_loss: Number
+    test_loss_std: Number | None
+    per_seed: list[SeedScore]
+
+
+class Baseline(Score):
+    """Test results of lab 1's defaults, and their settings."""
+
+    config: dict[str, Any]
 
 
 class Candidate(Lenient):
@@ -122,24 +143,34 @@ class Candidate(Lenient):
 
     trial: int
     epochs: int
-    searched: float
-    mean: float | None  # None where a seed diverged
-    std: float | None
+    searched: Number  # its value in the search
+    mean: Number | None  # over the seeds; None if one of them diverged
+    std: Number | None
+    each: list[Number | None]  # None for a seed that diverged
     chosen: bool
 
 
-class Final(Score):
-    """What `retrain.py` found: the final model against what the search promised and against lab
-    1's defaults.
-    """
+class TrainedOn(Lenient):
+    """The data that the final model was trained on."""
 
+    data_class: str
+    examples: int
+
+
+class FinalMetrics(Score):
+    """`final/metrics.json`: the final model's test results, beside those of lab 1's defaults."""
+
+    schema_version: int = SCHEMA_VERSION
     trial: int
     epochs: int
     metric: str
-    promised: float
+    mode: Mode
+    promised: Number  # the config's value in the search
     seeds: list[int]
-    per_class: dict[str, float]
+    per_class: dict[str, Number]  # accuracy, mean over the seeds
     test_examples: int
-    test_reads: int
-    baseline: Score | None
+    test_reads: int  # of this run's test set, this one included
+    baseline: Baseline
     candidates: list[Candidate]
+    trained_on: TrainedOn
+    sha256: dict[str, str]  # of the other files in the folder

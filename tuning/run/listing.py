@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 
 from text_recognizer.errors import InputError, Problem, RecogniserError, RunError
 from text_recognizer.metrics import Mode
+from tuning.run.files import FinalMetrics, Number
 from tuning.run.folder import RunFolder
 from tuning.run.lock import is_locked
 from tuning.run.reading import Lenient, check_plain, read_model, read_whole
@@ -27,7 +28,6 @@ from tuning.trials.trial import RUNNING, Outcome
 
 KILLED = "killed"  # the summary says `running`, and nobody holds the run
 DAMAGED = "damaged"
-Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class BestTrial(Lenient):
@@ -55,15 +55,6 @@ class Summary(Lenient):
     resources: dict[str, Any]
 
 
-class TestScore(Lenient):
-    """What is read of `final/metrics.json`; the deviation is that of several seeds."""
-
-    __test__ = False  # its name is no test's
-
-    test_acc: Number
-    test_acc_std: Number | None = None
-
-
 class Environment(Lenient):
     """What is read of `environment.json`."""
 
@@ -89,7 +80,7 @@ class RunInfo:
     space: SearchSpace | None = None
     summary: Summary | None = None
     epochs_saved: int | None = None
-    test: TestScore | None = None
+    test: FinalMetrics | None = None
     environment: Environment | None = None
 
     @property
@@ -123,12 +114,13 @@ class RunInfo:
             "trials_wanted": self.wanted,
             "epochs_saved": self.epochs_saved,
         }
-        files = ((self.summary, Summary), (self.test, TestScore), (self.environment, Environment))
+        trials |= {name: getattr(self.test, name, None) for name in ("test_acc", "test_acc_std")}
+        files = ((self.summary, Summary), (self.environment, Environment))
         read = [
             file.model_dump() if file else dict.fromkeys(model.model_fields)
             for file, model in files
         ]
-        plain = known | trials | read[0] | read[1] | read[2] | {"status": self.status}
+        plain = known | trials | read[0] | read[1] | {"status": self.status}
         return {key: without_nan(value) for key, value in plain.items()}
 
 
@@ -165,7 +157,7 @@ def facts_of(folder: RunFolder, name: str = "") -> RunInfo:
         space,
         summary,
         epochs_saved(folder, space.search.max_epochs),
-        read_model(folder.final / "metrics.json", TestScore),
+        read_model(folder.final / "metrics.json", FinalMetrics),
         read_model(folder.environment, Environment),
     )
 

@@ -69,7 +69,7 @@ def test_a_winner_that_guesses_and_trials_that_mostly_broke() -> None:
 
 def test_a_final_model_that_lab_1_beats() -> None:
     final = shapes.final()
-    better = final.baseline.model_copy(update={"test_acc": 0.98}) if final.baseline else None
+    better = final.baseline.model_copy(update={"test_acc": 0.98})
     said = final_remarks(final.model_copy(update={"baseline": better}), ranked(0.9), "val_acc")
     assert said[0].startswith("lab 1's defaults, trained the same way, read 1.00% more")
     assert final_remarks(final, ranked(0.9), "val_acc") == []
