@@ -138,7 +138,7 @@ def space_in(folder: Path) -> SearchSpace:
     return read_space(path)
 
 
-def facts(name: str, folder: Path) -> RunData:
+def run_data(name: str, folder: Path) -> RunData:
     """All that a report is made from, for one of the `SHAPES`; `everything` has a final model,
     too.
     """

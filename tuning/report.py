@@ -1,10 +1,4 @@
-"""`report.html`: what was searched and found, in one file without a network. `python
-tuning/report.py RUN` writes it again.
-
-It is made of numbers (`analysis`, `importance`, `advice`) and figures of them (`plots`); here they
-are put into a page. While a search runs its session writes the page again and again, and the page
-reloads itself.
-"""
+"""Writes the report of a run again, from its folder alone, or prints its numbers."""
 
 from __future__ import annotations
 
@@ -14,18 +8,18 @@ import os
 import sys
 from pathlib import Path
 
+from pydantic_core import to_jsonable_python
+
 from text_recognizer.command import exit_code_of
 from text_recognizer.text import printable
-from tuning.analysis.html import numbers, write
-from tuning.analysis.run_data import facts_of
 from tuning.cli import Parser, shown_path, with_dashes
 from tuning.run.folder import open_run
 from tuning.run.reading import read_as_ours
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags; `-` and `_` in them are the same."""
-    result = Parser("report.py", "Write a run's report.html again, from its folder alone.")
+    """The flags of the command."""
+    result = Parser("report.py", __doc__)
     result.add_argument("run", type=Path, help="a run's folder, e.g. runs/latest")
     result.add_argument(
         "--json", action="store_true", help="print the report's numbers instead of writing it"
@@ -34,18 +28,23 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Rebuild the report of a run, or print its numbers."""
-    arguments = parser().parse_args(with_dashes(sys.argv[1:] if argv is None else argv))
-    folder = open_run(arguments.run)
-    if arguments.json:
+    """Write the report of a run, or print its numbers."""
+    flags = parser().parse_args(with_dashes(sys.argv[1:] if argv is None else argv))
+    folder = open_run(flags.run)
+    # these import Optuna, which takes a second: a wrong path and --help do not wait for it
+    from tuning.analysis.html import numbers, write_report
+    from tuning.analysis.run_data import read_run_data
+
+    run = read_run_data(folder)
+    if flags.json:
         with read_as_ours(folder.path):
-            print(json.dumps(numbers(facts_of(folder)), indent=2, default=str))
+            plain = to_jsonable_python(numbers(run), inf_nan_mode="null")
+        print(json.dumps(plain, indent=2))
     else:
-        os.umask(0o077)  # what a run has is its owner's
-        facts = facts_of(folder)
-        for text in facts.damaged:
+        os.umask(0o077)  # a run is private to its owner
+        for text in run.damaged:
             print(printable(f"note: {text}"), file=sys.stderr)
-        print(printable(f"wrote {shown_path(write(folder, facts))}"))
+        print(printable(f"wrote {shown_path(write_report(run))}"))
 
 
 if __name__ == "__main__":

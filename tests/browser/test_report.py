@@ -13,14 +13,13 @@ from playwright.sync_api import Page
 from tests import shapes
 from tests.browser.conftest import Open
 from tuning.analysis import html
-from tuning.run.folder import RunFolder
 
 PHONE = 390
 
 
 def written(name: str, folder: Path) -> str:
     """The report of a shape, as an address."""
-    return html.write(RunFolder(folder), shapes.facts(name, folder)).as_uri()
+    return html.write_report(shapes.run_data(name, folder)).as_uri()
 
 
 def drawn(page: Page) -> int:
@@ -33,14 +32,14 @@ def drawn(page: Page) -> int:
 def test_every_shape_is_drawn_whole_wide_and_narrow_light_and_dark(
     name: str, window: Open, tmp_path: Path, pictures: Path | None
 ) -> None:
-    facts = shapes.facts(name, tmp_path)
+    run = shapes.run_data(name, tmp_path)
     page = window()
-    page.goto(html.write(RunFolder(tmp_path), facts).as_uri())
+    page.goto(html.write_report(run).as_uri())
     places = page.eval_on_selector("#figures", "data => Object.keys(JSON.parse(data.textContent))")
     assert drawn(page) == len(places)
-    assert ("curves" in places) == any(trial.epochs for trial in facts.trials)
+    assert ("curves" in places) == any(trial.epochs for trial in run.trials)
     assert page.locator("h1").inner_text() == f"{name} {shapes.NASTY}"
-    assert page.locator("#leaderboard tbody tr").count() == len(facts.trials)
+    assert page.locator("#leaderboard tbody tr").count() == len(run.trials)
     fits(page, places)
     if pictures:
         page.screenshot(path=pictures / f"{name.replace(' ', '-')}.png", full_page=True)
@@ -151,7 +150,7 @@ def test_the_page_of_a_running_search_reloads_itself_until_the_search_has_ended(
     monkeypatch.setattr(html, "LIVE_EVERY_S", 0.5)
     page = window()
     page.goto(written("none finished", tmp_path))
-    page.get_by_text("No trial has ended yet").wait_for()
+    page.get_by_text("No trial has produced a result yet").wait_for()
     written("in full swing", tmp_path)
     page.get_by_text("So far, of 32 trials on Digits").wait_for()
     written("everything", tmp_path)

@@ -298,9 +298,10 @@ class Stage:
             monkeypatch.setitem(sys.modules, name, module)
             above, _, last = name.rpartition(".")
             monkeypatch.setattr(import_module(above), last, module, raising=False)
-        monkeypatch.setattr(report, "facts_of", self.work("report", SimpleNamespace(damaged=[])))
-        monkeypatch.setattr(report, "write", lambda folder, _: folder.report)
-        monkeypatch.setattr(report, "numbers", lambda _: {})
+        found = self.work("report", SimpleNamespace(damaged=[]))
+        monkeypatch.setattr("tuning.analysis.run_data.read_run_data", found)
+        monkeypatch.setattr("tuning.analysis.html.write_report", lambda _: Path("report.html"))
+        monkeypatch.setattr("tuning.analysis.html.numbers", lambda _: {})
 
     def work(self, name: str, result: Any = 0) -> Callable[..., Any]:
         def begin(*given: Any, **named: Any) -> Any:

@@ -67,21 +67,21 @@ def test_no_text_of_a_run_is_markup_in_its_report(tmp_path: Path) -> None:
     """Every text of summary, environment, best config and validation, and each trial's cause and
     choice.
     """
-    facts = shapes.facts("everything", tmp_path)
-    assert facts.validation is not None
-    validation = with_nasty(facts.validation.model_dump(), frozenset({"png"}))
+    run = shapes.run_data("everything", tmp_path)
+    assert run.validation is not None
+    validation = with_nasty(run.validation.model_dump(), frozenset({"png"}))
     nasty = replace(
-        facts,
-        summary=with_nasty(facts.summary, frozenset({"status", "metric", "mode"}))
+        run,
+        summary=with_nasty(run.summary, frozenset({"status", "metric", "mode"}))
         | {"stop_reason": NASTY},
-        environment=with_nasty(facts.environment, frozenset())
+        environment=with_nasty(run.environment, frozenset())
         | {"gpus": [NASTY], "versions": {NASTY: NASTY}},
         best_config=NASTY,
         damaged=[NASTY],
-        validation=facts.validation.model_validate(validation),
-        trials=[replace(trial, cause=NASTY if trial.cause else "") for trial in facts.trials],
+        validation=run.validation.model_validate(validation),
+        trials=[replace(trial, cause=NASTY if trial.cause else "") for trial in run.trials],
     )
-    text = html.write(RunFolder(tmp_path), nasty).read_text(encoding="utf-8")
+    text = html.write_report(nasty).read_text(encoding="utf-8")
     page = Page(text)
     assert [attributes.get("id") for tag, attributes in page.tags if tag == "script"] == [
         "figures",
@@ -100,10 +100,9 @@ def test_no_text_of_a_run_is_markup_in_its_report(tmp_path: Path) -> None:
 
 def test_no_text_of_a_plot_ends_its_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = {"data": [{"text": [NASTY]}], "layout": {}}
-    monkeypatch.setattr(html, "all_figures", lambda *_: {"curves": figure}.items())
-    text = html.write(RunFolder(tmp_path), shapes.facts("one trial", tmp_path)).read_text(
-        encoding="utf-8"
-    )
+    monkeypatch.setattr(html, "figures", lambda *_: {"curves": figure}.items())
+    path = html.write_report(shapes.run_data("one trial", tmp_path))
+    text = path.read_text(encoding="utf-8")
     assert Page(text).figures == {"curves": figure}
 
 

@@ -1,136 +1,151 @@
-"""What a careful colleague would remark on the result of a search. Pure functions."""
+"""What an experienced colleague would remark on the result of a search."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
+from tuning.analysis.progress import position
+from tuning.analysis.run_data import RunData
 from tuning.run.files import FinalMetrics, Validation
+from tuning.space.schema import CategoricalParameter, Parameter
+from tuning.space.search_space import SearchSpace
 from tuning.trials.trial import RANKED, Best, Outcome, Trial
 
 MANY = 0.25  # of all trials: more than an accident
-CLOSE = 0.1  # of the way from the median to the best: so near counts as just as good
+NEAR_END = 0.02  # of a parameter's range
+CLOSE = 0.1  # of the way from the median to the best: such a trial is about as good
 FEW_CLOSE = 2
+FEWEST_RANKED = 4  # with fewer ranked trials the median says nothing
 TOP_HINT = "retrain.py --top 3"
-FEWEST = 4  # trials that can be best, below which there is no region to speak of
 
 
-def advice(
+def search_remarks(
     ranked: Sequence[Best],
-    space: dict[str, Any],
+    space: SearchSpace,
     trials: Sequence[Trial],
-    max_epochs: int,
     validation: Validation | None = None,
 ) -> list[str]:
-    """Remarks on the best of `ranked` trials, best first.
+    """Remarks on the result of a search.
 
     Args:
-        space: the `space` section of the search, as plain values.
-        validation: the winner's answers, where they are known.
+        ranked: the trials that can be best, best first.
+        trials: all trials.
+        validation: the best trial's answers, if they are known.
     """
-    remarks = many_failed(trials)
+    remarks = list(failure_remarks(trials))
     if not ranked:
         return remarks
-    best = ranked[0]
-    remarks += range_ends(best, space)
-    if best.epoch.epoch == max_epochs and best.trial.outcome == Outcome.COMPLETE:
+    best, n_parameters = ranked[0], len(space.parameters)
+    remarks += range_remarks(best, space.parameters)
+    if best.epoch.epoch == space.search.max_epochs and best.trial.outcome == Outcome.COMPLETE:
         remarks.append(
-            f"the best trial was best at its last epoch ({max_epochs}); more epochs may do better"
+            f"the best trial was still improving at its last epoch ({best.epoch.epoch}); try more "
+            "epochs"
         )
-    finished = sum(trial.outcome in RANKED for trial in trials)
-    if finished < 2 * len(space):
-        remarks.append(
-            f"only {finished} trials that count for {len(space)} parameters; more may do better"
-        )
-    elif lonely := lonely_winner(ranked):
-        remarks.append(lonely)
-    return remarks + (validation.remarks() if validation else [])
+    usable = sum(trial.outcome in RANKED for trial in trials)
+    if usable < 2 * n_parameters:
+        remarks.append(f"only {usable} usable trials for {n_parameters} parameters; try more")
+    elif alone := outlier_remark(ranked):
+        remarks.append(alone)
+    return remarks + (validation_remarks(validation) if validation else [])
 
 
-def many_failed(trials: Sequence[Trial]) -> list[str]:
-    """A remark where many trials ended without a value that counts."""
+def failure_remarks(trials: Sequence[Trial]) -> Iterator[str]:
+    """A remark on each outcome of many trials that have no usable result."""
     hints = {
-        Outcome.DIVERGED: "a lower top of lr's range may help",
-        Outcome.OUT_OF_MEMORY: "narrower networks, or a larger share",
+        Outcome.DIVERGED: "try lower learning rates",
+        Outcome.OUT_OF_MEMORY: "try narrower networks or a larger share of the GPU",
     }
-    found = []
     for outcome, n in Counter(trial.outcome for trial in trials).items():
         if outcome and outcome not in RANKED and n >= max(2, MANY * len(trials)):
             hint = hints.get(outcome, "see their causes")
-            found.append(
-                f"{n} of {len(trials)} trials ended as {outcome.replace('_', ' ')}: {hint}"
-            )
-    return found
+            yield f"{n} of {len(trials)} trials ended as {outcome.replace('_', ' ')}; {hint}"
 
 
-def range_ends(best: Best, space: dict[str, Any]) -> list[str]:
-    """Parameters whose best value is at an end of their range."""
-    remarks = []
+def range_remarks(best: Best, parameters: Mapping[str, Parameter]) -> Iterator[str]:
+    """A remark on each parameter whose best value is near an end of its range."""
     for name, value in best.trial.params.items():
-        low, high = space[name].get("low"), space[name].get("high")
-        if low is not None and (end := near_end(value, low, high, bool(space[name].get("log")))):
-            edge = high if end == "top" else low
-            remarks.append(
-                f"the best {name} ({value:.4g}) is near the {end} of its range ({edge:.4g}); a "
-                "wider range may do better"
+        parameter = parameters[name]
+        if isinstance(parameter, CategoricalParameter):
+            continue
+        share = position(value, parameter)
+        if min(share, 1 - share) <= NEAR_END:
+            end, edge = ("top", parameter.high) if share > 0.5 else ("bottom", parameter.low)
+            yield (
+                f"the best {name} ({value:.4g}) is near the {end} of its range ({edge:.4g}); try a "
+                "wider range"
             )
-    return remarks
 
 
-def near_end(value: float, low: float, high: float, log: bool, margin: float = 0.02) -> str | None:
-    """`top` or `bottom` where `value` is within `margin` of that end of its range (on its own
-    scale), else None.
-    """
-    share = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
-    return "bottom" if share <= margin else "top" if share >= 1 - margin else None
-
-
-def lonely_winner(ranked: Sequence[Best]) -> str | None:
-    """A remark where hardly any other trial comes close to the best: it may be luck, and its
-    neighbourhood is unknown.
-    """
+def outlier_remark(ranked: Sequence[Best]) -> str | None:
+    """A remark if hardly any other trial comes close to the best."""
     best, median = ranked[0].value, ranked[len(ranked) // 2].value
     within = CLOSE * abs(best - median)
     close = sum(abs(other.value - best) <= within for other in ranked[1:])
-    if close >= FEW_CLOSE or best == median or len(ranked) < FEWEST:
+    if close >= FEW_CLOSE or best == median or len(ranked) < FEWEST_RANKED:
         return None
-    others = "no other trial comes" if close == 0 else "one other trial comes"
+    others = "only one other" if close else "no other"
     return (
-        f"{others} within {within:.4f} of the best: the winner may be luck; more trials, or "
-        f"{TOP_HINT}"
+        f"{others} trial is within {within:.4f} of the best, which may be luck; try more trials, "
+        f"or {TOP_HINT}"
     )
 
 
-def seed_spread(final: FinalMetrics, ranked: Sequence[Best], metric: str) -> list[str]:
-    """A remark where the final model's seeds differ by more than the winner was ahead: the next
-    trial may be as good.
+def validation_remarks(validation: Validation) -> list[str]:
+    """A remark if the best trial hardly does better than guessing, else one on each class that it
+    recognises much worse than the rest: by three points, and by three standard errors.
     """
-    spread = final.test_acc_std if metric.endswith("acc") else final.test_loss_std
-    if spread is None or len(ranked) < 2:
-        return []
-    lead = abs(ranked[0].value - ranked[1].value)
-    if spread <= lead or final.candidates:  # with candidates the luck was looked at
-        return []
-    return [
-        f"the winner's lead over trial {ranked[1].trial.number} ({lead:.4f}) is smaller than "
-        "what the seed alone changes "
-        f"({spread:.4f}, standard deviation over {len(final.seeds)} seeds): the two may be as "
-        f"good; see {TOP_HINT}"
-    ]
+    hits = [row[i] for i, row in enumerate(validation.confusion)]
+    sizes = [sum(row) for row in validation.confusion]
+    share = sum(hits) / max(1, sum(sizes))
+    if sum(sizes) and share * len(sizes) < 2:
+        return [
+            f"the best trial recognises {share:.1%} of the validation images: hardly better than "
+            "guessing"
+        ]
+    remarks = []
+    for name, hit, size in zip(validation.classes, hits, sizes, strict=True):
+        others = sum(sizes) - size
+        if size and others:
+            recall, rest = hit / size, (sum(hits) - hit) / others
+            error = math.sqrt(max(rest * (1 - rest), 1 / others) / size)
+            if rest - recall > max(0.03, 3 * error):
+                remarks.append(
+                    f"class {name}: {recall:.1%} of its {size} validation images are recognised, "
+                    f"against {rest:.1%} of the others"
+                )
+    return remarks
+
+
+def report_remarks(run: RunData) -> list[str]:
+    """The remarks of a run's report: those of its search, and on its final model."""
+    remarks = [*run.damaged, *run.summary["warnings"]]
+    if run.final is None:
+        return remarks
+    if run.final.candidates:  # the user has followed that hint
+        remarks = [remark for remark in remarks if not remark.endswith(TOP_HINT)]
+    return final_remarks(run.final, run.ranked, run.space.search.metric) + remarks
 
 
 def final_remarks(final: FinalMetrics, ranked: Sequence[Best], metric: str) -> list[str]:
-    """What the final script's results add to a search's remarks."""
-    remarks = seed_spread(final, ranked, metric)
+    """Remarks if lab 1's defaults do better than the final model, and if its seeds differ by more
+    than the best trial was ahead of the second.
+    """
+    remarks = []
     if final.baseline.test_acc > final.test_acc:
-        gap = final.baseline.test_acc - final.test_acc
-        remarks.insert(
-            0,
-            (
-                f"lab 1's defaults, trained the same way, read {gap:.2%} more of the test images "
-                "right than this config"
-            ),
+        remarks.append(
+            "lab 1's defaults, trained the same way, recognise "
+            f"{final.baseline.test_acc - final.test_acc:.2%} more of the test images"
         )
+    spread = final.test_acc_std if metric.endswith("acc") else final.test_loss_std
+    if spread is not None and len(ranked) > 1 and not final.candidates:
+        lead = abs(ranked[0].value - ranked[1].value)
+        if lead < spread:
+            remarks.append(
+                f"the best trial's lead over trial {ranked[1].trial.number} ({lead:.4f}) is "
+                f"smaller than the standard deviation over {len(final.seeds)} seeds "
+                f"({spread:.4f}): both may be equally good; try {TOP_HINT}"
+            )
     return remarks

@@ -1,24 +1,21 @@
-"""The numbers behind the report's plots: best value as the search went, rungs, where the epochs
-went. Pure functions.
-"""
+"""The numbers behind the report's plots, from plain records."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from text_recognizer.metrics import Objective
+from tuning.space.schema import CategoricalParameter, Parameter
 from tuning.trials.stopping import seconds_worked
 from tuning.trials.trial import RANKED, Epoch, Trial, counts, epochs_saved
 
 
 @dataclass(frozen=True)
 class Step:
-    """The best value from here on: `spent` is in epochs of the whole search, or in seconds of
-    work on it.
-    """
+    """The best value of the search once so much was `spent`: epochs of all trials, or seconds."""
 
     spent: float
     value: float
@@ -28,9 +25,7 @@ class Step:
 
 @dataclass(frozen=True)
 class RungCount:
-    """How many trials came to a rung, and how many of them trained on beyond it; running ones
-    may yet.
-    """
+    """How many trials reached a rung, and how many trained on beyond it so far."""
 
     epoch: int
     reached: int
@@ -39,22 +34,20 @@ class RungCount:
 
 @dataclass(frozen=True)
 class Budget:
-    """Epochs: what each outcome's trials used up, what ASHA did not have to train."""
+    """The epochs that the trials of each outcome trained, and those that ASHA skipped."""
 
     trained: dict[str, int]
     saved: int
 
 
 def in_time(trials: Iterable[Trial]) -> list[tuple[Trial, Epoch]]:
-    """Every recorded epoch of the search in the order in which it was recorded."""
-    return sorted(
-        ((trial, epoch) for trial in trials for epoch in trial.epochs),
-        key=lambda pair: pair[1].time,
-    )
+    """Every recorded epoch of the search, the earliest first."""
+    pairs = ((trial, epoch) for trial in trials for epoch in trial.epochs)
+    return sorted(pairs, key=lambda pair: pair[1].time)
 
 
 def best_over_epochs(trials: Sequence[Trial], objective: Objective) -> list[Step]:
-    """The best value against the epochs trained so far, as steps."""
+    """The best value against the epochs trained so far."""
     pairs = in_time(trials)
     return steps(pairs, [float(n) for n in range(1, len(pairs) + 1)], objective)
 
@@ -62,10 +55,10 @@ def best_over_epochs(trials: Sequence[Trial], objective: Objective) -> list[Step
 def best_over_time(
     trials: Sequence[Trial], objective: Objective, sessions: Sequence[float]
 ) -> list[Step]:
-    """The best value against the seconds worked so far, as steps.
+    """The best value against the seconds worked so far.
 
     Args:
-        sessions: when a process began to work on the search, seconds since 1970.
+        sessions: when the search was started and resumed, seconds since 1970.
     """
     pairs = in_time(trials)
     return steps(pairs, seconds_worked([epoch.time for _, epoch in pairs], sessions), objective)
@@ -74,24 +67,26 @@ def best_over_time(
 def steps(
     pairs: Sequence[tuple[Trial, Epoch]], spent: Sequence[float], objective: Objective
 ) -> list[Step]:
-    """One step for each epoch that is better than all before it, and one at the end.
-
-    Trials that have not ended, or cannot be best, have none.
+    """A step for each epoch of a ranked trial that is better than all before it, and a last one
+    at the end of the search.
     """
     found: list[Step] = []
     for (trial, epoch), so_far in zip(pairs, spent, strict=True):
-        if trial.outcome not in RANKED:
-            continue
-        if objective.is_better(epoch.metrics[objective.metric], found[-1].value if found else None):
-            found.append(Step(so_far, epoch.metrics[objective.metric], trial.number, epoch.epoch))
+        value = epoch.metrics[objective.metric]
+        best = found[-1].value if found else None
+        if trial.outcome in RANKED and objective.is_better(value, best):
+            found.append(Step(so_far, value, trial.number, epoch.epoch))
     if found and spent[-1] > found[-1].spent:
-        last = found[-1]
-        found.append(Step(spent[-1], last.value, last.trial, last.epoch))
+        found.append(replace(found[-1], spent=spent[-1]))
     return found
 
 
 def rung_counts(trials: Sequence[Trial], rungs: Sequence[int]) -> list[RungCount]:
-    """What ASHA did at each of its rungs."""
+    """The number of trials at each rung of ASHA.
+
+    Args:
+        rungs: epochs after which a trial may be stopped.
+    """
     lengths = [len(trial.epochs) for trial in trials]
     return [
         RungCount(rung, sum(n >= rung for n in lengths), sum(n > rung for n in lengths))
@@ -100,20 +95,21 @@ def rung_counts(trials: Sequence[Trial], rungs: Sequence[int]) -> list[RungCount
 
 
 def budget(trials: Sequence[Trial], max_epochs: int) -> Budget:
-    """Where the epochs went."""
+    """Where the epochs of the search went."""
     trained = dict.fromkeys(counts(trials), 0)
     for trial in trials:
         trained[trial.status] += len(trial.epochs)
-    return Budget(
-        {status: n for status, n in trained.items() if n}, epochs_saved(trials, max_epochs)
-    )
+    used = {status: n for status, n in trained.items() if n}
+    return Budget(used, epochs_saved(trials, max_epochs))
 
 
 def visible_range(
     values: Iterable[float], objective: Objective, margin: float = 0.06
 ) -> tuple[float, float] | None:
-    """Ends of an axis on which the good values can be told apart: the worst quarter may lie
-    outside. None without a value.
+    """The ends of an axis on which the good values can be told apart; None without a finite value.
+
+    The worst quarter of eight values or more may lie outside: one trial that diverged would
+    squeeze all others into a line.
 
     Args:
         margin: room beyond the ends, as a share of the range.
@@ -127,13 +123,14 @@ def visible_range(
     return low - room, high + room
 
 
-def quantile_of(value: float, ascending: Sequence[float], objective: Objective) -> float:
-    """The share of the `ascending` values that are better than `value`, in [0, 1): 0 is the
-    best.
+def position(value: Any, parameter: Parameter) -> float:
+    """Where a value lies in its parameter's range, on the parameter's own scale, in [0, 1]: 0 at
+    the low end, 1 at the high end. Values outside count as the end.
     """
-    better = (
-        len(ascending) - bisect_right(ascending, value)
-        if objective.mode == "max"
-        else bisect_left(ascending, value)
-    )
-    return better / max(1, len(ascending))
+    if isinstance(parameter, CategoricalParameter):
+        return parameter.choices.index(value) / (len(parameter.choices) - 1)
+    low, high = parameter.low, parameter.high
+    inside = min(max(value, low), high)
+    if parameter.log:
+        return math.log(inside / low) / math.log(high / low)
+    return float((inside - low) / (high - low))

@@ -1,9 +1,10 @@
-"""All that a report is made from, read from a run's folder: no data, no torch."""
+"""Reads from a run's folder all that a report is made from, without its data and without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,82 +18,87 @@ from tuning.run.lock import is_locked
 from tuning.run.reading import Model, read_as_ours, read_json, read_model, read_whole
 from tuning.space.search_space import SearchSpace
 from tuning.study.optuna_record import get_attr, open_study, own_trials, read_run_space
-from tuning.trials.trial import Best, Trial, ranking
+from tuning.trials.trial import Best, Trial, counts, epochs_trained, ranking
 
 
 @dataclass(frozen=True)
 class RunData:
-    """All that a report is made from."""
+    """All that a report is made from.
+
+    Args:
+        sessions: when the search was started and resumed, seconds since 1970.
+        damaged: why files are left out that a report can do without.
+    """
 
     summary: dict[str, Any]
     environment: dict[str, Any]
     space: SearchSpace
     trials: Sequence[Trial]
-    sessions: Sequence[float]  # when a process began to work on the search, seconds since 1970
+    sessions: Sequence[float]
     path: Path
     best_config: str = ""
     validation: Validation | None = None
     final: FinalMetrics | None = None
-    damaged: Sequence[str] = ()  # what could not be read, though there is a report without it
+    damaged: Sequence[str] = ()
 
     @property
     def live(self) -> bool:
         return bool(self.summary["status"] == "running")
 
-    @property
+    @cached_property
     def ranked(self) -> list[Best]:
-        """The trials that can be best; first the one that was exported, even where the
-        checkpoint of a better one was damaged.
+        """The trials that can be best, best first; before them the one that was exported, in case
+        a better one's checkpoint was damaged.
         """
         found = ranking(self.trials, self.space.search.objective)
-        exported = (self.summary.get("best") or {}).get("trial")
-        return (
-            sorted(found, key=lambda best: best.trial.number != exported)
-            if self.summary["status"] == "complete"
-            else found
+        if self.summary["status"] == "complete":
+            exported = (self.summary.get("best") or {}).get("trial")
+            found.sort(key=lambda best: best.trial.number != exported)
+        return found
+
+
+def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunData:
+    """What is in a run's folder.
+
+    Args:
+        record: the run's study if it is open already; to open it again may take a password.
+
+    Raises:
+        RunError: the run is damaged.
+    """
+    with read_as_ours(folder.path):
+        space, record = read_run_space(folder), record or open_study(folder)
+        trials = own_trials(record, space.search.metric)
+        summary = read_json(folder.summary)
+        if summary["status"] == "running" and not is_locked(folder):
+            summary["status"] = KILLED
+        # the summary of a killed search is older than its study
+        summary |= {"counts": counts(trials), "epochs_trained": epochs_trained(trials)}
+        damaged: list[str] = []
+        return RunData(
+            summary=summary,
+            environment=read_json(folder.environment),
+            space=space,
+            trials=trials,
+            sessions=get_attr(record, "sessions", []),
+            path=folder.path,
+            best_config=read_text(folder.best_config),
+            validation=read_optional(folder.validation, Validation, damaged),
+            final=read_optional(folder.final / "metrics.json", FinalMetrics, damaged),
+            damaged=damaged,
         )
 
 
-def facts_of(folder: RunFolder, record: optuna.Study | None = None) -> RunData:
-    """What is in a run's folder. Raises `RunError` where it is damaged.
-
-    Args:
-        record: its study, where that is open already: to open it again may take a password.
-    """
-    with read_as_ours(folder.path):
-        return read_facts(folder, record)
-
-
-def read_facts(folder: RunFolder, record: optuna.Study | None) -> RunData:
-    """The same, where the folder's content is trusted to make sense."""
-    space, record = read_run_space(folder), record or open_study(folder)
-    summary, damaged = read_json(folder.summary), list[str]()
-    if summary.get("status") == "running" and not is_locked(folder):
-        summary["status"] = KILLED
-    return RunData(
-        summary=summary,
-        environment=read_json(folder.environment),
-        space=space,
-        trials=own_trials(record, space.search.metric),
-        sessions=get_attr(record, "sessions", []),
-        path=folder.path,
-        best_config=text_of(folder.best_config) if folder.best_config.exists() else "",
-        validation=if_sound(folder.validation, Validation, damaged),
-        final=if_sound(folder.final / "metrics.json", FinalMetrics, damaged),
-        damaged=damaged,
-    )
-
-
-def text_of(path: Path) -> str:
-    """A file's text. Raises `RunError` where it is damaged."""
+def read_text(path: Path) -> str:
+    """A file's text; none if there is no file. Raises `RunError` if it cannot be read."""
     try:
-        return read_whole(path).decode()
+        return read_whole(path).decode() if path.exists() else ""
     except (OSError, ValueError) as error:
-        raise RunError(f"{path}: `a file this project wrote` must hold, but got: {error}") from None
+        raise RunError(f"{path} is damaged: {error}") from None
 
 
-def if_sound(path: Path, model: type[Model], damaged: list[str]) -> Model | None:
-    """One of the files that a report can do without; that it is damaged is added to `damaged`."""
+def read_optional(path: Path, model: type[Model], damaged: list[str]) -> Model | None:
+    """A file that a report can do without; why it cannot be read is added to `damaged`."""
     try:
         return read_model(path, model)
     except RunError as error:

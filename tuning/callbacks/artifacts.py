@@ -16,8 +16,8 @@ from text_recognizer.text import printable
 from text_recognizer.util import checksum
 from training.settings import Settings
 from tuning.analysis import html
-from tuning.analysis.advice import advice
-from tuning.analysis.run_data import RunData, facts_of
+from tuning.analysis.advice import search_remarks
+from tuning.analysis.run_data import RunData, read_run_data
 from tuning.cli import shown_path
 from tuning.run.environment import environment
 from tuning.run.files import Validation
@@ -75,7 +75,7 @@ class Artifacts:
         self.note = note
         self.damaged: dict[int, str] = {}  # trials whose checkpoint is not what was recorded
         self._table = TrialsTable(list(space.parameters), study.objective)
-        self._live = html.LiveReport(folder)
+        self._live = html.LiveReport()
 
     def on_change(self, trial: Trial) -> None:
         """A listener for the study: the files are on disk before the console says that a trial
@@ -93,8 +93,7 @@ class Artifacts:
 
     def remarks(self) -> list[str]:
         """What to look at twice: lost checkpoints, and a colleague's advice."""
-        space, max_epochs = self.space.as_plain()["space"], self.space.search.max_epochs
-        said = advice(self._sound(), space, self.study.trials, max_epochs, self._validation())
+        said = search_remarks(self._sound(), self.space, self.study.trials, self._validation())
         return [*self.damaged.values(), *said]
 
     def write_summary(self, status: str, stop_reason: str | None = None) -> dict[str, Any]:
@@ -127,7 +126,7 @@ class Artifacts:
 
     def write_unfinished(self, status: str, reason: str | None) -> None:
         """Summary and report of a search that ended without a result, or was cut off."""
-        html.write(self.folder, self._facts(self.write_summary(status, reason)))
+        html.write_report(self._facts(self.write_summary(status, reason)))
 
     def write_all(self, best: Best, reason: str) -> None:
         """The best config, the summary and the report of a search that has ended, its best trial
@@ -151,7 +150,7 @@ class Artifacts:
             header + yaml.safe_dump(best_settings(settings, best), sort_keys=False),
         )
         self.write_summary("complete", reason)
-        html.write(self.folder, facts_of(self.folder, self.study.record))
+        html.write_report(read_run_data(self.folder, self.study.record))
 
     def export(self, data: BaseDataset) -> Best | None:
         """The best trial, its weights exported and found to be as good as recorded; None where no

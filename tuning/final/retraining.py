@@ -20,6 +20,7 @@ from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import ClusterError, NoResultError, RunError
 from training.experiment import build_data
 from tuning.analysis import html
+from tuning.analysis.run_data import read_run_data
 from tuning.cli import shown_path
 from tuning.final.candidates import (
     Config,
@@ -124,7 +125,7 @@ class Retraining:
             f"wrote {shown_path(self.folder.final)}/{FILES[0]} (seed {self.seeds[0]}), "
             f"{', '.join(FILES[1:])}"
         )
-        self.say(f"wrote {shown_path(html.write(self.folder))}")
+        self.say(f"wrote {shown_path(html.write_report(read_run_data(self.folder)))}")
 
     def say_notes(self) -> None:
         """What is not as it was asked for."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -69,46 +68,6 @@ class Validation(Strict):
         if len(self.confusion) != n or any(len(row) != n for row in self.confusion):
             raise ValueError(f"confusion has {n} rows of {n} counts")
         return self
-
-    @property
-    def recalls(self) -> list[float]:
-        """The share of each class that is recognised, in [0, 1]; NaN for a class without an
-        image.
-        """
-        return [row[i] / sum(row) if sum(row) else math.nan for i, row in enumerate(self.confusion)]
-
-    def remarks(self) -> list[str]:
-        """That it is hardly better than guessing, else which classes it reads badly."""
-        n = sum(map(sum, self.confusion))
-        share = sum(self.confusion[i][i] for i in range(len(self.classes))) / max(1, n)
-        if n and share < 2 / len(self.classes):
-            return [
-                (
-                    f"the winner reads {share:.1%} of the validation images right: hardly better "
-                    "than guessing"
-                )
-            ]
-        return self.weak_classes()
-
-    def weak_classes(self) -> list[str]:
-        """A remark on each class that is much worse than the rest: by three points, and by more
-        than chance would do.
-        """
-        found = []
-        for i, (name, recall) in enumerate(zip(self.classes, self.recalls, strict=True)):
-            others = [row for j, row in enumerate(self.confusion) if j != i]
-            n, rest_n = sum(self.confusion[i]), sum(map(sum, others))
-            rest_hits = sum(self.confusion[j][j] for j in range(len(self.classes)) if j != i)
-            if not n or not rest_n:
-                continue
-            rest = rest_hits / rest_n
-            chance = 3 * math.sqrt(max(rest * (1 - rest), 1 / rest_n) / n)  # three standard errors
-            if rest - recall > max(0.03, chance):
-                found.append(
-                    f"class {name} is recognised in {recall:.1%} of its {n} validation images, "
-                    f"the rest in {rest:.1%}"
-                )
-        return found
 
 
 class SeedScore(Lenient):

@@ -1,90 +1,116 @@
-"""What a careful colleague would remark."""
+"""Remarks on the result of a search and on its final model."""
 
 from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
 
 from tests import shapes
 from tests.unit.trials.test_trial import trial
 from text_recognizer.metrics import Objective
-from tuning.analysis.advice import advice, final_remarks, lonely_winner, near_end, seed_spread
-from tuning.trials.trial import Best, Outcome, ranking
+from tuning.analysis.advice import (
+    final_remarks,
+    outlier_remark,
+    search_remarks,
+    validation_remarks,
+)
+from tuning.space.search_space import SearchSpace
+from tuning.trials.trial import Best, Outcome, Trial, ranking
 
-SPACE = {"fc1": {"low": 8, "high": 64}}
+ACCURACY = Objective("val_acc", "max")
+ALONE = shapes.final().model_copy(update={"candidates": []})
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> SearchSpace:
+    """Four parameters, fc1 from 8 to 4096 on a log scale; 9 epochs."""
+    return shapes.space_in(tmp_path)
 
 
 def ranked(*values: float) -> list[Best]:
-    return ranking(
-        [trial(number, value, fc1=20) for number, value in enumerate(values)],
-        Objective("val_acc", "max"),
-    )
+    return ranking([trial(i, value, fc1=20) for i, value in enumerate(values)], ACCURACY)
 
 
-def test_an_end_is_near_on_the_parameters_own_scale() -> None:
-    assert near_end(1000, 32, 1024, log=True) == "top"
-    assert near_end(900, 32, 1024, log=True) is None
-    assert near_end(0.0, 0.0, 0.6, log=False) == "bottom"
+@pytest.mark.parametrize(
+    ("name", "value", "end"),
+    [
+        ("fc1", 4096, "top"),
+        ("fc1", 3900, "top"),
+        ("fc1", 3000, None),
+        ("dropout", 0.0, "bottom"),
+        ("dropout", 0.02, None),
+    ],
+)
+def test_a_best_value_near_an_end_of_its_range_on_its_own_scale(
+    name: str, value: float, end: str | None, space: SearchSpace
+) -> None:
+    trials = [trial(i, 0.5) for i in range(8)]
+    found = search_remarks(ranking([trial(0, 0.9, **{name: value})], ACCURACY), space, trials)
+    expected = f"the best {name} ({value:.4g}) is near the {end} of its range"
+    assert [remark.startswith(expected) for remark in found] == ([True] if end else [])
 
 
-def test_it_names_the_end_of_the_range_and_is_silent_without_a_best() -> None:
-    trials = [trial(0, 0.5, 0.4, fc1=64), trial(1, 0.4, 0.3, fc1=20)]
-    said = advice(ranking(trials, Objective("val_acc", "max")), SPACE, trials, 2)
-    assert said == [
-        "the best fc1 (64) is near the top of its range (64); a wider range may do better"
+def test_too_few_epochs_and_too_few_trials(space: SearchSpace) -> None:
+    trials = [shapes.trial(0, Outcome.COMPLETE, shapes.EPOCHS)]
+    assert search_remarks(ranking(trials, ACCURACY), space, trials) == [
+        "the best trial was still improving at its last epoch (9); try more epochs",
+        "only 1 usable trials for 4 parameters; try more",
     ]
-    assert advice([], SPACE, trials, 2) == []
 
 
-def test_too_few_trials_in_the_good_region() -> None:
-    assert "no other trial comes within 0.0100 of the best" in (
-        lonely_winner(ranked(0.9, 0.8, 0.8, 0.7)) or ""
-    )
-    assert "one other trial comes" in (lonely_winner(ranked(0.9, 0.895, 0.8, 0.7, 0.7)) or "")
-    assert lonely_winner(ranked(0.9, 0.895, 0.899, 0.8, 0.7, 0.7)) is None
-    assert lonely_winner(ranked(0.9, 0.9, 0.9)) is None, "all alike: nobody is alone"
+def test_a_best_trial_that_hardly_another_comes_close_to() -> None:
+    found = outlier_remark(ranked(0.9, 0.8, 0.8, 0.7)) or ""
+    assert found.startswith("no other trial is within 0.0100 of the best, which may be luck")
+    assert "only one other trial" in (outlier_remark(ranked(0.9, 0.895, 0.8, 0.7, 0.7)) or "")
+    assert outlier_remark(ranked(0.9, 0.895, 0.899, 0.8, 0.7, 0.7)) is None
+    assert outlier_remark(ranked(0.9, 0.9, 0.9)) is None, "all are alike"
 
 
 def test_a_class_much_worse_than_the_rest() -> None:
-    (said,) = shapes.validation(0, hits=24).weak_classes()
-    assert said.startswith(
-        f"class {shapes.NASTY} is recognised in 66.7% of its 36 validation images, the rest in 100.0%"
-    )
-    assert shapes.validation(0, hits=36).weak_classes() == []
-    assert shapes.validation(0, hits=35).weak_classes() == [], "one image of 36 is chance"
-
-
-def test_a_winner_that_guesses_and_trials_that_mostly_broke() -> None:
-    (said,) = (
-        shapes.validation(0)
-        .model_copy(update={"confusion": [[36] + [0] * 9 for _ in range(10)]})
-        .remarks()
-    )
-    assert (
-        said == "the winner reads 10.0% of the validation images right: hardly better than guessing"
-    )
-    broken = [shapes.trial(n, Outcome.DIVERGED, 1) for n in range(3)]
-    assert advice([], SPACE, broken, 2) == [
-        "3 of 3 trials ended as diverged: a lower top of lr's range may help"
+    assert validation_remarks(shapes.validation(0, hits=24)) == [
+        f"class {shapes.NASTY}: 66.7% of its 36 validation images are recognised, against 100.0% "
+        "of the others"
     ]
-    assert advice([], SPACE, [*shapes.many(8), broken[0]], 9) == [], "one is an accident"
+    assert validation_remarks(shapes.validation(0, hits=36)) == []
+    assert validation_remarks(shapes.validation(0, hits=35)) == [], "one image of 36 is chance"
+
+
+def test_a_best_trial_that_guesses() -> None:
+    guesses = {"confusion": [[36] + [0] * 9 for _ in range(10)]}
+    assert validation_remarks(shapes.validation(0).model_copy(update=guesses)) == [
+        "the best trial recognises 10.0% of the validation images: hardly better than guessing"
+    ]
+
+
+def test_many_trials_that_broke(space: SearchSpace) -> None:
+    broken = [shapes.trial(n, Outcome.DIVERGED, 1) for n in range(3)]
+    assert search_remarks([], space, broken) == [
+        "3 of 3 trials ended as diverged; try lower learning rates"
+    ]
+    others: list[Trial] = shapes.many(8)
+    assert search_remarks([], space, [*others, broken[0]]) == [], "one is an accident"
 
 
 def test_a_final_model_that_lab_1_beats() -> None:
     final = shapes.final()
     better = final.baseline.model_copy(update={"test_acc": 0.98})
-    said = final_remarks(final.model_copy(update={"baseline": better}), ranked(0.9), "val_acc")
-    assert said[0].startswith("lab 1's defaults, trained the same way, read 1.00% more")
-    assert final_remarks(final, ranked(0.9), "val_acc") == []
-
-
-ALONE = shapes.final().model_copy(update={"candidates": []})
-
-
-def test_seeds_that_differ_by_more_than_the_winner_was_ahead() -> None:
-    (said,) = seed_spread(ALONE, ranked(0.9, 0.8), "val_acc")
-    assert (
-        "lead over trial 1 (0.1000) is smaller than what the seed alone changes (0.2000, standard deviation over 3"
-        in said
+    (found,) = final_remarks(
+        final.model_copy(update={"baseline": better}), ranked(0.9), ACCURACY.metric
     )
-    assert seed_spread(ALONE, ranked(0.9, 0.6), "val_acc") == []
-    assert seed_spread(ALONE, ranked(0.9), "val_acc") == [], "nobody to be ahead of"
-    assert seed_spread(shapes.final(), ranked(0.9, 0.8), "val_acc") == [], "--top looked at that"
-    assert seed_spread(ALONE, ranked(0.9, 0.8), "val_loss") == [], "losses are compared with losses"
+    assert (
+        found == "lab 1's defaults, trained the same way, recognise 1.00% more of the test images"
+    )
+    assert final_remarks(final, ranked(0.9), ACCURACY.metric) == []
+
+
+def test_seeds_that_differ_by_more_than_the_best_trial_was_ahead() -> None:
+    (found,) = final_remarks(ALONE, ranked(0.9, 0.8), "val_acc")
+    assert found.startswith(
+        "the best trial's lead over trial 1 (0.1000) is smaller than the standard deviation over 3 "
+        "seeds (0.2000)"
+    )
+    assert final_remarks(ALONE, ranked(0.9, 0.6), "val_acc") == []
+    assert final_remarks(ALONE, ranked(0.9), "val_acc") == [], "there is no second"
+    assert final_remarks(shapes.final(), ranked(0.9, 0.8), "val_acc") == [], "--top answered that"
+    assert final_remarks(ALONE, ranked(0.9, 0.8), "val_loss") == [], "that deviation is of losses"
