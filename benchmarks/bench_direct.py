@@ -134,7 +134,7 @@ def afterwards(ground: Followed) -> dict[str, float]:
     once, study = Once(), ground.study
     ground.console.quiet = False
     with once.timed("a frame of the terminal's table (4 a second)"):
-        ground.console._now()
+        ground.table._now()
     with once.timed("the last report, with importances"):
         ground.findings.write_unfinished("interrupted", "the end of the benchmark")
     with once.timed("resume: load the study"):

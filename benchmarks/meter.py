@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning.callbacks.artifacts import Artifacts
-from tuning.callbacks.console import SearchConsole
+from tuning.callbacks.console import SearchConsole, TrialTable
 from tuning.callbacks.retention import Retention
 from tuning.callbacks.tensorboard import Curves
 from tuning.run.folder import RunFolder, create_run
@@ -243,6 +243,7 @@ class Followed:
     slots: Slots
     findings: MeasuredFindings
     console: SearchConsole
+    table: TrialTable
 
 
 def followed(
@@ -261,8 +262,8 @@ def followed(
     study = MeasuredStudy(
         create_record(sqlite_url(run.study), space, "bench"), space, trials=space.search.trials
     )
-    console = SearchConsole(space, study.wanted, quiet=True)
-    console.catch_up(study.trials, slots, study.stop, study.seconds)
+    console = SearchConsole(quiet=True)
+    table = TrialTable(console, study, slots)
     each = Slots(slots, 1, 0)
     findings = MeasuredFindings(run, space, study, each, KEEP, console.note)
     study.meter = findings.meter = meter
@@ -276,11 +277,11 @@ def followed(
             "curves for TensorBoard",
             Curves(run.tensorboard, study.objective, console.note).on_change,
         ),
-        meter.listener("console", console.on_change),
+        meter.listener("console", table.on_change),
         meter.on_change,
         *(profile.on_change for profile in profiles),
     ]
-    return Followed(study, run, each, findings, console)
+    return Followed(study, run, each, findings, console, table)
 
 
 @dataclass(frozen=True)

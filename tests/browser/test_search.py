@@ -60,7 +60,7 @@ def test_the_terminal_shows_the_trials_that_run_and_the_search_as_a_whole(
     terminal.wait_for(r"trial +epoch +val_acc +status +fc1 +lr")
     terminal.wait_for(r"\d+ +\d/9 +(0\.\d{4})? +running +\d+ +0\.00")
     terminal.wait_for(r"\d+ of 5000 trials ended  ·  best 0\.\d{4} \(trial \d+\)")
-    terminal.wait_for(r"\d+ epochs trained, \d+ saved by ASHA")
+    terminal.wait_for(r"\d+ epochs trained, up to \d+ skipped by early stopping")
     terminal.wait_for(r"of \d+ slots in use  ·  \d+s gone")
     terminal.wait_for(r"gone, (about )?\S+ (to \S+ )?left")
     assert "\x1b[" in terminal.screen(colours=True)

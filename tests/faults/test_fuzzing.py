@@ -125,7 +125,8 @@ def assert_sound(space: SearchSpace, again: Path) -> None:
     assert typed(read.as_plain()) == typed(space.as_plain())
     assert read.as_yaml() == space.as_yaml()
     plan = [
-        *forecast.told(space.search, "s", "Digits", Slots(1, 1, 0.0), 9, 3),
+        forecast.describe_search(space.search, 3, "s", "Digits", Slots(1, 1, 0.0)),
+        *forecast.describe_plan(space.search, Slots(1, 1, 0.0), 9, 3),
         *forecast.notes(space.search, 3, Slots(1, 1, 0.0)),
     ]
     assert all(line.isprintable() for line in plan)

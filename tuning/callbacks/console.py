@@ -1,94 +1,94 @@
-"""What a search says in the terminal: a row for each trial that ends, and below them what goes
-on now; plain lines in a pipe.
-"""
+"""Prints messages and the table of trials: live in a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
 from text_recognizer.text import printable_lines
-from tuning.run.forecast import TimeLeft, time_left
+from tuning.run.forecast import time_left
 from tuning.space.durations import shown_duration
-from tuning.space.schema import CategoricalParameter, IntParameter, Parameter, Stop
-from tuning.space.search_space import SearchSpace
+from tuning.space.schema import CategoricalParameter, IntParameter, Parameter
+from tuning.study.study import Study
 from tuning.trials.table import score, short
-from tuning.trials.trial import Outcome, Trial, ahead, counts, epochs_saved, epochs_trained, ranking
+from tuning.trials.trial import (
+    RANKED,
+    Best,
+    Outcome,
+    Trial,
+    ahead,
+    counts,
+    epochs_saved,
+    epochs_trained,
+)
 
-COLOURS = {Outcome.COMPLETE: "green", Outcome.STOPPED_EARLY: "yellow"}
-LAST_FAILURES = 3
-WIDEST = 20  # of a parameter's column
-FLOAT_WIDTH = 9  # `1.893e-05`
+ROW_STYLES = {Outcome.COMPLETE: "green", Outcome.STOPPED_EARLY: "yellow"}  # others are red
+LAST_FAILURES = 3  # shown below the table
+MAX_COLUMN = 20  # characters, for a categorical parameter
+FLOAT_COLUMN = 9  # characters: `1.893e-05`
 
 
 class SearchConsole:
-    """Follows a study's changes. Use as a context manager around the search.
+    """Prints messages. Nothing in them is taken for markup or obeyed by the terminal.
 
     Args:
-        wanted: trials that the search is to have.
-        quiet: say only the notes and the result.
+        quiet: print only messages, notes and the result, no table.
+        rich: where to print, if not to stdout.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        wanted: int,
-        *,
-        quiet: bool = False,
-        console: Console | None = None,
-    ) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+    def __init__(self, *, quiet: bool = False, rich: Console | None = None) -> None:
         self.quiet = quiet
-        self.space = space
-        self.wanted = wanted
-        self.objective = space.search.objective
-        self.best: tuple[float, int] | None = None  # value, trial
-        self.trials: dict[int, Trial] = {}
-        self.failures: list[str] = []
-        self.widths = [
-            max(len(name), width_of(parameter)) for name, parameter in space.parameters.items()
-        ]
-        self.started = time.time()
-        self.slots = 1
-        self.stop = space.search.stop
-        self.worked_before = 0.0  # seconds, by earlier processes
-        self.live: Live | None = None
-
-    def catch_up(self, trials: list[Trial], slots: int, stop: Stop, worked_before: float) -> None:
-        """Know what an earlier process recorded, without saying it again, and what this one has
-        to work with.
-        """
-        self.trials = {trial.number: trial for trial in trials}
-        best = ranking(trials, self.objective)
-        self.best = (best[0].value, best[0].trial.number) if best else None
-        self.slots, self.stop, self.worked_before = slots, stop, worked_before
+        self.rich = rich or Console(highlight=False, soft_wrap=True)
 
     def say(self, text: str, style: str = "") -> None:
-        """One line, whatever else is on the screen. Nothing in it is taken for markup."""
-        self.console.print(Text(printable_lines(text), style=style))
+        """Print a message."""
+        self.rich.print(line(text, style))
 
     def tell(self, text: str) -> None:
-        """The same for what `--quiet` leaves out."""
+        """Print a message unless `--quiet` was given."""
         if not self.quiet:
             self.say(text)
 
     def note(self, text: str) -> None:
-        """Something the user should not miss."""
+        """Print something that the user should not miss."""
         self.say(f"note: {text}", "bold yellow")
 
-    def __enter__(self) -> SearchConsole:
+
+class TrialTable:
+    """Follows the study: prints a row for each trial that ends. In a terminal it also shows the
+    running trials and the totals. Use it as a context manager around the search.
+
+    Args:
+        slots: how many trials run at once.
+    """
+
+    def __init__(self, console: SearchConsole, study: Study, slots: int) -> None:
+        self.console = console
+        self.study = study
+        self.slots = slots
+        self.objective = study.objective
+        self.search = study.space.search.model_copy(
+            update={"trials": study.wanted, "stop": study.stop}
+        )
+        self.failures: list[str] = []
+        self.retries = {trial.number: len(trial.failures) for trial in study.trials}
+        metric_width = max(8, len(self.objective.metric))
+        widths = [max(len(name), width_of(p)) for name, p in study.space.parameters.items()]
+        self.formats = [">6", ">7", f">{metric_width}", "<14", *(f"<{width}" for width in widths)]
         self.started = time.time()
-        if self.console.is_terminal and not self.quiet:
-            self.live = Live(
-                get_renderable=self._now, console=self.console, transient=True, refresh_per_second=4
-            )
+        self.live: Live | None = None
+
+    def __enter__(self) -> TrialTable:
+        self.started = time.time()
+        if self.console.rich.is_terminal and not self.console.quiet:
+            self.live = Live(get_renderable=self._now, console=self.console.rich, transient=True)
             self.live.start()
-        elif not self.quiet:
-            self.say(self._head().rstrip())
+        else:
+            self.console.tell(self._head())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,150 +96,122 @@ class SearchConsole:
             self.live.stop()
 
     def on_change(self, trial: Trial) -> None:
-        """A listener for the study."""
-        before = self.trials.get(trial.number)
-        self.trials[trial.number] = trial
-        if len(trial.failures) > (len(before.failures) if before else 0):
-            self.failures.append(f"trial {trial.number} is tried again: {trial.failures[-1]}")
-            self.note(f"trial {trial.number} failed and is tried again: {trial.failures[-1]}")
-        if trial.outcome:
-            self._end(trial)
-
-    def _end(self, trial: Trial) -> None:
-        epoch = trial.best_epoch(self.objective)
-        value = epoch.metrics[self.objective.metric] if epoch else None
-        counted = trial.outcome in COLOURS
-        new_best = (
-            counted
-            and value is not None
-            and self.objective.is_better(value, self.best[0] if self.best else None)
-        )
-        if new_best and value is not None:
-            self.best = (value, trial.number)
-        if not counted:
+        """Print that a trial failed and is tried again, or that it has ended."""
+        if len(trial.failures) > self.retries.get(trial.number, 0):
+            self.retries[trial.number] = len(trial.failures)
             self.failures.append(
-                f"trial {trial.number} {trial.status.replace('_', ' ')}: {trial.cause}"
+                f"trial {trial.number} failed and is tried again: {trial.failures[-1]}"
             )
-        if not self.quiet:
-            remark = "; ".join(
-                part for part in ("<- best so far" if new_best else "", trial.cause) if part
+            self.console.note(self.failures[-1])
+        if trial.outcome is None:
+            return
+        if trial.outcome not in RANKED:
+            self.failures.append(f"trial {trial.number} {words(trial.status)}: {trial.cause}")
+        if not self.console.quiet:
+            best = self._best()
+            is_best = "<- best so far" if best and best.trial.number == trial.number else ""
+            remark = "; ".join(part for part in (is_best, trial.cause) if part)
+            style = ROW_STYLES.get(trial.outcome, "red")
+            # a row has one line, unless it says why a trial failed
+            self.console.rich.print(
+                line(f"{self._row(trial)}  {remark}".rstrip(), style),
+                soft_wrap=bool(trial.cause) or not self.console.rich.is_terminal,
             )
-            row = self._row(trial)
-            line = Text(
-                printable_lines(f"{row}  {remark}".rstrip()),
-                style=COLOURS.get(trial.outcome or Outcome.FAILED, "red"),
-            )
-            # a cause is worth its lines; the rest stands in the report
-            cut = self.console.is_terminal and not trial.cause
-            self.console.print(
-                line, no_wrap=cut, overflow="ellipsis" if cut else None, crop=cut, soft_wrap=not cut
-            )
+
+    def _best(self) -> Best | None:
+        return self.study.ranked[0] if self.study.ranked else None
 
     def _head(self) -> str:
         return self._columns(
-            "trial", "epoch", self.objective.metric, "status", list(self.space.parameters)
+            ["trial", "epoch", self.objective.metric, "status", *self.study.space.parameters]
         )
 
     def _row(self, trial: Trial) -> str:
         epoch = trial.best_epoch(self.objective)
         return self._columns(
-            str(trial.number),
-            f"{len(trial.epochs)}/{self.space.search.max_epochs}",
-            score(epoch.metrics[self.objective.metric]) if epoch else "",
-            trial.status.replace("_", " "),
-            [short(trial.params.get(name, "")) for name in self.space.parameters],
+            [
+                str(trial.number),
+                f"{len(trial.epochs)}/{self.search.max_epochs}",
+                score(epoch.metrics[self.objective.metric]) if epoch else "",
+                words(trial.status),
+                *(short(trial.params.get(name, "")) for name in self.study.space.parameters),
+            ]
         )
 
-    def _columns(
-        self, trial: str, epoch: str, value: str, status: str, params: Sequence[str]
-    ) -> str:
-        columns = [
-            f"{trial:>6}",
-            f"{epoch:>7}",
-            f"{value:>{max(8, len(self.objective.metric))}}",
-            f"{status:<14}",
-        ]
-        return "  ".join(
-            columns
-            + [f"{param:<{width}}" for param, width in zip(params, self.widths, strict=True)]
-        )
+    def _columns(self, cells: Iterable[str]) -> str:
+        columns = zip(cells, self.formats, strict=True)
+        return "  ".join(f"{cell:{column}}" for cell, column in columns).rstrip()
 
     def _now(self) -> Group:
-        """What moves: the trials that run, the search as a whole, the last failures."""
-        lines = [Text(self._head(), style="bold")]
-        lines += [Text(self._row(trial), style="cyan") for trial in self._running()]
-        lines += [Text(f"  {line}") for line in self._totals()]
-        lines += [
-            Text(printable_lines(f"  {line}"), style="red")
-            for line in self.failures[-LAST_FAILURES:]
-        ]
-        for line in lines:
-            line.no_wrap, line.overflow = True, "ellipsis"
-        return Group(*lines)
-
-    def _running(self) -> list[Trial]:
-        return [trial for trial in self.trials.values() if trial.outcome is None]
-
-    def _totals(self) -> list[str]:
-        """The search so far, in lines that fit a narrow terminal."""
-        trials, running = list(self.trials.values()), self._running()
-        best = f"best {score(self.best[0])} (trial {self.best[1]})" if self.best else "no best yet"
-        if lead := ahead(running, self.best[0] if self.best else None, self.objective):
-            best += f", trial {lead[0]} runs at {score(lead[1])}"
-        saved = epochs_saved(trials, self.space.search.max_epochs)
-        gone = time.time() - self.started
-        left = time_left(
-            trials,
-            self.wanted,
-            self.space.search.max_epochs,
-            self.started,
-            self.stop,
-            self.worked_before + gone,
+        """What changes: the running trials, the totals, the last failures."""
+        running = [trial for trial in self.study.trials if trial.outcome is None]
+        return Group(
+            line(self._head(), "bold"),
+            *(line(self._row(trial), "cyan") for trial in running),
+            *(line(f"  {text}") for text in self._totals(running)),
+            *(line(f"  {text}", "red") for text in self.failures[-LAST_FAILURES:]),
         )
+
+    def _totals(self, running: Sequence[Trial]) -> list[str]:
+        """The search so far, in lines that fit a narrow terminal."""
+        trials = self.study.trials
+        best = self._best()
+        standing = (
+            f"best {score(best.value)} (trial {best.trial.number})" if best else "no best yet"
+        )
+        if lead := ahead(running, best.value if best else None, self.objective):
+            standing += f", trial {lead[0]} runs at {score(lead[1])}"
+        left = describe_time_left(time_left(trials, self.search, self.started, self.study.seconds))
         return [
-            f"{len(trials) - len(running)} of {self.wanted} trials ended  ·  {best}",
-            f"{epochs_trained(trials)} epochs trained, {saved} saved by ASHA",
-            (
-                f"{min(len(running), self.slots)} of {self.slots} slots in use  ·  "
-                f"{shown_duration(gone)} gone, {told(left)}"
-            ),
+            f"{len(trials) - len(running)} of {self.search.trials} trials ended  ·  {standing}",
+            describe_epochs(trials, self.search.max_epochs),
+            f"{min(len(running), self.slots)} of {self.slots} slots in use  ·  "
+            f"{shown_duration(time.time() - self.started)} gone, {left}",
         ]
+
+
+def line(text: str, style: str = "") -> Text:
+    """A text that a live display cuts at the width of the terminal."""
+    return Text(printable_lines(text), style=style, no_wrap=True, overflow="ellipsis")
+
+
+def words(status: str) -> str:
+    """A trial's status as words."""
+    return status.replace("_", " ")
 
 
 def width_of(parameter: Parameter) -> int:
-    """Characters that a parameter's values take."""
+    """How many characters a parameter's values take."""
     if isinstance(parameter, CategoricalParameter):
-        return min(WIDEST, max(len(short(choice)) for choice in parameter.choices))
+        return min(MAX_COLUMN, max(len(short(choice)) for choice in parameter.choices))
     if isinstance(parameter, IntParameter):
         return max(len(str(end)) for end in parameter.ends())
-    return FLOAT_WIDTH
+    return FLOAT_COLUMN
 
 
-def told(left: TimeLeft | None) -> str:
-    """An estimate in words, no more exact than it is."""
+def describe_time_left(left: tuple[float, float] | None) -> str:
+    """An estimate in words, no more exact than it is.
+
+    Args:
+        left: the shortest and the longest time in seconds, or None.
+    """
     if left is None:
         return "time left not known yet"
-    if left.high < 10:
+    if left[1] < 10:
         return "less than 10s left"
-    low, high = (shown_duration(coarse(seconds)) for seconds in (left.low, left.high))
+    # in steps of 10 seconds below 2 minutes, of minutes below 2 hours, else of 10 minutes
+    unit = 10 if left[1] < 120 else 60 if left[1] < 7200 else 600
+    low, high = (shown_duration(round(seconds / unit) * unit) for seconds in left)
     return f"about {high} left" if low == high else f"{low} to {high} left"
 
 
-def coarse(seconds: float) -> float:
-    """Rounded to ten seconds below two minutes, to minutes below two hours, to ten minutes
-    above.
-    """
-    unit = 10 if seconds < 120 else 60 if seconds < 7200 else 600
-    return round(seconds / unit) * unit
+def describe_epochs(trials: Sequence[Trial], max_epochs: int) -> str:
+    """Where the epochs went. "Up to", because a trial may have ended before `max_epochs` anyway."""
+    saved = epochs_saved(trials, max_epochs)
+    return f"{epochs_trained(trials)} epochs trained, up to {saved} skipped by early stopping"
 
 
-def tally(trials: list[Trial], max_epochs: int) -> str:
+def tally(trials: Sequence[Trial], max_epochs: int) -> str:
     """The search in one line: how the trials ended and where the epochs went."""
-    ended = (
-        ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in counts(trials).items() if n)
-        or "no trial"
-    )
-    return (
-        f"{ended}; {epochs_trained(trials)} epochs trained, "
-        f"{epochs_saved(trials, max_epochs)} saved"
-    )
+    ended = ", ".join(f"{n} {words(status)}" for status, n in counts(trials).items() if n)
+    return f"{ended or 'no trial'}; {describe_epochs(trials, max_epochs)}"

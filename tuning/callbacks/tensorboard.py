@@ -53,7 +53,8 @@ class Curves:
         if self._failed:
             return
         try:
-            path, known = self._open_trials.pop(trial.number, None) or (self._new_file(trial), 0)
+            followed = self._open_trials.get(trial.number)
+            path, known = followed or (self._new_file(trial), 0)
             append(path, self._events(trial, known))
         except OSError as error:
             self._failed = True
@@ -62,7 +63,9 @@ class Curves:
                 "goes on"
             )
         else:
-            if trial.outcome is None:
+            if trial.outcome:
+                self._open_trials.pop(trial.number, None)
+            else:
                 self._open_trials[trial.number] = path, len(trial.epochs)
 
     def _new_file(self, trial: Trial) -> Path:

@@ -1,63 +1,52 @@
-"""What a search will do: its rungs, epochs and disk before it begins, its time left while it
-runs. Pure arithmetic.
-"""
+"""Predicts a search: rungs, epochs and disk before it begins, the time left while it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import sqrt
 from statistics import mean, stdev
 
 from tuning.run.resources import Slots
 from tuning.space.durations import seconds_of
-from tuning.space.schema import SearchSettings, Stop
-from tuning.trials.trial import Trial
+from tuning.space.schema import SearchSettings
+from tuning.trials.trial import Trial, epochs_trained
 
-STATES_PER_WEIGHT = 3  # a checkpoint holds each weight and, for Adam, two numbers more
-ENOUGH_TRIALS = 4  # that have ended, before the time left is guessed
-FILES_PER_TRIAL = 3  # of a running one: its best epoch's, its newest, and the one being written
+BYTES_PER_WEIGHT = 3 * 4  # in a checkpoint: the weight and Adam's two averages, 4 bytes each
+FILES_PER_TRIAL = 3  # of a running trial: best epoch, newest epoch, and the one being written
+ENOUGH = 4  # ended trials, and recorded epochs, before the time left is estimated
 
 
 @dataclass(frozen=True)
 class Rung:
-    """An epoch after which ASHA compares trials; about how many will come to it, and how many go
-    on.
-    """
+    """An epoch after which ASHA compares trials; how many trials reach it, and how many go on."""
 
     epoch: int
     trials: int
     go_on: int
 
 
-def rung_table(search: SearchSettings, trials: int) -> list[Rung]:
-    """The rungs of ASHA if of those that come to one its best share goes on; which come early
-    moves that a little.
+def rung_table(search: SearchSettings) -> list[Rung]:
+    """The rungs of ASHA if exactly the best 1/reduction_factor go on at each. ASHA decides before
+    all trials are there, so the real numbers are a little larger.
     """
     reach = [
-        max(1, trials // search.asha.reduction_factor**k) for k in range(len(search.rungs()) + 1)
+        max(1, search.trials // search.asha.reduction_factor**k)
+        for k in range(len(search.rungs()) + 1)
     ]
-    return [
-        Rung(epoch, now, then)
-        for epoch, (now, then) in zip(search.rungs(), pairwise(reach), strict=True)
-    ]
+    return [Rung(epoch, reach[k], reach[k + 1]) for k, epoch in enumerate(search.rungs())]
 
 
-def expected_epochs(search: SearchSettings, trials: int) -> int:
-    """Epochs in all, by the same reckoning."""
+def expected_epochs(search: SearchSettings) -> int:
+    """Epochs of all trials together, if the numbers of `rung_table` hold."""
     ends = [*search.rungs(), search.max_epochs]
-    reach = [rung.trials for rung in rung_table(search, trials)]
-    last = rung_table(search, trials)[-1].go_on if reach else trials
-    return sum(
-        n * (end - start)
-        for n, (start, end) in zip([*reach, last], pairwise([0, *ends]), strict=True)
-    )
+    longer = zip(rung_table(search), ends[1:], strict=True)
+    return search.trials * ends[0] + sum(rung.go_on * (end - rung.epoch) for rung, end in longer)
 
 
 def notes(search: SearchSettings, trials: int, slots: Slots) -> list[str]:
-    """What a user should know before the search begins: all that will not go as the file or the
-    flags seem to say.
+    """What a user should know before the search begins, because it differs from what the file or
+    the flags suggest.
     """
     found = [slots.note] if slots.note else []
     found += halving_warnings(search, trials)
@@ -67,107 +56,105 @@ def notes(search: SearchSettings, trials: int, slots: Slots) -> list[str]:
 
 
 def halving_warnings(search: SearchSettings, trials: int) -> Iterator[str]:
-    """Where successive halving has too little to work with."""
+    """Warn if successive halving has too few epochs or trials to work with."""
+    factor, grace = search.asha.reduction_factor, search.asha.grace_epochs
     if search.scheduler == "none":
         return
-    factor, rungs = search.asha.reduction_factor, search.rungs()
-    if not rungs:
+    if not search.rungs():
         yield (
-            "no trial can be stopped early: the first rung (grace_epochs "
-            f"{search.asha.grace_epochs}) is not before the last "
-            f"epoch (max_epochs {search.max_epochs})"
+            f"no trial can be stopped early: the first rung (grace_epochs {grace}) is not before "
+            f"the last epoch (max_epochs {search.max_epochs})"
         )
     elif trials < factor**2:
         yield (
-            f"few trials for ASHA ({trials}): it lets the best 1 of {factor} go on, and "
-            "compares hardly anything before "
-            f"{factor**2} trials; more trials, or scheduler: none"
+            f"few trials for ASHA ({trials}): with reduction_factor {factor} it needs about "
+            f"{factor**2} to compare; use more trials, or scheduler: none"
         )
 
 
-@dataclass(frozen=True)
-class TimeLeft:
-    """Between which seconds the end of a search is to be expected."""
-
-    low: float
-    high: float
-
-
 def time_left(
-    trials: Sequence[Trial], wanted: int, max_epochs: int, since: float, stop: Stop, worked: float
-) -> TimeLeft | None:
-    """How long a search will take yet, by what its trials took so far; None while too few have
-    ended to say.
+    trials: Sequence[Trial], search: SearchSettings, since: float, worked: float
+) -> tuple[float, float] | None:
+    """The shortest and the longest time, in seconds, that a search is likely to take from now on.
+
+    It takes the epochs that trials had so far, their standard deviation and the pace of this
+    process, and cuts the result at the limits of `search.stop`.
 
     Args:
-        since: when this process began, seconds since 1970: epochs recorded before say nothing of
-            its pace.
-        worked: seconds, by all processes of the search.
+        search: its `trials` is how many the search will have in all.
+        since: when this process began, in seconds since 1970. Epochs recorded before say nothing
+            about its pace.
+        worked: seconds that all processes of the search have worked.
+
+    Returns:
+        None if too few trials have ended.
     """
     lengths = [len(trial.epochs) for trial in trials if trial.outcome]
     times = [epoch.time for trial in trials for epoch in trial.epochs if epoch.time >= since]
-    if len(lengths) < ENOUGH_TRIALS or len(times) < ENOUGH_TRIALS:
+    if len(lengths) < ENOUGH or len(times) < ENOUGH:
         return None
-    pace = (max(times) - min(times)) / (len(times) - 1)  # seconds per epoch, of all slots together
-    new = max(0, wanted - len(trials))
+    pace = (max(times) - min(times)) / (len(times) - 1)  # seconds per epoch, over all slots
+    new = max(0, search.trials - len(trials))
     epochs = new * mean(lengths) + sum(
-        to_go(len(trial.epochs), lengths, max_epochs) for trial in trials if not trial.outcome
+        epochs_to_go(len(trial.epochs), lengths, search.max_epochs)
+        for trial in trials
+        if not trial.outcome
     )
-    # of their sum, and of the mean itself
+    # one standard deviation of the sum of `new` lengths, and the error of the mean itself
     doubt = stdev(lengths) * (sqrt(new) + new / sqrt(len(lengths)))
-    low, high = (pace * max(0.0, epochs + sign * doubt) for sign in (-1, 1))
-    caps = [seconds_of(stop.time) - worked] if stop.time else []
-    caps += (
-        [(stop.epochs - sum(len(trial.epochs) for trial in trials)) * pace] if stop.epochs else []
-    )
-    low, high = (max(0.0, min([seconds, *caps])) for seconds in (low, high))
-    return TimeLeft(low, high)
+    limits = [float("inf")]
+    if search.stop.time:
+        limits.append(seconds_of(search.stop.time) - worked)
+    if search.stop.epochs:
+        limits.append((search.stop.epochs - epochs_trained(trials)) * pace)
+    low, high = (max(0.0, min(pace * n, *limits)) for n in (epochs - doubt, epochs + doubt))
+    return low, high
 
 
-def to_go(epochs: int, lengths: Sequence[int], max_epochs: int) -> float:
-    """How many epochs more a trial will train that has come so far, by those that came further."""
+def epochs_to_go(epochs: int, lengths: Sequence[int], max_epochs: int) -> float:
+    """How many more epochs a running trial will have: the mean of the ended trials that had
+    more than its `epochs`.
+    """
     further = [length - epochs for length in lengths if length > epochs]
     return mean(further) if further else (max_epochs - epochs) / 2
 
 
 def disk_bytes(weights: int, slots: Slots, keep: int) -> int:
-    """Checkpoints on disk at most, while the search runs, if every trial has the largest network of
-    the space.
+    """The most that checkpoints take on disk while the search runs.
 
     Args:
-        weights: of that network, 4 bytes each.
+        weights: how many the largest network of the space has.
         keep: how many ended trials keep a checkpoint.
     """
-    return 4 * STATES_PER_WEIGHT * weights * (slots.count * FILES_PER_TRIAL + keep)
+    return BYTES_PER_WEIGHT * weights * (slots.count * FILES_PER_TRIAL + keep)
 
 
-def told(
-    search: SearchSettings, name: str, data: str, slots: Slots, weights: int, keep: int
-) -> Iterator[str]:
-    """The plan as lines of text."""
-    how = f"{search.sampler} + {search.scheduler}, seed {search.seed}"
-    yield (
-        f"{name}: {search.trials} trials on {data}, {slots}, up to {search.max_epochs} "
-        f"epochs, {how}"
+def describe_search(search: SearchSettings, trials: int, name: str, data: str, slots: Slots) -> str:
+    """The search in one line.
+
+    Args:
+        name: of its space file.
+        data: the name of the data set.
+    """
+    return (
+        f"{name}: {trials} trials on {data}, {slots}, up to {search.max_epochs} epochs, "
+        f"{search.sampler} + {search.scheduler}, seed {search.seed}"
     )
-    rungs = rung_table(search, search.trials)
+
+
+def describe_plan(search: SearchSettings, slots: Slots, weights: int, keep: int) -> Iterator[str]:
+    """Rungs, epochs, limits and disk, as lines of text. `weights` and `keep` as in `disk_bytes`."""
+    rungs, most = rung_table(search), search.trials * search.max_epochs
     if rungs:
         yield f"{'rung':>6}  {'after epoch':>11}  {'trials to reach it':>20}  {'go on':>6}"
     for k, rung in enumerate(rungs, 1):
         yield f"{k:>6}  {rung.epoch:>11}  {rung.trials:>20}  {rung.go_on:>6}"
-    most = search.trials * search.max_epochs
-    yield (
-        f"epochs: about {expected_epochs(search, search.trials)}, {most} at most"
-        if rungs
-        else f"epochs: {most}"
-    )
+    yield f"epochs: about {expected_epochs(search)}, {most} at most" if rungs else f"epochs: {most}"
     limits = search.stop.model_dump(exclude_none=True)
     if limits:
-        yield "stops before that at: " + ", ".join(
-            f"{limit} {value}" for limit, value in limits.items()
-        )
-    size = disk_bytes(weights, slots, keep) / 1e6
+        found = ", ".join(f"{limit} {value}" for limit, value in limits.items())
+        yield f"stops before that at: {found}"
     yield (
-        f"disk: {size:,.0f} MB of checkpoints at most while it runs (the largest network has "
-        f"{weights:,} weights)"
+        f"disk: {disk_bytes(weights, slots, keep) / 1e6:,.0f} MB of checkpoints at most while it "
+        f"runs (the largest network has {weights:,} weights)"
     )

@@ -33,10 +33,12 @@ def check(
         preflight.check_space(space, data_class)
     data = named or f"{usual} (else {preflight.FALLBACK_DATA})"
     weights = preflight.largest_network(space, named or usual)
-    console = SearchConsole(space, space.search.trials)
-    for line in forecast.told(space.search, space_name, data, slots, weights, options.keep):
+    console = SearchConsole()
+    trials = space.search.trials
+    console.say(forecast.describe_search(space.search, trials, space_name, data, slots))
+    for line in forecast.describe_plan(space.search, slots, weights, options.keep):
         console.say(line)
-    for note in forecast.notes(space.search, space.search.trials, slots):
+    for note in forecast.notes(space.search, trials, slots):
         console.note(note)
     if warm_start and named:
         console.say(str(read_warm_start(warm_start, space, RUN_DEFAULTS)))

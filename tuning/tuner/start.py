@@ -60,7 +60,7 @@ def search(
         RecogniserError: see `text_recognizer.errors` for the ways in which this can fail.
     """
     data_dir = data_dir or space.experiment.get("data_dir")
-    console = SearchConsole(space, space.search.trials, quiet=options.quiet)
+    console = SearchConsole(quiet=options.quiet)
     shared = Path(options.checkpoint_dir) if options.checkpoint_dir else None
     named = check_names(space)
     with place(options, space.search.trials, console, shared or runs_dir) as here:
@@ -150,11 +150,11 @@ def resume(
     with locked(folder):
         with read_as_ours(folder.path):
             space = read_run_space(folder)
-            console = SearchConsole(space, space.search.trials)
+            console = SearchConsole()
             record = open_study(folder, storage, console.note)
             options = replace(Options(**get_attr(record, "options")), **changes)
             wanted = trials or int(get_attr(record, "trials", space.search.trials))
-            console.wanted, console.quiet = wanted, options.quiet
+            console.quiet = options.quiet
             if options.checkpoint_dir:
                 folder = find_shared(folder, Path(options.checkpoint_dir), record)
             stop = space.search.stop.model_copy(

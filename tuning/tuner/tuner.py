@@ -18,13 +18,13 @@ from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import ClusterError, NoResultError, StorageError
 from tuning.callbacks import retention
 from tuning.callbacks.artifacts import Artifacts, trial_settings
-from tuning.callbacks.console import SearchConsole, tally
+from tuning.callbacks.console import SearchConsole, TrialTable, tally
 from tuning.callbacks.tensorboard import Curves
 from tuning.cli import shown_path, typed_command, typed_path
 from tuning.ray_backend import tune_run
 from tuning.ray_backend.local_cluster import Cluster
 from tuning.run.folder import RunFolder
-from tuning.run.forecast import notes
+from tuning.run.forecast import describe_search, notes
 from tuning.run.options import Options
 from tuning.run.reading import read_json
 from tuning.run.resources import Slots
@@ -71,7 +71,7 @@ class Tuner:
         self.again = again
         self.findings = Artifacts(folder, space, study, slots, options.keep, console.note)
         self.interrupt = tune_run.Interrupt()
-        console.catch_up(study.trials, slots.count, study.stop, study.seconds)
+        self.table = TrialTable(console, study, slots.count)
 
     def go(self, data: BaseDataset) -> int:
         """Search, then write down what was found. Returns the exit code."""
@@ -131,7 +131,7 @@ class Tuner:
                 retaining.on_change,
                 self.findings.on_change,
                 curves.on_change,
-                self.console.on_change,
+                self.table.on_change,
             ]
             job = TrialJob(
                 settings=trial_settings(self.space, self.slots),
@@ -141,7 +141,7 @@ class Tuner:
                 stall_limit=seconds_of(self.options.stall_limit),
                 memory_share=self.slots.gpus or None,
             )
-            with ray.watched(self.end_without_ray), self.console:
+            with ray.watched(self.end_without_ray), self.table:
                 tune_run.run_study(
                     self.study,
                     run_trial,
@@ -161,7 +161,7 @@ class Tuner:
     def has_room(self, count: int) -> None:
         """So many trials fit at once from now on."""
         self.slots = self.findings.slots = replace(self.slots, count=count)
-        self.console.slots = count
+        self.table.slots = count
 
     def interrupted(self) -> None:
         """Said at the first signal."""
@@ -194,12 +194,8 @@ class Tuner:
         search, slots = self.space.search, self.slots
         for note in notes(search, self.study.wanted, slots):
             self.console.note(note)
-        how = f"{search.sampler} + {search.scheduler}, seed {search.seed}"
         data = self.space.experiment["data_class"]
-        self.console.tell(
-            f"{self.space_name}: {self.study.wanted} trials on {data}, {slots}, up to "
-            f"{search.max_epochs} epochs, {how}"
-        )
+        self.console.tell(describe_search(search, self.study.wanted, self.space_name, data, slots))
         run = typed_path(self.folder.path)
         if ray.dashboard:
             ask = f"   (asks for a token: {typed_command('ray')} get-auth-token)"
@@ -224,7 +220,8 @@ class Tuner:
             self.findings.write_unfinished("failed", reason)
             totals = tally(self.study.trials, self.space.search.max_epochs)
             raise NoResultError(
-                f"no trial can be best ({totals}); {reason}. See {shown_path(self.folder.report)}."
+                f"no trial produced a usable result ({totals}); {reason}. See "
+                f"{shown_path(self.folder.report)}."
             )
         self.findings.write_all(best, reason)
         if self.study.stop_reason:
@@ -273,7 +270,7 @@ class Tuner:
             "bold green",
         )
         for remark in self.findings.remarks():
-            say(f"look: {remark}", "yellow")
+            say(f"hint: {remark}", "yellow")
 
     def end_interrupted(self) -> int:
         """Unfinished trials stay unfinished in the study: they are what a resume begins with."""

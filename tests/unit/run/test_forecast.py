@@ -20,14 +20,14 @@ from tuning.space.schema import SearchSettings, Stop
 
 
 def test_each_rung_lets_its_best_third_go_on() -> None:
-    assert rung_table(SearchSettings(), 30) == [Rung(1, 30, 10), Rung(3, 10, 3), Rung(9, 3, 1)]
-    assert expected_epochs(SearchSettings(), 30) == 30 * 1 + 10 * 2 + 3 * 6 + 1 * 3
+    assert rung_table(SearchSettings(trials=30)) == [Rung(1, 30, 10), Rung(3, 10, 3), Rung(9, 3, 1)]
+    assert expected_epochs(SearchSettings(trials=30)) == 30 * 1 + 10 * 2 + 3 * 6 + 1 * 3
 
 
 def test_without_asha_every_trial_has_every_epoch() -> None:
-    none = SearchSettings(scheduler="none")
-    assert rung_table(none, 30) == []
-    assert expected_epochs(none, 30) == 30 * 12
+    none = SearchSettings(trials=30, scheduler="none")
+    assert rung_table(none) == []
+    assert expected_epochs(none) == 30 * 12
     assert list(halving_warnings(none, 1)) == []
 
 
