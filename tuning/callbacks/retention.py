@@ -1,9 +1,8 @@
-"""Which checkpoints stay while a search runs."""
+"""Deletes checkpoints that are no longer needed while a search runs."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 from tuning.study.study import Study
@@ -11,34 +10,32 @@ from tuning.trials.trial import Trial
 
 
 class Retention:
-    """A listener for the study: of the trials that ended, only the best `keep` have a
-    checkpoint, that of their best epoch.
+    """Follows the study. Of the ended trials only the best `keep` have a checkpoint, the one of
+    their best epoch.
+
+    Args:
+        folder: holds a folder of checkpoints for each trial, named by its number.
     """
 
     def __init__(self, study: Study, folder: Path, keep: int) -> None:
         self.study = study
         self.folder = folder
         self.keep = keep
-        ended = {trial.number for trial in study.trials if trial.outcome}
-        self._kept = {number for number in ended if (folder / str(number)).exists()}
+        for trial in study.trials:  # an earlier process may have died before it deleted
+            self.on_change(trial)
 
     def on_change(self, trial: Trial) -> None:
+        """When a trial ends: delete its checkpoints or those of the trial that it displaces."""
         if trial.outcome is None:
             return
-        best = {entry.trial.number: entry for entry in self.study.ranked[: self.keep]}
-        for number in (self._kept | {trial.number}) - best.keys():
-            shutil.rmtree(self.folder / str(number), ignore_errors=True)
-        if trial.number in best:
-            keep_only(
-                self.folder / str(trial.number),
-                self.folder / (best[trial.number].epoch.checkpoint or ""),
-            )
-        self._kept = set(best)
-
-
-def keep_only(folder: Path, checkpoint: Path) -> None:
-    """Delete everything in `folder` but `checkpoint`."""
-    files: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
-    for path in files:
-        if path != checkpoint:
-            path.unlink(missing_ok=True)
+        ranked = self.study.ranked
+        kept = {best.trial.number: best.epoch.checkpoint or "" for best in ranked[: self.keep]}
+        displaced = [best.trial.number for best in ranked[self.keep : self.keep + 1]]
+        for number in (trial.number, *displaced):
+            folder = self.folder / str(number)
+            if number not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            for path in folder.glob("*"):
+                if path != self.folder / kept[number]:
+                    path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The folder of one search: its files, `latest`."""
+"""The folder of one run: the paths of its files; creating and opening it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from datetime import datetime
 from pathlib import Path
 
 from text_recognizer.errors import InputError, Problem, StorageError
-from text_recognizer.text import shown
+from text_recognizer.text import printable, shown
 from tuning.run.reading import check_plain
 
-MAX_STEM = 80  # of a space file's name, in the name of its run
+MAX_STEM = 80  # characters of a space file's name that the name of its run begins with
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of one run. What users, scripts and tests may rely on stands in the README.
+    """The paths of a run's files. The README lists the files that scripts may rely on.
 
-    `shared` is where the run's workers write, if that is elsewhere: a folder that all nodes of a
-    cluster see.
+    Args:
+        path: the run's folder, resolved.
+        shared: the folder that workers write to, if it is another one that all nodes of a cluster
+            see.
     """
 
     path: Path
@@ -73,7 +75,7 @@ class RunFolder:
 
     @property
     def storage(self) -> Path:
-        """Names the database of a study that is not in `study`."""
+        """Names the database of a study that is not in `study.db`."""
         return self.path / "storage.json"
 
     @property
@@ -98,7 +100,7 @@ class RunFolder:
 
 
 def name_problem(name: str) -> Problem | None:
-    """What keeps `name` from being a run's."""
+    """Why `name` cannot be the name of a run, or None."""
     if NAME.fullmatch(name) and name != "latest":
         return None
     rule = "letters, digits, '.', '_' and '-', at most 100 of them, the first a letter or digit"
@@ -106,34 +108,35 @@ def name_problem(name: str) -> Problem | None:
 
 
 def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
-    """A new, empty run folder that only its owner can read.
+    """Create an empty run folder that only its owner can read.
+
+    Args:
+        name: of the run; None makes one from `space_name` and the time.
 
     Raises:
-        InputError: the name is not one, or is taken.
-        StorageError: the folder cannot be made.
+        InputError: the name is not valid, or is taken.
+        StorageError: the folder cannot be created.
     """
     if name is None:
-        # a file may have any name
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", space_name).lstrip("._-")[:MAX_STEM] or "search"
         name = f"{plain}-{datetime.now():%Y%m%d-%H%M%S}"
         if os.path.lexists(runs_dir / name):
-            name += f"-{os.getpid()}"  # two in one second
+            name += f"-{os.getpid()}"  # two searches began in one second
     elif problem := name_problem(name):
         raise InputError(problem)
     path = runs_dir / name
     try:
         runs_dir.resolve().mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
-    except (OSError, RuntimeError) as error:  # a link to itself is no OSError
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
         if os.path.lexists(path):
             hint = f"Choose another, or --resume {path}."
             raise InputError(
                 Problem("--name", "a name that is not taken", shown(name), hint)
             ) from None
-        reason = getattr(error, "strerror", None) or error
         raise StorageError(
-            f"{path}: `a folder that can be made` must hold, but got: {reason}. Name another "
-            "with --runs-dir."
+            f"{path}: cannot create the folder: {reason_of(error)}. Name another one with "
+            "--runs-dir."
         ) from None
     return RunFolder(path.resolve())
 
@@ -143,26 +146,30 @@ def open_run(path: Path) -> RunFolder:
 
     Raises:
         InputError: there is no run at `path`.
+        RunError: there is a link or a pipe in the folder.
     """
-    rule = "a run folder, which holds search.yaml"
     try:
         folder = RunFolder(path.resolve())
-        if not folder.space.is_file():
-            raise InputError(
-                Problem(str(path), rule, "none" if path.exists() else "no such folder")
-            )
-        check_plain(folder.path)
-    # a name that is too long, a NUL, a link to itself
+        if folder.space.is_file():
+            check_plain(folder.path)
+            return folder
+        reason = "no search.yaml in it" if path.exists() else "no such folder"
+    # the name is too long or has a NUL in it, or the path is a link to itself
     except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            Problem(str(path), rule, str(getattr(error, "strerror", None) or error))
-        ) from None
-    return folder
+        reason = reason_of(error)
+    raise InputError(
+        f"{printable(str(path))}: {reason}. Give a run folder, which holds search.yaml."
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """What the system said, without the path."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def point_latest(runs_dir: Path, name: str) -> None:
-    """`runs/latest`, swapped in one step; a convenience, so that a file system without links is
-    no error.
+    """Point the link `runs/latest` to a run, in one step. It is a convenience: a file system
+    without links is no error.
     """
     temporary = runs_dir / f".latest-{os.getpid()}"
     try:

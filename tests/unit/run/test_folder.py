@@ -1,4 +1,4 @@
-"""Run folders: names, permissions, locks, atomic files; exporting and keeping checkpoints."""
+"""Run folders: names, permissions, the lock, atomic files."""
 
 from __future__ import annotations
 
@@ -10,17 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from text_recognizer.errors import CheckpointError, InputError, RunError, StorageError
-from text_recognizer.util import checksum
-from tuning.callbacks.retention import Retention
+from text_recognizer.errors import InputError, RunError, StorageError
 from tuning.run.folder import NAME, create_run, open_run, point_latest
 from tuning.run.lock import is_locked, locked
 from tuning.run.reading import read_json, write_json
-from tuning.space.search_space import SearchSpace
-from tuning.study.optuna_record import create_record
-from tuning.study.study import Study
-from tuning.trials.trial import Best, Epoch, Outcome, Trial
-from tuning.verification.evaluation import export_best
 
 HOLD = """
 import sys
@@ -120,70 +113,3 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(RunError, match=r"a\.json"):
         read_json(path)
-
-
-def test_only_the_best_trials_keep_the_checkpoint_of_their_best_epoch(
-    space: SearchSpace, database: Path, tmp_path: Path
-) -> None:
-    study = Study(create_record(f"sqlite:///{database}", space, "s"), space, trials=4)
-    study.listeners.append(Retention(study, tmp_path / "trials", keep=2).on_change)
-    for values in ((0.1, 0.5, 0.2), (0.6, 0.3), (0.2,), (0.9, 0.8)):
-        trial = study.next_trial()
-        assert trial is not None
-        for number, value in enumerate(values, 1):
-            path = tmp_path / "trials" / str(trial.number) / f"epoch-{number}.ckpt"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"weights")
-            study.record_epoch(
-                trial.number,
-                Epoch(
-                    number,
-                    {"val_acc": value},
-                    f"{trial.number}/epoch-{number}.ckpt",
-                    "0",
-                    float(number),
-                ),
-            )
-        study.close(trial.number, Outcome.COMPLETE)
-    left = sorted(str(path.relative_to(tmp_path / "trials")) for path in tmp_path.rglob("*.ckpt"))
-    assert left == ["1/epoch-1.ckpt", "3/epoch-1.ckpt"]
-
-
-@pytest.mark.parametrize("damage", ["deleted", "truncated", "one bit"])
-def test_a_checkpoint_that_is_not_what_was_recorded_is_not_exported(
-    damage: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "epoch-1.ckpt"
-    path.write_bytes(b"weights" * 100)
-    epoch = Epoch(1, {"val_acc": 0.5}, path.name, checksum(path))
-    flipped = bytearray(path.read_bytes())
-    flipped[50] ^= 1
-    match damage:
-        case "deleted":
-            path.unlink()
-        case "truncated":
-            path.write_bytes(b"weights")
-        case "one bit":
-            path.write_bytes(flipped)
-    with pytest.raises(CheckpointError, match="sha256"):
-        export_best(
-            tmp_path,
-            Best(Trial(0, {}, (epoch,), Outcome.COMPLETE), epoch, 0.5),
-            tmp_path / "best.ckpt",
-        )
-    assert not (tmp_path / "best.ckpt").exists()
-
-
-def test_a_run_whose_checkpoint_folder_is_taken_leaves_nothing_behind(tmp_path: Path) -> None:
-    from tuning.tuner.place import begin_shared
-    from tuning.tuner.start import remove_on_error
-
-    (tmp_path / "shared/taken").mkdir(parents=True)
-    folder = create_run(tmp_path / "runs", "taken", "mlp")
-    with (
-        pytest.raises(InputError, match="a folder that has none of the run's name"),
-        remove_on_error(folder.path),
-    ):
-        begin_shared(folder, tmp_path / "shared")
-    assert list((tmp_path / "runs").iterdir()) == []
-    assert (tmp_path / "shared/taken").is_dir(), "another run's"
