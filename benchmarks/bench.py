@@ -317,7 +317,7 @@ def main() -> int:
     )
     flags = parser.parse_args()
     results: Figures = json.loads(flags.to.read_text()) if flags.to.exists() else {}
-    known = environment(gpu_names())
+    known = environment(gpu_names()).model_dump()
     about = {
         key: known[key]
         for key in ("git_commit", "git_dirty", "python", "versions", "processor", "cpus", "gpus")

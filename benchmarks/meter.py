@@ -22,6 +22,7 @@ from tuning.callbacks.artifacts import Artifacts
 from tuning.callbacks.console import SearchConsole, TrialTable
 from tuning.callbacks.retention import Retention
 from tuning.callbacks.tensorboard import Curves
+from tuning.run.files import Summary
 from tuning.run.folder import RunFolder, create_run
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
@@ -154,7 +155,7 @@ class MeasuredFindings(Artifacts):
 
     meter: Meter
 
-    def write_summary(self, status: str, stop_reason: str | None = None) -> dict[str, Any]:
+    def write_summary(self, status: str, stop_reason: str | None = None) -> Summary:
         with self.meter.measured("summary.json, trials.csv"):
             return super().write_summary(status, stop_reason)
 

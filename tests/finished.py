@@ -13,7 +13,7 @@ from text_recognizer.data.digits import Digits
 from tuning.callbacks.artifacts import Artifacts
 from tuning.run.environment import environment
 from tuning.run.folder import RunFolder, create_run
-from tuning.run.reading import write_json, write_text
+from tuning.run.reading import write_model, write_text
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
 from tuning.study.database import sqlite_url
@@ -49,7 +49,7 @@ def finished_run(folder: Path, database: Path, curve: Curve, space: str = SPACE)
     shutil.copy(database, run.study)
     record = create_record(sqlite_url(run.study), searched, run.name)
     set_attr(record, "fingerprint", start.fingerprint_of(searched, Digits().trainval))
-    write_json(run.environment, environment())
+    write_model(run.environment, environment())
     study = Study(record, searched, trials=searched.search.trials)
     study.begin_session()
     findings = Artifacts(run, searched, study, Slots(1, 1, 0.0), keep=1, note=print)

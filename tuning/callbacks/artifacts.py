@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 import yaml
 
@@ -20,15 +19,15 @@ from tuning.analysis.advice import search_remarks
 from tuning.analysis.run_data import RunData, read_run_data
 from tuning.cli import shown_path
 from tuning.run.environment import environment
-from tuning.run.files import Validation
+from tuning.run.files import BestTrial, Environment, Resources, Summary, Validation
 from tuning.run.folder import RunFolder
 from tuning.run.forecast import notes
-from tuning.run.reading import read_json, read_model, write_json, write_text
+from tuning.run.reading import read_existing, read_model, write_model, write_text
 from tuning.run.resources import Slots
 from tuning.space.search_space import SearchSpace
 from tuning.study.study import Study
 from tuning.trials.table import TrialsTable
-from tuning.trials.trial import SCHEMA_VERSION, Best, Trial, counts, epochs_trained
+from tuning.trials.trial import Best, Trial, counts, epochs_trained
 from tuning.verification import evaluation
 
 
@@ -96,31 +95,30 @@ class Artifacts:
         said = search_remarks(self._sound(), self.space, self.study.trials, self._validation())
         return [*self.damaged.values(), *said]
 
-    def write_summary(self, status: str, stop_reason: str | None = None) -> dict[str, Any]:
+    def write_summary(self, status: str, stop_reason: str | None = None) -> Summary:
         """`summary.json` and `trials.csv` as they are now; returns the summary."""
         search, trials = self.space.search, self.study.trials
         best, complete = self.best(), status == "complete"
         files = (self.folder.best_config, self.folder.best_checkpoint) if complete else ()
-        summary: dict[str, Any] = {
-            "schema_version": SCHEMA_VERSION,
-            "name": self.folder.name,
-            "status": status,
-            "data_class": self.space.experiment["data_class"],
-            "metric": search.metric,
-            "mode": search.objective.mode,
-            "seed": search.seed,
-            "counts": counts(trials),
-            "epochs_trained": epochs_trained(trials),
-            "wall_time_s": round(self.study.seconds, 1),
-            "stop_reason": stop_reason,
-            "best": best.as_plain() if best else None,
-            "resources": self.slots.as_plain(),
-            "sha256": {path.name: checksum(path) for path in files},
-            "warnings": [*notes(search, self.study.wanted, self.slots), *self.remarks()]
+        summary = Summary(
+            name=self.folder.name,
+            status=status,
+            data_class=self.space.experiment["data_class"],
+            metric=search.metric,
+            mode=search.objective.mode,
+            seed=search.seed,
+            counts=counts(trials),
+            epochs_trained=epochs_trained(trials),
+            wall_time_s=round(self.study.seconds, 1),
+            stop_reason=stop_reason,
+            best=BestTrial.model_validate(best.as_plain()) if best else None,
+            resources=Resources.model_validate(self.slots.as_plain()),
+            sha256={path.name: checksum(path) for path in files},
+            warnings=[*notes(search, self.study.wanted, self.slots), *self.remarks()]
             if status in ("complete", "failed")
             else [],
-        }
-        write_json(self.folder.summary, summary)
+        )
+        write_model(self.folder.summary, summary)
         write_text(self.folder.trials_csv, self._table.text(trials))
         return summary
 
@@ -195,9 +193,9 @@ class Artifacts:
         try:
             return (
                 all(file.is_file() for file in files)
-                and read_json(folder.summary)["status"] == "complete"
+                and read_existing(folder.summary, Summary).status == "complete"
             )
-        except (RunError, KeyError):
+        except RunError:
             return False
 
     def _export(self, best: Best, data: BaseDataset) -> None:
@@ -206,7 +204,7 @@ class Artifacts:
         evaluation.export_best(self.folder.checkpoints, best, target)
         evaluation.verify(target, best, settings, data)
         answers = evaluation.examine(target, best.trial.number, settings, data)
-        write_text(self.folder.validation, answers.model_dump_json(indent=1) + "\n")
+        write_model(self.folder.validation, answers)
 
     def _sound(self) -> list[Best]:
         return [best for best in self.study.ranked if best.trial.number not in self.damaged]
@@ -217,19 +215,19 @@ class Artifacts:
         return found if found and best and found.trial == best.trial.number else None
 
     @cached_property
-    def _environment(self) -> dict[str, Any]:
+    def _environment(self) -> Environment:
         """What the run was made with; where that file is gone, what goes on with it: no search
         ends for want of it.
         """
         try:
-            return read_json(self.folder.environment)
+            return read_existing(self.folder.environment, Environment)
         except RunError:
             return environment()
 
-    def _facts(self, summary: dict[str, Any]) -> RunData:
+    def _facts(self, summary: Summary) -> RunData:
         return RunData(
-            summary=summary,
-            environment=self._environment,
+            summary=summary.model_dump(),
+            environment=self._environment.model_dump(),
             space=self.space,
             trials=self.study.trials,
             sessions=self.study.sessions,

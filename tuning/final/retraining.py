@@ -115,9 +115,7 @@ class Retraining:
             with ray as cluster, sigterm_is_an_exit():
                 config, candidates, models = self.train(examples, new, cluster)
             final = self.test(config, candidates, models, len(examples))
-            origin = Origin(
-                self.folder.name, self.space, len(self.trials), environment()["versions"]
-            )
+            origin = Origin(self.folder.name, self.space, len(self.trials), environment().versions)
             write_final(self.folder, new, models[0], final, origin)
         for line in result_lines(final):
             self.say(line)

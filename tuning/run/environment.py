@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
+from tuning.run.files import Environment
 from tuning.study.database import without_passwords
 
 PACKAGES = (
@@ -27,23 +27,23 @@ PACKAGES = (
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def environment(gpus: Sequence[str] = ()) -> dict[str, Any]:
-    """RunData that repeat or explain a run. No environment variables: secrets live there.
+def environment(gpus: Sequence[str] = ()) -> Environment:
+    """What repeats or explains a run. No environment variables: secrets live there.
 
     Args:
         gpus: the names of the GPUs that torch sees.
     """
-    return {
-        "command": shlex.join(map(without_passwords, [Path(sys.executable).name, *sys.argv])),
-        "git_commit": git("rev-parse", "HEAD"),
-        "git_dirty": bool(git("status", "--porcelain")),
-        "python": platform.python_version(),
-        "versions": {name: version_of(name) for name in PACKAGES},
-        "platform": platform.platform(),
-        "processor": processor(),
-        "cpus": os.cpu_count(),
-        "gpus": list(gpus),
-    }
+    return Environment(
+        command=shlex.join(map(without_passwords, [Path(sys.executable).name, *sys.argv])),
+        git_commit=git("rev-parse", "HEAD"),
+        git_dirty=bool(git("status", "--porcelain")),
+        python=platform.python_version(),
+        versions={name: version_of(name) for name in PACKAGES},
+        platform=platform.platform(),
+        processor=processor(),
+        cpus=os.cpu_count(),
+        gpus=list(gpus),
+    )
 
 
 def version_of(package: str) -> str | None:

@@ -1,9 +1,4 @@
-"""What is known of the winner, as files that are checked when they are read:
-`best_validation.json`, `final/metrics.json`.
-
-Both are written where the data is, so that the report can be made again from the run's folder
-alone. Knows no torch.
-"""
+"""The JSON files of a run: one model for each, used by what writes the file and by all readers."""
 
 from __future__ import annotations
 
@@ -20,6 +15,59 @@ from tuning.trials.trial import SCHEMA_VERSION
 WORST = 20  # images that are kept
 PNG = b"\x89PNG\r\n\x1a\n"
 Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class BestTrial(Lenient):
+    """The best trial. A metric that is not finite is None: JSON has no NaN."""
+
+    trial: int
+    epoch: int
+    value: Number
+    params: dict[str, Any]
+    metrics: dict[str, float | None] = Field(default={})
+
+
+class Resources(Lenient):
+    """How many trials ran at once, and what each had."""
+
+    slots: int = 1
+    cpus_per_trial: int = 1
+    gpus_per_trial: Number = 0.0
+
+
+class Summary(Lenient):
+    """`summary.json`: how a search stands. `status` is running, complete, interrupted or failed."""
+
+    schema_version: int = 1
+    name: str = ""
+    status: str
+    data_class: str
+    metric: str
+    mode: Mode
+    seed: int
+    counts: dict[str, int]
+    epochs_trained: int
+    wall_time_s: Number
+    stop_reason: str | None
+    best: BestTrial | None
+    resources: Resources
+    # of best_config.yaml and best.ckpt, once the search is complete
+    sha256: dict[str, str] = Field(default={})
+    warnings: list[str] = Field(default=[])
+
+
+class Environment(Lenient):
+    """`environment.json`: what a run was made with."""
+
+    command: str = ""
+    git_commit: str | None = None
+    git_dirty: bool = False
+    python: str | None = None
+    versions: dict[str, str | None] = Field(default={})
+    platform: str = ""
+    processor: str = ""
+    cpus: int | None = None
+    gpus: list[str] = Field(default=[])
 
 
 def png(text: str) -> str:

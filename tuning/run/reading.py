@@ -103,6 +103,14 @@ def read_model(path: Path, model: type[Model]) -> Model | None:
         ) from None
 
 
+def read_existing(path: Path, model: type[Model]) -> Model:
+    """The content of a file that must be there. Raises `RunError` if it is missing or damaged."""
+    found = read_model(path, model)
+    if found is None:
+        raise RunError(f"{path} is missing: the run is damaged, or was never written to its end.")
+    return found
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises `RunError` if the file is missing or damaged."""
     try:
@@ -132,6 +140,11 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write_text(
         path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
     )
+
+
+def write_model(path: Path, content: BaseModel) -> None:
+    """Replace a JSON file in one step. Raises `StorageError`."""
+    write_text(path, content.model_dump_json(indent=2) + "\n")
 
 
 def unwritable(path: Path, error: OSError) -> StorageError:

@@ -18,9 +18,10 @@ import optuna
 from text_recognizer.errors import InputError, Problem, RunError, StorageError
 from tuning.callbacks.console import SearchConsole
 from tuning.ray_backend.local_cluster import Cluster, own_cluster
+from tuning.run.files import Summary
 from tuning.run.folder import RunFolder, name_problem
 from tuning.run.options import Options
-from tuning.run.reading import check_plain, read_json, read_whole, write_text
+from tuning.run.reading import check_plain, read_existing, read_whole, write_text
 from tuning.run.resources import Slots
 from tuning.study.database import StorageUrl
 from tuning.study.optuna_record import get_attr
@@ -92,9 +93,9 @@ def place(
 def nowhere(folder: RunFolder) -> Place:
     """Of a search that has no trial to run: the slots that it had, whatever machine this is."""
     try:
-        had = read_json(folder.summary)["resources"]
-        slots = Slots(int(had["slots"]), int(had["cpus_per_trial"]), float(had["gpus_per_trial"]))
-    except (RunError, KeyError, TypeError, ValueError):
+        had = read_existing(folder.summary, Summary).resources
+        slots = Slots(had.slots, had.cpus_per_trial, had.gpus_per_trial)
+    except RunError:
         slots = Slots(1, 1, 0.0)
     return Place(slots, own_cluster)
 

@@ -23,7 +23,7 @@ from tuning.run.environment import environment
 from tuning.run.folder import RunFolder, create_run, open_run, point_latest
 from tuning.run.lock import locked
 from tuning.run.options import Options
-from tuning.run.reading import read_as_ours, write_json, write_text
+from tuning.run.reading import read_as_ours, write_model, write_text
 from tuning.space.search_space import SearchSpace
 from tuning.study.database import StorageUrl, sqlite_url
 from tuning.study.optuna_record import create_record, get_attr, open_study, read_run_space, set_attr
@@ -87,7 +87,7 @@ def search(
                 )
             point_latest(runs_dir, folder.name)
             write_text(folder.space, text)
-            write_json(folder.environment, environment(preflight.gpu_names()))
+            write_model(folder.environment, environment(preflight.gpu_names()))
             if address:
                 write_storage_note(folder, address, folder.name)
             remember_all(record, folder, options, space, space_name, data)

@@ -23,10 +23,11 @@ from tuning.callbacks.tensorboard import Curves
 from tuning.cli import shown_path, typed_command, typed_path
 from tuning.ray_backend import tune_run
 from tuning.ray_backend.local_cluster import Cluster
+from tuning.run.files import Summary
 from tuning.run.folder import RunFolder
 from tuning.run.forecast import describe_search, notes
 from tuning.run.options import Options
-from tuning.run.reading import read_json
+from tuning.run.reading import read_existing
 from tuning.run.resources import Slots
 from tuning.space.durations import seconds_of
 from tuning.space.search_space import SearchSpace
@@ -293,16 +294,16 @@ class Tuner:
 
     def nothing_left(self) -> int:
         """A search that has ended: say again what it found."""
-        summary = read_json(self.folder.summary)
+        summary = read_existing(self.folder.summary, Summary)
         if len(self.study.trials) >= self.study.wanted:
             self.console.say(
                 f"{self.folder.name} has all its {self.study.wanted} trials; more with --trials N"
             )
         else:
             self.console.say(
-                f"{self.folder.name} has ended: {summary['stop_reason']}. {self.how_to_go_on()}"
+                f"{self.folder.name} has ended: {summary.stop_reason}. {self.how_to_go_on()}"
             )
-        number = summary["best"]["trial"]
+        number = summary.best.trial if summary.best else None
         self.say_result(next(best for best in self.study.ranked if best.trial.number == number))
         self.console.say(f"report: {shown_path(self.folder.report)}")
         return 0

@@ -15,10 +15,11 @@ from tests import shapes
 from text_recognizer.data.digits import Digits
 from text_recognizer.errors import CheckpointError, InputError, NoResultError, RunError
 from tuning import retrain, search
+from tuning.run.files import BestTrial, Resources, Summary
 from tuning.run.folder import RunFolder, create_run
 from tuning.run.lock import locked
 from tuning.run.options import Options
-from tuning.run.reading import read_json, write_json, write_text
+from tuning.run.reading import read_json, write_json, write_model, write_text
 from tuning.space.reader import read_space
 from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import create_record, get_attr, open_record, set_attr
@@ -28,6 +29,21 @@ from tuning.tuner import start
 from tuning.verification.fingerprint import differences
 
 SPACE = "experiment: {data_class: Digits}\nspace:\n  fc1: {type: int, low: 8, high: 64}\nsearch: {trials: 2, max_epochs: 3}\n"
+
+SUMMARY = Summary(
+    name="done",
+    status="complete",
+    data_class="Digits",
+    metric="val_acc",
+    mode="max",
+    seed=0,
+    counts={},
+    epochs_trained=0,
+    wall_time_s=1.0,
+    stop_reason="all trials are done",
+    best=BestTrial(trial=1, epoch=1, value=0.9, params={}),
+    resources=Resources(),
+)
 
 
 @pytest.fixture
@@ -50,10 +66,7 @@ def run(tmp_path: Path, empty_database: Path, space_file: Callable[[str], Path])
     for path in (folder.best_config, folder.best_checkpoint, folder.report, folder.trials_csv):
         write_text(path, "made\n")
     write_text(folder.validation, shapes.validation(1).model_dump_json())
-    write_json(
-        folder.summary,
-        {"status": "complete", "stop_reason": "all trials are done", "best": {"trial": 1}},
-    )
+    write_model(folder.summary, SUMMARY)
     return folder
 
 
