@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SPACE ?= search_spaces/mlp.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test unit browser cluster pictures faults bench-driver bench-search check format schema lock clean
+.PHONY: help setup search test unit browser cluster pictures faults soak bench-driver bench-search check format schema lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -16,37 +16,40 @@ setup: $(READY) ## install everything into .venv, exactly as locked
 search: $(READY) ## search the MLP's widths and learning rate (MNIST if it can be had, else Digits)
 	$(BIN)/python tuning/search.py --space $(SPACE) --gpus-per-trial 0.5
 
-test: $(READY) ## run all tests but those that take a browser or several machines, and the slow ones
+test: $(READY) ## run all tests except those that need a browser or several machines, and the slow ones
 	$(BIN)/python -m pytest tests
 
 unit: $(READY) ## run the tests that start no Ray
 	$(BIN)/python -m pytest tests/unit
 
-browser: $(READY) ## report, dashboards and terminal as a person sees them; installs Chromium where it may
+browser: $(READY) ## test report, dashboards and terminal in a real browser; installs Chromium if it can
 	tests/browser/install.sh
 	$(BIN)/python -m pytest tests/browser -m browser
 
-cluster: $(READY) ## searches over several machines, PostgreSQL; installs the latter where it may, needs root
+cluster: $(READY) ## test searches over several machines and PostgreSQL; needs root; installs PostgreSQL if it can
 	tests/cluster/install.sh
 	$(BIN)/python -m pytest tests/cluster -m "cluster and not slow"
 
-pictures: $(READY) ## take the README's pictures anew (docs/images)
+pictures: $(READY) ## take the pictures of the docs again (docs/images)
 	tests/browser/install.sh
 	$(BIN)/python -m tests.browser.pictures
 
-faults: $(READY) ## inject every fault, the slow ones too (docs/faults.md)
+faults: $(READY) ## inject every fault of docs/faults.md, the slow ones too
 	$(BIN)/python -m pytest tests/faults tests/security tests/cluster -m "slow or not slow" --durations=20
 
-bench: $(READY) ## our search beside its peers, and its own costs, on real MNIST: an hour on a quiet machine
+soak: $(READY) ## run the slow tests only: kills at random, long fuzzing, all signals; not part of CI
+	$(BIN)/python -m pytest tests -m slow --durations=20
+
+bench: $(READY) ## compare our search with other tools on real MNIST: an hour on a quiet machine
 	$(BIN)/python -m benchmarks.bench
 
-bench-driver: $(READY) ## what a result costs the driver, over 1,000 trials (benchmarks/README.md)
+bench-driver: $(READY) ## measure the driver's time for each result, over 1,000 trials (benchmarks/README.md)
 	$(BIN)/python -m benchmarks.bench_driver
 
-bench-search: $(READY) ## simulated searches on recorded curves: ours, Ray's own, random, without ASHA
+bench-search: $(READY) ## simulate searches on recorded curves: ours, Ray's own, random, without ASHA
 	$(BIN)/python benchmarks/simulate.py --seeds 200
 
-check: $(READY) ## lint, types, and the rule that imports go down only
+check: $(READY) ## lint, check types, and check that imports go down only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -56,7 +59,7 @@ format: $(READY) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schema: $(READY) ## write search_spaces/schema.json, for editors
+schema: $(READY) ## write search_spaces/schema.json for editors
 	$(BIN)/python -m tuning.verification.editor_schema
 
 lock: $(READY) ## compile requirements.lock from pyproject.toml

@@ -6,13 +6,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.mirror import MirrorServer, archives
+from tests.processes import Command, run
 
 # before anything imports ray, which reads its settings then
 from tuning.ray_backend.local_cluster import own_cluster
@@ -94,6 +98,73 @@ def cluster() -> Iterator[None]:
     """A real local Ray with two CPUs, two GPUs that exist for Ray alone, and no dashboard."""
     with own_cluster(dashboard=False, num_cpus=2, num_gpus=2):
         yield
+
+
+STARTS_RAY = """
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+import grpc
+from tuning.ray_backend import local_cluster
+with local_cluster.own_cluster(num_cpus=1) as ours:
+    import ray
+    url, address = ours.dashboard, ray.get_runtime_context().gcs_address
+    print("dashboard", url, "cpus", ray.cluster_resources()["CPU"], flush=True)
+    print("page", urllib.request.urlopen(url).read().decode()[:200].replace(chr(10), " "))
+    try:
+        urllib.request.urlopen(url + "/api/jobs/")
+    except urllib.error.HTTPError as error:
+        print("a job without the token", error.code)
+    try:
+        call = grpc.insecure_channel(address).unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")
+        call(b"", timeout=10)
+    except grpc.RpcError as error:
+        print("a call without the token", error.code())
+    print("mode", oct((Path.home() / ".ray/auth_token").stat().st_mode & 0o777))
+    log = ray.remote(num_cpus=0)(type("Talks", (), {"say": lambda self: print("said", flush=True)})).remote()
+    ray.get(log.say.remote())
+    from ray.util.state import get_log
+    os.environ["RAY_ADDRESS"] = address  # this function follows it
+    print("log", *get_log(actor_id=log._actor_id.hex(), suffix="out"))
+    print("session", ray._private.worker._global_node.get_session_dir_path())
+"""
+RAYS_PORTS = (8265, 52365)  # of the dashboard and of its agent, unless another is chosen
+
+
+@dataclass(frozen=True)
+class FirstStart:
+    """A Ray of ours, started in a new home."""
+
+    home: Path
+    ran: Command
+
+
+@pytest.fixture(scope="session")
+def first_start(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> FirstStart:
+    """With another Ray beside it, Ray's usual ports taken, no token yet, a umask that keeps nothing
+    back, and an environment that says otherwise: to Ray an unknown word means no authentication.
+    """
+    home = tmp_path_factory.mktemp("home")
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("HOME", str(home))
+        patch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+        patch.setenv("RAY_AUTH_MODE", "tokne")
+        patch.setenv("RAY_AUTH_TOKEN", "")
+        for port in RAYS_PORTS:
+            taken = stack.enter_context(socket.socket())
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):  # taken by somebody else, which is as good
+                taken.bind(("127.0.0.1", port))
+                taken.listen()
+        old = os.umask(0)
+        try:
+            ran = run(["-c", STARTS_RAY], home)
+        finally:
+            os.umask(old)
+    assert ran.process.returncode == 0, ran.errors
+    return FirstStart(home, ran)
 
 
 @pytest.fixture

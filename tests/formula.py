@@ -13,12 +13,16 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+from ray.tune.schedulers import TrialScheduler
 
 from tuning.ray_backend import tune_run
 from tuning.ray_backend.local_cluster import Cluster, OwnCluster
+from tuning.ray_backend.scheduler import RecordingScheduler
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
 from tuning.space.search_space import SearchSpace
@@ -29,6 +33,7 @@ from tuning.worker.guard import Report, newest_valid, run_guarded, stall_log
 
 EPOCHS = 9
 PEAK = 0.7
+NOT_FINITE = ("nan", "inf", "-inf")
 SPACE = """
 space:
   x: {type: float, low: 0, high: 1}
@@ -44,78 +49,88 @@ def value(x: float, epoch: int) -> float:
     return (1 - abs(x - PEAK)) * (1 - 0.5**epoch)
 
 
-def formula(config: dict[str, Any], *, folder: Path, fault: str = "") -> None:
-    """A trial that keeps checkpoints and acknowledges each epoch after its report has returned."""
-    log = stall_log(folder / "logs", config["number"])
+def formula(config: dict[str, Any], *, folder: Path, faults: Sequence[str] = ()) -> None:
+    """A trial that keeps checkpoints and acknowledges each epoch after its report has returned.
+
+    Args:
+        faults: what happens to the first trials, by their numbers.
+    """
+    number = config["number"]
+    fault = faults[number] if number < len(faults) else ""
     limit = 2.0 if fault == "hangs" else 600.0
-    run_guarded(lambda report: curve(config, folder, fault, report), stall_limit=limit, log=log)
+    run_guarded(
+        lambda report: curve(config, folder, fault, report),
+        stall_limit=limit,
+        log=stall_log(folder / "logs", number),
+    )
 
 
 def curve(config: dict[str, Any], folder: Path, fault: str, report: Report) -> None:
-    number, x = config["number"], config["params"]["x"]
+    """Each epoch's value, checkpoint and acknowledgement.
+
+    Trials with a fault have the value of the peak: ASHA does not stop a trial that ties.
+    """
+    number, x = config["number"], PEAK if fault else config["params"]["x"]
     checkpoint = newest_valid(folder, config["history"])
     first = json.loads(checkpoint.read_text())["epoch"] + 1 if checkpoint else 1
     for epoch in range(first, EPOCHS + 1):
-        score = break_down(fault, folder, number, epoch, value(x, epoch))
+        score = value(x, epoch)
+        if fault in NOT_FINITE and epoch == 3:
+            score = float(fault)
+        elif fault and epoch == (1 if fault == "alike" else 4):
+            break_down(fault, folder / f"broke-{number}")
         path = folder / f"{number}-{epoch}.json"
         path.write_text(json.dumps({"epoch": epoch}))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         report({"epoch": epoch, "val_acc": score, "checkpoint": path.name, "sha256": digest})
         with (folder / f"acknowledged-{number}").open("a") as file:
-            file.write(
-                f"{epoch} {score} {os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}\n"
-            )
+            gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+            file.write(f"{epoch} {score} {os.getpid()} {gpus}\n")
 
 
-def break_down(fault: str, folder: Path, number: int, epoch: int, score: float) -> float:
-    """Fail in trial 0 (at the best point there is, so that ASHA never stops it) in epoch 4, or
-    give the epoch's value.
-    """
-    here = number == 0 and epoch == 4
-    marker = folder / "broke"
-    first = here and not marker.exists()
-    if first and fault not in ("", "raises always"):
-        marker.touch()
-    if fault == "raises once" and first:
-        raise ValueError("a bad\nday")
-    if fault == "raises always" and here:
-        raise ValueError(f"a bad day in process {os.getpid()}")
-    if fault == "killed once" and first:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if fault == "hangs" and first:
-        threading.Event().wait()
-    if fault == "out of memory" and here:
-        import torch
+def break_down(fault: str, marker: Path) -> None:
+    """Fail in this way; what happens once leaves the marker, and does not happen again."""
+    first = not marker.exists()
+    marker.touch()
+    match fault:
+        case "raises once" if first:
+            raise ValueError("a bad\nday")
+        case "raises always":
+            raise ValueError(f"a bad day in process {os.getpid()}")
+        case "killed once" if first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hangs":
+            threading.Event().wait()
+        case "out of memory":
+            import torch
 
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.00 GiB.")
-    if fault == "all alike":
-        raise ImportError("no module named torch")
-    return float(fault) if fault in ("nan", "inf", "-inf") and here else score
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.00 GiB.")
+        case "alike":
+            raise ImportError("no module named torch")
 
 
-def space_in(folder: Path, first: float | None = None) -> SearchSpace:
-    """The formula's search space; `first` is the point that is tried first."""
+def space_in(folder: Path) -> SearchSpace:
+    """The formula's search space."""
     path = folder / "space.yaml"
-    path.write_text(SPACE if first is None else SPACE + f"  start_with: [{{x: {first}}}]\n")
+    path.write_text(SPACE)
     return read_space(path)
 
 
 def search(
     folder: Path,
     url: str,
-    fault: str = "",
     *,
-    trials: int = 8,
+    trials: int,
     slots: Slots | None = None,
-    retries: int = 1,
+    faults: Sequence[str] = (),
 ) -> Study:
     """A whole search on the cluster that runs; then the checks that hold after any search.
     Returns the record, read anew.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    space = space_in(folder, PEAK if fault else None)
-    study = Study(create_record(url, space, folder.name), space, trials=trials, retries=retries)
-    run(study, folder, fault, slots or Slots(2, 1, 0), tune_run.Interrupt())
+    space = space_in(folder)
+    study = Study(create_record(url, space, folder.name), space, trials=trials)
+    run(study, folder, slots or Slots(2, 1, 0), tune_run.Interrupt(), faults=faults)
     recorded = Study(load_record(url, folder.name), space, trials=trials)
     assert str(recorded.trials) == str(study.trials), "what is in memory is what is on disk"
     check(recorded, folder)
@@ -125,10 +140,11 @@ def search(
 def run(
     study: Study,
     folder: Path,
-    fault: str,
     slots: Slots,
     interrupt: tune_run.Interrupt,
+    *,
     cluster: Cluster | None = None,
+    faults: Sequence[str] = (),
 ) -> None:
     """Work on a study until it has no more trials, on a Ray of this process or on the one given."""
     (folder / "logs").mkdir(exist_ok=True)
@@ -141,8 +157,23 @@ def run(
         name=folder.name,
         interrupt=interrupt,
         cluster=cluster or OwnCluster(),
-        shared={"folder": folder, "fault": fault},
+        shared={"folder": folder, "faults": faults},
     )
+
+
+def search_without_ray(study: Study, train: Callable[[Trial], Iterable[dict[str, Any]]]) -> None:
+    """The same search with one slot and no Ray: each trial ends before the next begins.
+
+    Args:
+        train: gives the results that a trial would report, epoch by epoch.
+    """
+    scheduler = RecordingScheduler(study)
+    while trial := study.next_trial():
+        tune_trial: Any = SimpleNamespace(config={"number": trial.number})
+        scheduler.on_trial_add(None, tune_trial)
+        for result in train(trial):
+            if scheduler.on_trial_result(None, tune_trial, result) == TrialScheduler.STOP:
+                break
 
 
 def check(study: Study, folder: Path, *, ended: bool = True) -> None:

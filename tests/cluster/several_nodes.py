@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
     study.listeners.append(lose_a_node)
     begun = time.time()
     with joined_cluster(nodes.address, print) as joined:
-        run(study, folder, "", Slots(3, 1, 0, most=TRIALS), tune_run.Interrupt(), joined)
+        run(study, folder, Slots(3, 1, 0, most=TRIALS), tune_run.Interrupt(), cluster=joined)
         assert joined.lost_node(begun), "whether or not a trial was on it"
         print("room for", joined.room(Slots(3, 1, 0)))
     check(study, folder)

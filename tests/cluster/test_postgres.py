@@ -52,7 +52,7 @@ def test_a_server_that_is_restarted_in_the_middle_of_a_search_is_waited_for(
             server.stop()
 
     study.listeners.append(stop_in_the_middle)
-    run(study, tmp_path, "", Slots(2, 1, 0), tune_run.Interrupt())
+    run(study, tmp_path, Slots(2, 1, 0), tune_run.Interrupt())
     assert len(said) == 1
     assert "does not answer; waiting for it" in said[0]
     recorded = Study(load_record(url, "restarted"), space, trials=12)

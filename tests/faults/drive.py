@@ -33,7 +33,7 @@ def main(folder: Path, trials: int) -> None:
     (folder / CREATED).touch()
     study = Study(record, space, trials=trials, retries=RETRIES)
     with own_cluster(dashboard=False, num_cpus=1):
-        run(study, folder, "", Slots(1, 1, 0), tune_run.Interrupt())
+        run(study, folder, Slots(1, 1, 0), tune_run.Interrupt())
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ import csv
 import json
 import os
 import signal
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,19 @@ import yaml
 
 from tests.faults.acknowledging import folder_of
 from tests.finished import finished_run
-from tests.formula import check, measured
+from tests.formula import check, measured, search_without_ray
 from tests.processes import ROOT, Command, left, run
 from text_recognizer.data.digits import Digits
+from tuning.callbacks.artifacts import trial_settings
 from tuning.run.folder import RunFolder
+from tuning.run.resources import Slots
 from tuning.space.reader import read_space
 from tuning.study.database import sqlite_url
-from tuning.study.optuna_record import load_record
+from tuning.study.optuna_record import create_record, load_record
 from tuning.study.study import Study
-from tuning.trials.trial import Epoch
+from tuning.trials.trial import Epoch, Trial
 from tuning.verification.evaluation import evaluate
+from tuning.worker.trainable import TrialJob, train_trial
 
 TRIALS = 6
 SPACE = """
@@ -57,20 +58,29 @@ Measured = list[tuple[Any, ...]]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[Measured]]:
-    """The same search, never interrupted, beside the first one that is: each has one slot."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(run_undisturbed, tmp_path_factory.mktemp("undisturbed"))
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """The trials of the same search without Ray, which nobody interrupts."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "small.yaml").write_text(SPACE)
+    space, data = read_space(folder / "small.yaml"), Digits().trainval
+    job = TrialJob(
+        trial_settings(space, Slots(1, 1, 0)),
+        space.search.objective,
+        folder,
+        folder,
+        stall_limit=600,
+    )
 
+    def train(trial: Trial) -> list[dict[str, Any]]:
+        results: list[dict[str, Any]] = []
+        config = {"number": trial.number, "params": trial.params, "history": []}
+        train_trial(config, job, data.images.numpy(), data.labels.numpy(), results.append)
+        return results
 
-def run_undisturbed(folder: Path) -> Measured:
-    search = start(folder, "whole")
-    search.wait_to_say("complete", "stopped early")
-    family = search.family()
-    assert search.end() == 0, search.errors
-    assert left(family) == []
-    close(RunFolder(folder / "runs/whole"))
-    return measured(study_of(RunFolder(folder / "runs/whole")).trials)
+    record = create_record(sqlite_url(folder / "study.db"), space, "whole")
+    study = Study(record, space, trials=TRIALS)
+    search_without_ray(study, train)
+    return measured(study.trials)
 
 
 def close(folder: RunFolder) -> None:
@@ -108,7 +118,7 @@ def in_full_swing(folder: Path, name: str = "cut") -> tuple[Command, RunFolder]:
     return search, RunFolder(folder / "runs" / name)
 
 
-def resumes_as_if_undisturbed(folder: RunFolder, undisturbed: Future[Measured]) -> None:
+def resumes_as_if_undisturbed(folder: RunFolder, undisturbed: Measured) -> None:
     assert 1 <= sum(trial.outcome is not None for trial in study_of(folder).trials) < TRIALS, (
         "it was cut in its middle"
     )
@@ -116,11 +126,11 @@ def resumes_as_if_undisturbed(folder: RunFolder, undisturbed: Future[Measured]) 
     resumed = run([*SEARCH, "--resume", f"runs/{folder.name}"], folder.path.parents[1])
     assert resumed.process.returncode == 0, resumed.errors
     close(folder)
-    assert measured(study_of(folder).trials) == undisturbed.result()
+    assert measured(study_of(folder).trials) == undisturbed
 
 
 def test_d1_d4_a_killed_driver_frees_its_lock_and_the_search_goes_on_as_if_undisturbed(
-    tmp_path: Path, undisturbed: Future[Measured]
+    tmp_path: Path, undisturbed: Measured
 ) -> None:
     search, folder = in_full_swing(tmp_path)
     # or it may have ended before the second has started
@@ -144,7 +154,7 @@ def test_d1_d4_a_killed_driver_frees_its_lock_and_the_search_goes_on_as_if_undis
     [([signal.SIGINT], 130), ([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGINT], 130)],
 )
 def test_d2_an_interrupted_search_says_how_to_resume(
-    signals: list[signal.Signals], code: int, tmp_path: Path, undisturbed: Future[Measured]
+    signals: list[signal.Signals], code: int, tmp_path: Path, undisturbed: Measured
 ) -> None:
     search, folder = in_full_swing(tmp_path)
     family = search.family()
@@ -163,7 +173,7 @@ def test_d2_an_interrupted_search_says_how_to_resume(
 @pytest.mark.slow
 @pytest.mark.parametrize("daemon", ["raylet", "gcs_server"])
 def test_c2_the_driver_ends_soon_when_ray_dies_and_a_resume_completes_the_search(
-    daemon: str, tmp_path: Path, undisturbed: Future[Measured]
+    daemon: str, tmp_path: Path, undisturbed: Measured
 ) -> None:
     search, folder = in_full_swing(tmp_path)
     family = search.family()

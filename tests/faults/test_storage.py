@@ -345,16 +345,16 @@ def test_the_search_ends_when_its_study_cannot_be_written_and_goes_on_when_there
     folder = tmp_path / "formula"
     folder.mkdir()
     space, url = space_in(folder), sqlite_url(disk.path / "study.db")
-    study = Study(create_record(url, space, "formula"), space, trials=8)
+    study = Study(create_record(url, space, "formula"), space, trials=4)
     study.listeners.append(lambda trial: disk.fill() if len(trial.epochs) == 4 else None)
     with pytest.raises(StorageError, match="cannot be used"):
-        run(study, folder, "", Slots(2, 1, 0), tune_run.Interrupt())
+        run(study, folder, Slots(2, 1, 0), tune_run.Interrupt())
     disk.free()
-    again = Study(load_record(url, "formula"), space, trials=8)
+    again = Study(load_record(url, "formula"), space, trials=4)
     check(again, folder, ended=False)
-    run(again, folder, "", Slots(2, 1, 0), tune_run.Interrupt())
-    check(Study(load_record(url, "formula"), space, trials=8), folder)
-    assert len(again.trials) == 8
+    run(again, folder, Slots(2, 1, 0), tune_run.Interrupt())
+    check(Study(load_record(url, "formula"), space, trials=4), folder)
+    assert len(again.trials) == 4
 
 
 SMALL = """

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.formula import EPOCHS, measured, outcomes, run, search, space_in, value
-from text_recognizer.metrics import Objective
+from tests.formula import EPOCHS, outcomes, run, search, space_in, value
 from tuning.ray_backend.local_cluster import OwnCluster
 from tuning.ray_backend.tune_run import Interrupt
 from tuning.run.resources import Slots
@@ -21,10 +20,28 @@ from tuning.trials.trial import Outcome, ranking
 pytestmark = pytest.mark.usefixtures("cluster")
 
 
-def test_a_search_ends_with_as_many_trials_as_asked_and_the_best_is_the_best(
-    tmp_path: Path, database: Path
-) -> None:
-    study = search(tmp_path / "run", f"sqlite:///{database}", trials=24)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("formula")
+
+
+@pytest.fixture(scope="module")
+def study(folder: Path, empty_database: Path, cluster: None) -> Study:
+    """A search with two trials at once, each on half a GPU. The cluster of these tests has two
+    CPUs, and two GPUs that exist for Ray alone.
+    """
+    path = folder / "study.db"
+    path.write_bytes(empty_database.read_bytes())
+    return search(folder / "run", f"sqlite:///{path}", trials=24, slots=Slots(2, 1, 0.5))
+
+
+def noted(folder: Path, column: int) -> set[str]:
+    """What the trials noted beside their epochs: 2 is the process, 3 the GPUs that it sees."""
+    files = (folder / "run").glob("acknowledged-*")
+    return {line.split(" ")[column] for file in files for line in file.read_text().splitlines()}
+
+
+def test_a_search_ends_with_as_many_trials_as_asked_and_the_best_is_the_best(study: Study) -> None:
     assert len(study.trials) == 24
     assert set(outcomes(study)) == {"complete", "stopped_early"}
     assert all(
@@ -32,35 +49,16 @@ def test_a_search_ends_with_as_many_trials_as_asked_and_the_best_is_the_best(
         for trial in study.trials
     )
     assert all(len(trial.epochs) in (1, 3, 9) for trial in study.trials), "trials end at rungs"
-    best = ranking(study.trials, Objective("val_acc", "max"))[0]
+    best = ranking(study.trials, study.objective)[0]
     assert best.epoch.epoch == EPOCHS
     assert best.value == value(best.trial.params["x"], EPOCHS)
     assert abs(best.trial.params["x"] - 0.7) < 0.1
 
 
-def test_workers_are_reused(tmp_path: Path, database: Path) -> None:
-    search(tmp_path / "run", f"sqlite:///{database}", trials=8)
-    files = (tmp_path / "run").glob("acknowledged-*")
-    processes = {line.split()[2] for file in files for line in file.read_text().splitlines()}
-    assert len(processes) <= 2, (
-        "never a new process for each trial; a quick worker may do all eight"
-    )
-
-
-def test_one_slot_and_one_seed_give_the_same_search(tmp_path: Path, database: Path) -> None:
-    first, second = (
-        search(tmp_path / name, f"sqlite:///{database}", trials=12, slots=Slots(1, 1, 0))
-        for name in ("first", "second")
-    )
-    assert measured(first.trials) == measured(second.trials)
-
-
-def test_half_a_gpu_each_puts_two_trials_on_one(tmp_path: Path, database: Path) -> None:
-    """The cluster of these tests has two CPUs and two GPUs that exist for Ray alone."""
-    search(tmp_path / "run", f"sqlite:///{database}", trials=8, slots=Slots(2, 1, 0.5))
-    files = (tmp_path / "run").glob("acknowledged-*")
-    seen = {line.split()[3] for file in files for line in file.read_text().splitlines()}
-    assert seen <= {"0", "1"}, "each trial sees one GPU"
+@pytest.mark.usefixtures("study")
+def test_workers_are_reused_and_each_sees_one_gpu(folder: Path) -> None:
+    assert len(noted(folder, 2)) <= 2, "never a new process for each trial"
+    assert noted(folder, 3) <= {"0", "1"}
 
 
 class WithoutNodes(OwnCluster):
@@ -90,9 +88,9 @@ def test_a_search_for_which_there_is_no_node_ends_with_its_time(
 ) -> None:
     space = space_in(tmp_path)
     study = Study(
-        create_record(f"sqlite:///{database}", space, "run"), space, trials=4, stop=Stop(time="2s")
+        create_record(f"sqlite:///{database}", space, "run"), space, trials=4, stop=Stop(time="1s")
     )
-    run(study, tmp_path, "", Slots(1, 1000, 0), Interrupt(), WithoutNodes(waiting))
+    run(study, tmp_path, Slots(1, 1000, 0), Interrupt(), cluster=WithoutNodes(waiting))
     assert "time budget" in (study.stop_reason or "")
     assert [(trial.outcome, trial.epochs) for trial in study.trials] == [
         (Outcome.STOPPED_EARLY, ())
@@ -105,14 +103,8 @@ def test_a_search_for_which_there_is_no_node_heeds_the_first_ctrl_c(
     space = space_in(tmp_path)
     study = Study(create_record(f"sqlite:///{database}", space, "run"), space, trials=4)
     interrupt = Interrupt()
+    cluster = WithoutNodes(0, lambda: signal.raise_signal(signal.SIGINT))
     with interrupt.listening(lambda: None):
-        run(
-            study,
-            tmp_path,
-            "",
-            Slots(1, 1, 0),
-            interrupt,
-            WithoutNodes(0, lambda: signal.raise_signal(signal.SIGINT)),
-        )
+        run(study, tmp_path, Slots(1, 1, 0), interrupt, cluster=cluster)
     assert interrupt.signal == signal.SIGINT
     assert study.trials == []

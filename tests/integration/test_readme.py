@@ -1,5 +1,5 @@
-"""Every command of the README but `make test` itself, in its order, as a newcomer would type
-them; then what they left behind.
+"""Every command of README.md and docs/usage.md but `make test` itself, in their order, as a newcomer
+would type them; then what they left behind.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from text_recognizer.predict import Recognizer
 from text_recognizer.util import checksum
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCKS = re.findall(
-    r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-)
+TEXT = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/usage.md"))
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+# Five epochs of MNIST take more than a minute: here each has a twentieth of the batches.
+SHORTER = {"--max_epochs=5": " --limit_train_batches=0.05"}
 LIMIT_S = 600
 
 
@@ -75,7 +76,8 @@ def test_command(command: str, place: Path, request: pytest.FixtureRequest) -> N
         if "MNIST" in command or "mnist" in command
         else ""
     )
-    done = run(command, place, data_dir)
+    shorter = "".join(more for part, more in SHORTER.items() if part in command)
+    done = run(command + shorter, place, data_dir)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     (place / f"{COMMANDS.index(command)}.out").write_text(done.stdout)
@@ -203,7 +205,7 @@ def test_a_narrow_network_is_visibly_worse(place: Path) -> None:
         assert found
         return float(found[1])
 
-    assert accuracy("--gpus=1 --fc1=4 --fc2=8") < 0.9 < 0.96 < accuracy("--max_epochs=5 --gpus=1")
+    assert accuracy("--gpus=1 --fc1=4 --fc2=8") < 0.6 < 0.85 < accuracy("--max_epochs=5 --gpus=1")
 
 
 def test_no_process_is_left(latest: Path) -> None:

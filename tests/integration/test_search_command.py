@@ -1,70 +1,43 @@
-"""The search's command line: refusals with their exit codes, before anything is started or made."""
+"""A search that is refused ends with exit code 2, before anything is started or made.
+
+All that can be wrong with file and flags is in tests/faults/test_bad_input.py.
+"""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 300
-
-SPACE = """
-experiment: {data_class: Digits}
-space:
-  fc1: {type: int, low: 16, high: 64}
-search: {trials: 40, max_epochs: 4}
-"""
-
-
-def command(path: Path, *flags: str) -> list[str]:
-    return [
-        sys.executable,
-        str(ROOT / "tuning" / "search.py"),
-        "--space",
-        str(path),
-        "--no-dashboard",
-        *flags,
-    ]
-
-
-def search(path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(path, *flags),
-        cwd=path.parent,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+from tests.conftest import SPACE
+from tests.processes import ROOT, run
+from text_recognizer.command import exit_code_of
+from tuning import search
 
 
 @pytest.fixture
-def space_path(tmp_path: Path) -> Path:
-    path = tmp_path / "small.yaml"
-    path.write_text(SPACE)
-    return path
+def path(space_file: Callable[[str], Path]) -> Path:
+    return space_file(SPACE)
 
 
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        (["--metric", "test_acc"], "--metric: `one of "),
-        # what this machine has
-        (["--cpus-per-trial", "4000"], "--cpus-per-trial: `cpus-per-trial <= "),
-    ],
-)
-def test_a_process_that_refuses_ends_with_2_and_leaves_nothing(
-    flags: list[str], expected: str, space_path: Path
+def test_a_process_that_refuses_ends_with_2_and_leaves_nothing(path: Path) -> None:
+    refused = run(
+        [str(ROOT / "tuning/search.py"), "--space", path.name, "--metric", "test_acc"], path.parent
+    )
+    assert refused.process.returncode == 2
+    assert "--metric: `one of " in refused.errors
+    assert "Traceback" not in refused.errors
+    assert refused.output == ""
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_more_than_this_machine_has_is_refused_and_leaves_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All that can be wrong with file and flags is in tests/faults/test_bad_input.py, in one
-    process.
-    """
-    done = search(space_path, *flags)
-    assert done.returncode == 2
-    assert expected in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    assert list(space_path.parent.iterdir()) == [space_path]
+    monkeypatch.chdir(path.parent)
+    flags = ["--space", path.name, "--cpus-per-trial", "4000"]
+    assert exit_code_of(lambda: search.main(flags)) == 2
+    assert "--cpus-per-trial: `cpus-per-trial <= " in capsys.readouterr().err
+    assert list(path.parent.iterdir()) == [path]

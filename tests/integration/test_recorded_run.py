@@ -1,0 +1,70 @@
+"""`tests/recorded/before`: a run of the version before the packages (2026-11-27): six trials on
+Digits, 4 epochs, retrained with two seeds. Every command must still read it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.processes import ROOT, run
+from text_recognizer.command import exit_code_of
+from text_recognizer.data.digits import Digits
+from text_recognizer.predict import Recognizer
+from tuning import report, runs, search
+
+RECORDED = ROOT / "tests" / "recorded" / "before"
+BEST = json.loads((RECORDED / "summary.json").read_text())["best"]
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Path:
+    """A copy of the run, as `tmp_path/runs/before`."""
+    return Path(shutil.copytree(RECORDED, tmp_path / "runs" / "before"))
+
+
+def test_it_is_listed_and_reported(before: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs.main(["--runs-dir", str(before.parent), "--json"])
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["name"], listed["status"], listed["best"]["value"]) == (
+        "before",
+        "complete",
+        BEST["value"],
+    )
+    report.main([str(before)])
+    assert f"{BEST['value']:.4f}" in (before / "report.html").read_text()
+    capsys.readouterr()
+    report.main([str(before), "--json"])
+    numbers = json.loads(capsys.readouterr().out)
+    assert f"{BEST['value']:.4f}" in json.dumps(numbers)
+
+
+def test_a_resume_says_its_result_and_an_extension_is_refused(
+    before: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The code that makes its numbers has changed since."""
+    report.main([str(before)])
+    assert exit_code_of(lambda: search.main(["--resume", str(before)])) == 0
+    assert f"best: trial {BEST['trial']}, val_acc 0.4278" in capsys.readouterr().out
+    assert exit_code_of(lambda: search.main(["--resume", str(before), "--trials", "9"])) == 4
+    assert "code" in capsys.readouterr().err
+
+
+def test_its_weights_are_loaded_and_have_the_accuracy_they_had(before: Path) -> None:
+    data = Digits()
+    images, labels = data.trainval[data.splits()[1]]
+    hits = Recognizer.load(before / "best.ckpt").probabilities(images).argmax(1) == labels
+    assert hits.to(torch.float32).mean().item() == pytest.approx(BEST["value"])
+
+
+def test_it_is_retrained(before: Path, tmp_path: Path) -> None:
+    first = json.loads((before / "final/metrics.json").read_text())
+    ran = run([str(ROOT / "tuning/retrain.py"), "runs/before", "--seeds", "1"], tmp_path)
+    assert ran.process.returncode == 0, ran.errors
+    metrics = json.loads((before / "final/metrics.json").read_text())
+    assert (metrics["test_reads"], metrics["promised"]) == (2, BEST["value"])
+    assert metrics["per_seed"][0]["test_acc"] == pytest.approx(first["per_seed"][0]["test_acc"])
