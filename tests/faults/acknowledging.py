@@ -31,7 +31,9 @@ def run_trial(config: dict[str, Any], *, job: TrialJob, images: Any, labels: Any
     def acknowledged(watch: Watchdog, result: dict[str, Any]) -> None:
         report(watch, result)
         with (folder / f"acknowledged-{config['number']}").open("a") as file:
-            file.write(f"{result['epoch']} {result[job.objective.metric]} {get_node_ip_address()}\n")
+            file.write(
+                f"{result['epoch']} {result[job.objective.metric]} {get_node_ip_address()}\n"
+            )
 
     Watchdog.report = acknowledged  # type: ignore[method-assign]
     try:

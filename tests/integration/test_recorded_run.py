@@ -40,18 +40,16 @@ def test_it_is_listed_and_reported(before: Path, capsys: pytest.CaptureFixture[s
     capsys.readouterr()
     report.main([str(before), "--json"])
     numbers = json.loads(capsys.readouterr().out)
-    assert f"{BEST['value']:.4f}" in json.dumps(numbers)
+    assert numbers["summary"]["best"] == BEST
+    assert len(numbers["trials"]) == 6
 
 
-def test_a_resume_says_its_result_and_an_extension_is_refused(
+def test_it_cannot_be_continued(
     before: Path, no_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The code that makes its numbers has changed since."""
-    report.main([str(before)])
-    assert exit_code_of(lambda: search.main(["--resume", str(before)])) == 0
-    assert f"best: trial {BEST['trial']}, val_acc 0.4278" in capsys.readouterr().out
     assert exit_code_of(lambda: search.main(["--resume", str(before), "--trials", "9"])) == 4
-    assert "code" in capsys.readouterr().err
+    assert "code.text_recognizer.models.mlp" in capsys.readouterr().err
 
 
 def test_its_weights_are_loaded_and_have_the_accuracy_they_had(before: Path) -> None:
