@@ -37,9 +37,9 @@ from tuning.ray_backend.local_cluster import (
     keep_the_token_private,
 )
 from tuning.ray_backend.shared_storage import check_shared
+from tuning.run.environment import PROJECT
 from tuning.run.resources import Node, Slots, room
 
-PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("text_recognizer", "training", "tuning")
 GCS_PATIENCE_S = 20  # a head with a store of its own may come back; without one nothing does
 GOING_DOWN_S = 3  # from the death of a node's worker to that of its Ray, where both are told to end

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, commit, command, hardware."""
+"""Records how a run was made: command, versions, commit, hardware."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tuning.run.files import Environment
 from tuning.study.database import without_passwords
 
-PACKAGES = (
+# whose versions are recorded
+LIBRARIES = (
     "recogniser-search",
     "torch",
     "torchvision",
@@ -24,11 +26,12 @@ PACKAGES = (
     "numpy",
     "scikit-learn",
 )
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[2]  # the folder that `tuning` lies in
 
 
 def environment(gpus: Sequence[str] = ()) -> Environment:
-    """What repeats or explains a run. No environment variables: secrets live there.
+    """The content of `environment.json`. Environment variables are left out, because they hold
+    secrets.
 
     Args:
         gpus: the names of the GPUs that torch sees.
@@ -38,7 +41,7 @@ def environment(gpus: Sequence[str] = ()) -> Environment:
         git_commit=git("rev-parse", "HEAD"),
         git_dirty=bool(git("status", "--porcelain")),
         python=platform.python_version(),
-        versions={name: version_of(name) for name in PACKAGES},
+        versions={name: version_of(name) for name in LIBRARIES},
         platform=platform.platform(),
         processor=processor(),
         cpus=os.cpu_count(),
@@ -54,7 +57,7 @@ def version_of(package: str) -> str | None:
 
 
 def git(*arguments: str) -> str | None:
-    """What git says of the project, or None where there is no repository or no git."""
+    """The output of git in the project's folder; None without git or a repository."""
     try:
         done = subprocess.run(
             ["git", "-C", str(PROJECT), *arguments],
@@ -69,12 +72,9 @@ def git(*arguments: str) -> str | None:
 
 
 def processor() -> str:
-    """The CPU's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-        platform.processor(),
-    )
+    """The name of the CPU."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

@@ -1,4 +1,4 @@
-"""How a search is run, apart from what is searched."""
+"""How a search is run, in contrast to what is searched."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from tuning.run.resources import Node, Slots, plan
 
 @dataclass(frozen=True)
 class Options:
-    """Kept in the study, so that a resume goes on in the same way. Durations are texts such as
-    `10m`.
+    """The options of a search. The study records them, so that a resume goes on in the same way.
+
+    Durations are texts such as `10m`.
     """
 
     gpus_per_trial: float | None = None
@@ -21,12 +22,11 @@ class Options:
     retries: int = 1
     keep: int = 3
     stall_limit: str = "10m"
-    time_budget: str | None = None  # of a resume; a search's own stands in its space
-    checkpoint_dir: str | None = None  # absolute; where the workers of this and other runs write
-    # of a Ray cluster to join; of this process alone: clusters come and go
-    address: str | None = None
+    time_budget: str | None = None  # of a resume; a new search has it in its space
+    checkpoint_dir: str | None = None  # absolute; workers write to a folder in it
+    address: str | None = None  # of a Ray cluster to join; not taken over by a resume
     dashboard: bool = True
-    keep_alive: bool = False  # Ray and its dashboard outlive the search until the user ends them
+    keep_alive: bool = False  # Ray and its dashboard stay up until the user ends them
     quiet: bool = False
 
     def slots(self, nodes: Sequence[Node], trials: int, *, grows: bool = False) -> Slots:

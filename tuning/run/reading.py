@@ -11,31 +11,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from text_recognizer.atomic import atomic_write
 from text_recognizer.errors import RecogniserError, RunError, StorageError
 from text_recognizer.text import clipped
 
-MAX_FILE_BYTES = 50_000_000  # of a file that is read whole: many times what a run's largest takes
-
-
-class Lenient(BaseModel):
-    """A file that may say more than is read here."""
-
-    model_config = ConfigDict(frozen=True)
-
+MAX_FILE_BYTES = 50_000_000  # many times more than the largest file of a run
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
+class Lenient(BaseModel):
+    """The content of a file that may have more in it than is read."""
+
+    model_config = ConfigDict(frozen=True)
+
+
 @contextmanager
 def read_as_ours(path: Path) -> Iterator[None]:
-    """Within the block a run is read. What that raises where no search of ours wrote the run is a
-    `RunError`.
-
-    A study is a database: whatever stands in it has passed through other people's code before it
-    can be checked here.
+    """Turn errors in reading a run into a `RunError`, because the run was damaged or was written by
+    somebody else. A study in particular is a database: Optuna and SQLAlchemy read it before it
+    can be checked.
     """
     try:
         yield
@@ -43,20 +40,17 @@ def read_as_ours(path: Path) -> Iterator[None]:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         what = clipped(f"{type(error).__name__}: {' '.join(str(error).split())}", 200)
-        raise RunError(
-            f"{path}: `a run as this project writes it` must hold, but got {what}. The run is "
-            "damaged."
-        ) from error
+        raise RunError(f"{path}: the run is damaged: {what}") from error
 
 
 def check_plain(folder: Path) -> None:
-    """Refuse a run with a link in it, through which a command would read, overwrite or delete what
-    is elsewhere; or a pipe.
+    """Refuse a run with a link in it, because a command would read, overwrite or delete what the
+    link leads to; or with a pipe, which a command would wait for.
 
-    Tune's own files are left out: they are not read, and are deleted without following a link.
+    Ray Tune's own files are skipped: they are never read, and are deleted without following links.
 
     Raises:
-        RunError: there is one.
+        RunError: there is a link, a pipe or a device.
         OSError: the folder cannot be read.
     """
     for entry in os.scandir(folder):
@@ -65,42 +59,40 @@ def check_plain(folder: Path) -> None:
                 check_plain(Path(entry))
         elif not entry.is_file(follow_symlinks=False):
             raise RunError(
-                f"{entry.path}: `nothing but files and folders` must hold, but it is a link, a "
+                f"{entry.path}: a run holds nothing but files and folders, and this is a link, a "
                 "pipe or a device."
             )
 
 
 def read_whole(path: Path) -> bytes:
-    """The content of a file of a run. Raises `OSError`, also for what is too large or no file:
-    to open a pipe is to wait.
+    """The content of a file of a run. Raises `OSError`, also if it is too large or no regular
+    file.
     """
+    # without O_NONBLOCK opening a pipe waits for a writer
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "no regular file", str(path))
         if found.st_size > MAX_FILE_BYTES:
-            raise OSError(
-                errno.EFBIG, f"{found.st_size:,} bytes, more than {MAX_FILE_BYTES:,}", str(path)
-            )
+            reason = f"{found.st_size:,} bytes, more than {MAX_FILE_BYTES:,}"
+            raise OSError(errno.EFBIG, reason, str(path))
         return file.read()
 
 
 def read_model(path: Path, model: type[Model]) -> Model | None:
-    """What a file says; None where there is none. Raises `RunError` where it is damaged."""
+    """The content of a JSON file, or None if there is no file. Raises `RunError` if it is
+    damaged.
+    """
     if not path.exists():
         return None
     try:
         return model.model_validate_json(read_whole(path))
-    except (OSError, ValidationError) as error:
-        first = (
-            error.errors()[0]
-            if isinstance(error, ValidationError)
-            else {"loc": (), "msg": str(error)}
-        )
-        where = ".".join(map(str, first["loc"]))
-        raise RunError(
-            f"{path}: `a file this project wrote` must hold, but got: {where} {first['msg']}"
-        ) from None
+    except OSError as error:
+        reason = str(error)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip()
+    raise RunError(f"{path}: the file is damaged: {reason}")
 
 
 def read_existing(path: Path, model: type[Model]) -> Model:
@@ -112,18 +104,8 @@ def read_existing(path: Path, model: type[Model]) -> Model:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises `RunError` if the file is missing or damaged."""
-    try:
-        found = json.loads(read_whole(path))
-    except FileNotFoundError:
-        raise RunError(
-            f"{path} is missing: the run is damaged, or was never written to its end."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: `a file this project wrote` must hold, but got: {error}") from None
-    if not isinstance(found, dict):
-        raise RunError(f"{path}: `a JSON object` must hold, but got a {type(found).__name__}")
-    return found
+    """The JSON object in a file. Raises `RunError` if it is missing or damaged."""
+    return read_existing(path, RootModel[dict[str, Any]]).root
 
 
 def write_text(path: Path, text: str) -> None:

@@ -108,7 +108,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         write_json(path, {"a": float("nan")})
     assert json.loads(path.read_text()) == {"a": 1}
     path.write_text("[1]")
-    with pytest.raises(RunError, match="a JSON object"):
+    with pytest.raises(RunError, match="should be an object"):
         read_json(path)
     path.write_text("{")
     with pytest.raises(RunError, match=r"a\.json"):
