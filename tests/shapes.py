@@ -10,13 +10,20 @@ import math
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from text_recognizer.metrics import Objective
 from tuning.analysis.run_data import RunData
-from tuning.run.files import FinalMetrics, Validation, WorstImage
+from tuning.run.files import (
+    BestTrial,
+    Environment,
+    FinalMetrics,
+    Resources,
+    Summary,
+    Validation,
+    WorstImage,
+)
 from tuning.space.reader import read_space
 from tuning.space.search_space import SearchSpace
 from tuning.trials.trial import Epoch, Outcome, Trial, counts, epochs_trained, ranking
@@ -32,17 +39,15 @@ space:
   momentum: {{type: float, low: 0.0, high: 0.99, when: {{optimizer: SGD}}}}
 search: {{trials: 30, max_epochs: {EPOCHS}}}
 """
-ENVIRONMENT: dict[str, Any] = {
-    "command": f"python tuning/search.py --name '{NASTY}'",
-    "git_commit": "0" * 40,
-    "git_dirty": False,
-    "python": "3.11.7",
-    "versions": {"torch": "2.15.0", "nothing": None},
-    "platform": "Linux",
-    "processor": "a slow one",
-    "cpus": 2,
-    "gpus": [],
-}
+ENVIRONMENT = Environment(
+    command=f"python tuning/search.py --name '{NASTY}'",
+    git_commit="0" * 40,
+    python="3.11.7",
+    versions={"torch": "2.15.0", "nothing": None},
+    platform="Linux",
+    processor="a slow one",
+    cpus=2,
+)
 
 
 def trial(
@@ -144,23 +149,22 @@ def run_data(name: str, folder: Path) -> RunData:
     """
     status, trials = shape(name)
     ranked = ranking(trials, Objective("val_acc", "max"))
-    summary = {
-        "schema_version": 1,
-        "name": f"{name} {NASTY}",
-        "status": status,
-        "data_class": "Digits",
-        "metric": "val_acc",
-        "mode": "max",
-        "seed": 0,
-        "counts": counts(trials),
-        "epochs_trained": epochs_trained(trials),
-        "wall_time_s": 100.0,
-        "stop_reason": "all trials are done" if status == "complete" else None,
-        "best": ranked[0].as_plain() if ranked else None,
-        "resources": {"slots": 2},
-        "sha256": {"best.ckpt": "0" * 64} if status == "complete" else {},
-        "warnings": [f"the best {NASTY} is near the top"] if name == "everything" else [],
-    }
+    summary = Summary(
+        name=f"{name} {NASTY}",
+        status=status,
+        data_class="Digits",
+        metric="val_acc",
+        mode="max",
+        seed=0,
+        counts=counts(trials),
+        epochs_trained=epochs_trained(trials),
+        wall_time_s=100.0,
+        stop_reason="all trials are done" if status == "complete" else None,
+        best=BestTrial.model_validate(ranked[0].as_plain()) if ranked else None,
+        resources=Resources(slots=2),
+        sha256={"best.ckpt": "0" * 64} if status == "complete" else {},
+        warnings=[f"the best {NASTY} is near the top"] if name == "everything" else [],
+    )
     done = status == "complete"
     return RunData(
         summary=summary,

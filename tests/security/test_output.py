@@ -36,6 +36,7 @@ from text_recognizer.errors import RunError
 from text_recognizer.metrics import Objective
 from tuning.analysis import html
 from tuning.callbacks.tensorboard import Curves
+from tuning.run.files import Environment, Summary
 from tuning.run.folder import RunFolder
 from tuning.trials.table import TrialsTable
 from tuning.trials.trial import Epoch, Outcome, Trial
@@ -70,12 +71,13 @@ def test_no_text_of_a_run_is_markup_in_its_report(tmp_path: Path) -> None:
     run = shapes.run_data("everything", tmp_path)
     assert run.validation is not None
     validation = with_nasty(run.validation.model_dump(), frozenset({"png"}))
+    summary = with_nasty(run.summary.model_dump(), frozenset({"status", "metric", "mode"}))
+    environment = with_nasty(run.environment.model_dump(), frozenset())
+    more = {"gpus": [NASTY], "versions": {NASTY: NASTY}}
     nasty = replace(
         run,
-        summary=with_nasty(run.summary, frozenset({"status", "metric", "mode"}))
-        | {"stop_reason": NASTY},
-        environment=with_nasty(run.environment, frozenset())
-        | {"gpus": [NASTY], "versions": {NASTY: NASTY}},
+        summary=Summary.model_validate(summary | {"stop_reason": NASTY}),
+        environment=Environment.model_validate(environment | more),
         best_config=NASTY,
         damaged=[NASTY],
         validation=run.validation.model_validate(validation),

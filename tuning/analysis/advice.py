@@ -121,7 +121,7 @@ def validation_remarks(validation: Validation) -> list[str]:
 
 def report_remarks(run: RunData) -> list[str]:
     """The remarks of a run's report: those of its search, and on its final model."""
-    remarks = [*run.damaged, *run.summary["warnings"]]
+    remarks = [*run.damaged, *run.summary.warnings]
     if run.final is None:
         return remarks
     if run.final.candidates:  # the user has followed that hint

@@ -13,18 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from jinja2.exceptions import TemplateError
 from markupsafe import Markup
 from pydantic_core import to_jsonable_python
 
-from text_recognizer.errors import RunError
 from tuning.analysis import plots, progress
 from tuning.analysis.advice import report_remarks
 from tuning.analysis.importance import importances
 from tuning.analysis.run_data import RunData
 from tuning.cli import typed_path
 from tuning.run.folder import RunFolder
-from tuning.run.reading import write_text
+from tuning.run.reading import read_as_ours, write_text
 from tuning.space.durations import shown_duration
 from tuning.trials.table import score, short
 from tuning.trials.trial import ahead
@@ -41,10 +39,8 @@ def write_report(run: RunData) -> Path:
         RunError: a file of the run is damaged.
         StorageError: the report cannot be written.
     """
-    try:
+    with read_as_ours(run.path):
         page = report_template().render(report_content(run))
-    except (TemplateError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(f"{run.path}: the run is damaged, it has no report: {error}") from error
     path = RunFolder(run.path).report
     write_text(path, page)
     return path

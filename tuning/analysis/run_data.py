@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import optuna
 
 from text_recognizer.errors import RunError
-from tuning.run.files import FinalMetrics, Validation
+from tuning.run.files import Environment, FinalMetrics, Summary, Validation
 from tuning.run.folder import RunFolder
-from tuning.run.listing import KILLED
-from tuning.run.lock import is_locked
-from tuning.run.reading import Model, read_as_ours, read_json, read_model, read_whole
+from tuning.run.listing import current_summary
+from tuning.run.reading import Model, read_as_ours, read_existing, read_model, read_whole
 from tuning.space.search_space import SearchSpace
 from tuning.study.optuna_record import get_attr, open_study, own_trials, read_run_space
-from tuning.trials.trial import Best, Trial, counts, epochs_trained, ranking
+from tuning.trials.trial import RUNNING, Best, Trial, counts, epochs_trained, ranking
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,8 @@ class RunData:
         damaged: why files are left out that a report can do without.
     """
 
-    summary: dict[str, Any]
-    environment: dict[str, Any]
+    summary: Summary
+    environment: Environment
     space: SearchSpace
     trials: Sequence[Trial]
     sessions: Sequence[float]
@@ -43,7 +41,7 @@ class RunData:
 
     @property
     def live(self) -> bool:
-        return bool(self.summary["status"] == "running")
+        return self.summary.status == RUNNING
 
     @cached_property
     def ranked(self) -> list[Best]:
@@ -51,9 +49,8 @@ class RunData:
         a better one's checkpoint was damaged.
         """
         found = ranking(self.trials, self.space.search.objective)
-        if self.summary["status"] == "complete":
-            exported = (self.summary.get("best") or {}).get("trial")
-            found.sort(key=lambda best: best.trial.number != exported)
+        if self.summary.status == "complete" and (exported := self.summary.best):
+            found.sort(key=lambda best: best.trial.number != exported.trial)
         return found
 
 
@@ -69,15 +66,13 @@ def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunD
     with read_as_ours(folder.path):
         space, record = read_run_space(folder), record or open_study(folder)
         trials = own_trials(record, space.search.metric)
-        summary = read_json(folder.summary)
-        if summary["status"] == "running" and not is_locked(folder):
-            summary["status"] = KILLED
+        summary = current_summary(folder) or read_existing(folder.summary, Summary)
         # the summary of a killed search is older than its study
-        summary |= {"counts": counts(trials), "epochs_trained": epochs_trained(trials)}
+        newer = {"counts": counts(trials), "epochs_trained": epochs_trained(trials)}
         damaged: list[str] = []
         return RunData(
-            summary=summary,
-            environment=read_json(folder.environment),
+            summary=summary.model_copy(update=newer),
+            environment=read_existing(folder.environment, Environment),
             space=space,
             trials=trials,
             sessions=get_attr(record, "sessions", []),

@@ -226,8 +226,8 @@ class Artifacts:
 
     def _facts(self, summary: Summary) -> RunData:
         return RunData(
-            summary=summary.model_dump(),
-            environment=self._environment.model_dump(),
+            summary=summary,
+            environment=self._environment,
             space=self.space,
             trials=self.study.trials,
             sessions=self.study.sessions,

@@ -21,9 +21,10 @@ from tests import shapes
 from text_recognizer.errors import RunError
 from tuning.analysis import html
 from tuning.analysis.run_data import RunData, read_run_data
+from tuning.run.files import BestTrial
 from tuning.run.folder import RunFolder, create_run
 from tuning.run.lock import locked
-from tuning.run.reading import write_json, write_text
+from tuning.run.reading import write_model, write_text
 from tuning.space.reader import read_space
 from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import create_record
@@ -153,7 +154,8 @@ def test_the_exported_trial_leads_the_board_even_if_a_better_one_lost_its_checkp
 ) -> None:
     run = shapes.run_data("everything", tmp_path)
     second = run.ranked[1]
-    again = replace(run, summary=run.summary | {"best": second.as_plain()})
+    best = BestTrial.model_validate(second.as_plain())
+    again = replace(run, summary=run.summary.model_copy(update={"best": best}))
     assert html.leaderboard(again)[0]["number"] == second.trial.number
 
 
@@ -174,8 +176,8 @@ def finished(
         study.record_epoch(trial.number, Epoch(1, {"val_acc": 0.5}, time=1.0))
         study.close(trial.number, outcome, f"<b>cause of {outcome}</b>")
     empty = shapes.run_data("nothing begun", folder.path)
-    write_json(folder.summary, empty.summary)
-    write_json(folder.environment, empty.environment)
+    write_model(folder.summary, empty.summary)
+    write_model(folder.environment, empty.environment)
     return folder, study
 
 
@@ -198,16 +200,24 @@ def test_t4_the_report_names_the_widths_that_did_not_fit(run: tuple[RunFolder, S
 def test_a_killed_search_is_shown_as_its_study_has_it(run: tuple[RunFolder, Study]) -> None:
     folder, _ = run
     found = read_run_data(folder)
-    assert found.summary["status"] == "killed"
-    assert found.summary["counts"] == {**dict.fromkeys(Outcome, 1), "running": 0}
-    assert found.summary["epochs_trained"] == 6
+    assert found.summary.status == "killed"
+    assert found.summary.counts == {**dict.fromkeys(Outcome, 1), "running": 0}
+    assert found.summary.epochs_trained == 6
     assert "reloads itself" not in read_page(found).text
     with locked(folder):
         assert read_run_data(folder).live
 
 
-@pytest.mark.parametrize("file", ["search.yaml", "summary.json", "environment.json"])
-@pytest.mark.parametrize("text", ["space: [", "{}", '{"warnings": 1, "status": 2}'])
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("search.yaml", "space: ["),
+        ("search.yaml", "{}"),
+        ("summary.json", "["),
+        ("summary.json", "{}"),
+        ("environment.json", "[]"),
+    ],
+)
 def test_a_damaged_run_has_no_report_and_no_traceback(
     file: str, text: str, run: tuple[RunFolder, Study]
 ) -> None:
