@@ -1,1 +1,3 @@
-import tuning.ray_backend  # noqa: F401  (sets Ray's environment before a test imports Ray)
+"""Tests. Ray reads its environment when it is imported, so it is set before any test imports Ray."""
+
+import tuning.ray_backend  # noqa: F401

@@ -1,6 +1,4 @@
-"""What tests share: where the real MNIST is, small spaces, and one experiment's worth of
-settings.
-"""
+"""Fixtures that tests share: the real MNIST, small search spaces, databases, Rays, a mirror."""
 
 from __future__ import annotations
 
@@ -17,8 +15,6 @@ import pytest
 
 from tests.mirror import MirrorServer, archives
 from tests.processes import Command, run
-
-# before anything imports ray, which reads its settings then
 from tuning.ray_backend.local_cluster import own_cluster
 from tuning.space.reader import read_space
 from tuning.space.search_space import SearchSpace
@@ -42,7 +38,7 @@ search: {trials: 4, max_epochs: 3}
 
 @pytest.fixture(scope="session")
 def mnist_dir() -> Path:
-    """A folder with the four real archives; tests that need it are skipped where there is none."""
+    """A folder with the four real archives. Tests that need it are skipped if there is none."""
     for candidate in CANDIDATES:
         if candidate and (Path(candidate) / "MNIST/raw/train-images-idx3-ubyte.gz").exists():
             return Path(candidate).resolve()
@@ -53,7 +49,7 @@ def mnist_dir() -> Path:
 
 @pytest.fixture
 def space_file(tmp_path: Path) -> Callable[[str], Path]:
-    """Write a space file and give its path."""
+    """Writes a search space and returns its path."""
 
     def write(text: str) -> Path:
         path = tmp_path / "space.yaml"
@@ -79,15 +75,13 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def database(empty_database: Path, tmp_path: Path) -> Path:
-    """A SQLite file of the test's own."""
+    """A SQLite file for one test."""
     return Path(shutil.copy(empty_database, tmp_path / "study.db"))
 
 
 @pytest.fixture
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails the test where the command starts Ray in this process, whether or not another test's
-    Ray runs here.
-    """
+    """Fails the test if it starts Ray in this process. Another test's Ray may run here."""
     monkeypatch.setattr(
         "tuning.ray_backend.local_cluster.ray.init", lambda *_, **__: pytest.fail("Ray was started")
     )
@@ -142,8 +136,9 @@ class FirstStart:
 
 @pytest.fixture(scope="session")
 def first_start(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> FirstStart:
-    """With another Ray beside it, Ray's usual ports taken, no token yet, a umask that keeps nothing
-    back, and an environment that says otherwise: to Ray an unknown word means no authentication.
+    """Ray started under bad conditions: another Ray runs, Ray's usual ports are taken, there is no
+    token yet, the umask is 0, and the environment switches authentication off (Ray takes an
+    unknown word for off).
     """
     home = tmp_path_factory.mktemp("home")
     with ExitStack() as stack:
@@ -184,5 +179,5 @@ def mirror_server(tmp_path: Path) -> Iterator[MirrorServer]:
 
 @pytest.fixture
 def mirror(mirror_server: MirrorServer) -> str:
-    """Its address."""
+    """The address of the mirror."""
     return mirror_server.url

@@ -1,6 +1,4 @@
-"""Runs as a search leaves them when it has ended, made without Ray: the study, the best config,
-the summary.
-"""
+"""Makes a finished run without Ray: its study, best configuration and summary."""
 
 from __future__ import annotations
 

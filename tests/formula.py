@@ -1,8 +1,8 @@
-"""A formula in place of training: thousands of epochs in seconds, and every way for a trial to
-break. Imports no torch.
+"""A formula in place of training: thousands of epochs in seconds, and every fault of a trial.
+Imports no torch.
 
-`check` closes every test of a fault, in the style of Jepsen: what a trial acknowledged to itself is
-in the record.
+Every test of a fault ends with `check`, in the style of Jepsen: every epoch that a trial
+acknowledged must be in the record.
 """
 
 from __future__ import annotations
@@ -177,8 +177,8 @@ def search_without_ray(study: Study, train: Callable[[Trial], Iterable[dict[str,
 
 
 def check(study: Study, folder: Path, *, ended: bool = True) -> None:
-    """Nothing acknowledged is lost, no epoch is missing or twice, and every trial has one
-    outcome where the search has ended.
+    """Check that no acknowledged epoch is lost and none is missing or recorded twice. If the search
+    has `ended`, every trial must have an outcome.
     """
     assert [trial.number for trial in study.trials] == list(range(len(study.trials)))
     for trial in study.trials:
@@ -192,9 +192,7 @@ def check(study: Study, folder: Path, *, ended: bool = True) -> None:
 
 
 def acknowledged(folder: Path, number: int) -> list[tuple[int, float]]:
-    """The epochs that a trial knows to be recorded, and their values. A line that a kill tore is
-    no acknowledgement.
-    """
+    """(epoch, value) of the epochs that a trial acknowledged. An incomplete last line does not count."""
     path = folder / f"acknowledged-{number}"
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     return [(int(line.split()[0]), float(line.split()[1])) for line in lines]
@@ -210,7 +208,7 @@ def outcomes(study: Study) -> dict[str, int]:
 
 
 def measured(trials: Sequence[Trial]) -> list[tuple[Any, ...]]:
-    """What does not depend on the clock: parameters, outcomes and values."""
+    """Everything that does not depend on the clock: parameters, outcomes and values."""
     return [
         (trial.params, trial.outcome, [epoch.metrics for epoch in trial.epochs]) for trial in trials
     ]

@@ -1,6 +1,4 @@
-"""A mirror of MNIST's archives on this machine: small files over real HTTP, and the ways in
-which a mirror fails.
-"""
+"""A mirror of MNIST's archives on this machine: small files over real HTTP, and a mirror's faults."""
 
 from __future__ import annotations
 
@@ -22,12 +20,12 @@ LIMIT_S = 60
 
 
 class MirrorServer(ThreadingHTTPServer):
-    """Serves a folder and notes what it was asked for; sends nothing before `crowd` clients
-    asked whether it has the files.
+    """Serves a folder and records the requests. It sends nothing until `crowd` clients have asked
+    whether it has the files.
     """
 
     daemon_threads = True
-    # of the usual five the sixth client that comes at once waits a second or more
+    # With the default of five the sixth client waits a second or more.
     request_queue_size = 64
 
     def __init__(self, folder: Path) -> None:
@@ -39,7 +37,7 @@ class MirrorServer(ThreadingHTTPServer):
         self.closing = threading.Event()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients are killed on purpose."""
+        """Print nothing: the tests kill clients on purpose."""
 
     def note(self, request: str) -> None:
         with self.changed:
@@ -47,7 +45,7 @@ class MirrorServer(ThreadingHTTPServer):
             self.changed.notify_all()
 
     def wait_for(self, holds: Callable[[list[str]], bool]) -> bool:
-        """Wait until this holds of the requests so far; False where it does not for a minute."""
+        """Wait until `holds(requests)`. Returns False after a minute."""
         with self.changed:
             return self.changed.wait_for(lambda: holds(self.asked), LIMIT_S)
 
@@ -107,7 +105,7 @@ def small_mnist(folder: Path, *mirrors: str) -> BaseDataModule:
 
 
 def digest(data: BaseDataModule) -> str:
-    """Of everything that a data set reads."""
+    """The checksum of everything that a data set reads."""
     parts = (data.load_trainval(), data.load_test())
     return hashlib.sha256(
         b"".join(part.images.numpy().tobytes() + part.labels.numpy().tobytes() for part in parts)

@@ -1,5 +1,5 @@
-"""Real processes for the tests: started, watched through what they write, killed, and seen to
-leave nothing behind.
+"""Real processes for tests: start them, wait for their output, kill them, and check that none is
+left.
 """
 
 from __future__ import annotations
@@ -19,16 +19,12 @@ LIMIT_S = 300
 
 
 def heed_ctrl_c() -> None:
-    """A shell that runs the tests in its background has its children ignore SIGINT, and so
-    theirs.
-    """
+    """Handle SIGINT again: children of a shell's background job ignore it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def heavy_imports(script: str, *arguments: str) -> tuple[int, list[str], str]:
-    """The exit code of a command, which heavy packages it imported until its end, and what it
-    said on stderr.
-    """
+    """A command's exit code, the heavy packages that it imported, and its stderr."""
     code = f"""
 import os, runpy, sys
 def end(code):
@@ -54,11 +50,11 @@ except SystemExit as done:
 
 
 class Command:
-    """A command of the project in a process of its own; what it says is kept.
+    """A command of the project in its own process. Its output is kept.
 
     Args:
-        within: another command that runs it, and has no process of its own: a namespace to be in,
-            say.
+        within: a command in front of it that replaces itself by it, such as one that enters a
+            namespace.
     """
 
     def __init__(self, arguments: Sequence[str], cwd: Path, within: Sequence[str] = ()) -> None:
@@ -91,7 +87,7 @@ class Command:
             self._news.notify_all()
 
     def wait_to_say(self, *words: str) -> str:
-        """The first line with one of the words in it; fails where the command ends without."""
+        """Wait for a line with one of the words. Fails if the command ends without one."""
 
         def found() -> str | None:
             return next((line for line in self.said if any(word in line for word in words)), None)
@@ -105,12 +101,12 @@ class Command:
         return line
 
     def family(self) -> list[psutil.Process]:
-        """This process and all below it, to be looked at again when it is dead."""
+        """This process and all its descendants."""
         process = psutil.Process(self.process.pid)
         return [process, *process.children(recursive=True)]
 
     def end(self) -> int:
-        """Wait for its end, and give the exit code."""
+        """Wait for its end and return the exit code."""
         code = self.process.wait(timeout=LIMIT_S)
         for reader in self._readers:
             reader.join(timeout=LIMIT_S)
@@ -126,20 +122,18 @@ class Command:
 
 
 def run(arguments: Sequence[str], cwd: Path) -> Command:
-    """A command from its start to its end."""
+    """Run a command to its end."""
     command = Command(arguments, cwd)
     command.end()
     return command
 
 
-# hold nothing, and wait a minute for their dead cluster before they end
+# They hold no resources, and wait a minute for their dead cluster before they end.
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 
 def left(processes: Sequence[psutil.Process], *, agents: bool = False) -> list[str]:
-    """Those of the processes that do not come to their end by themselves soon; with Ray's agents
-    only where asked for.
-    """
+    """The processes that do not end within two minutes; Ray's agents count only with `agents`."""
     names = {process.pid: process.name() for process in processes if process.is_running()}
     awaited = [process for process in processes if agents or names.get(process.pid) not in AGENTS]
     alive = psutil.wait_procs(awaited, timeout=120)[1]

@@ -1,8 +1,7 @@
-"""A real search as a person follows it: in a terminal, in its live report, in Ray's dashboard,
+"""A real search as a person sees it: in a terminal, in its live report, in Ray's dashboard,
 optuna-dashboard and TensorBoard.
 
-One search runs under all of these tests, in their order; the last ones interrupt it and go on with
-it.
+All tests share one search and run in their order. The last ones interrupt and resume it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The real search command, whose trials also note each epoch after its report has returned.
+"""The real search command. Its trials also write down each epoch after its report has returned.
 
-`python -m tests.faults.acknowledging FOLDER --space … ` is `tuning/search.py --space …`; the notes
-are in FOLDER.
+`python -m tests.faults.acknowledging --space …` runs `tuning/search.py --space …`. The epochs are
+written to `acknowledged/` in the run's folder.
 """
 
 from __future__ import annotations

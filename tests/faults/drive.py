@@ -1,8 +1,7 @@
-"""A search with a formula in place of training, as a process of its own that can be killed and
-started again.
+"""A search with a formula in place of training, in its own process: it can be killed and started
+again.
 
-`python -m tests.faults.drive FOLDER TRIALS`: begins the search in FOLDER, or goes on with it; one
-slot. Ends with 0.
+`python -m tests.faults.drive FOLDER TRIALS` begins or continues the search in FOLDER with one slot.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ CREATED = "created"
 
 
 def main(folder: Path, trials: int) -> None:
-    """Search until there is nothing more to do."""
+    """Run all trials that are left."""
     space, url = space_in(folder), sqlite_url(folder / "study.db")
     record = (
         load_record(url, folder.name)

@@ -1,5 +1,5 @@
-"""D1 to D6, C2: what can happen to the driver of a real search on real digits, and to Ray under
-it; each ends with a resume.
+"""D1 to D4 and C2: faults of the driver of a real search on real digits, and of its Ray. Each test
+ends with a resume.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Measured:
 
 
 def close(folder: RunFolder) -> None:
-    """The checker at the end: acknowledged in study in report; one outcome each; the best is
-    what it is said to be.
+    """The checks at the end: acknowledged epochs are in the study, and the study is in the report;
+    one outcome for each trial; the best checkpoint has the reported value.
     """
     study = study_of(folder)
     assert len(study.trials) == TRIALS
@@ -112,7 +112,7 @@ def close(folder: RunFolder) -> None:
 
 
 def in_full_swing(folder: Path, name: str = "cut") -> tuple[Command, RunFolder]:
-    """A search of which a trial has ended, and not all."""
+    """Start a search and wait until its first trial has ended."""
     search = start(folder, name)
     search.wait_to_say("complete", "stopped early")
     return search, RunFolder(folder / "runs" / name)

@@ -1,5 +1,5 @@
-"""Driver and trials are SIGKILLed at random, again and again; the search ends with the trials of
-one that nobody disturbed.
+"""Driver and trials are killed (SIGKILL) at random, again and again. The search must end with the
+same trials as an undisturbed one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Disks that are full or may not be written, and checkpoints that are not what was recorded.
+"""S1 to S3: disks that are full or read-only, and checkpoints that were changed.
 
-The disks are real, small and in memory. `tests/unit/run/test_folder.py` has the export of a damaged
-best checkpoint.
+The disks are real file systems, small and in memory. `tests/unit/run/test_folder.py` exports a
+damaged best checkpoint.
 """
 
 from __future__ import annotations

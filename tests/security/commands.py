@@ -1,4 +1,4 @@
-"""Every command on a run's folder, within this process."""
+"""Every command that reads a run's folder, run in this process."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Commands:
         self.codes: dict[str, int] = {}
 
     def run(self, *names: str) -> None:
-        """Some of them, or all."""
+        """Run the named commands, or all."""
         for name in names or self.all:
             main, sys.argv[1:] = self.all[name]
             self.codes[name] = exit_code_of(main)

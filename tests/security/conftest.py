@@ -1,5 +1,5 @@
-"""One real search that the tests share: looked at from outside while it runs, in an environment
-full of traps, left finished.
+"""One real search that the tests share. It runs in an environment full of traps and is watched from
+outside until it has ended.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Watched:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs the search to be over comes last: the rest has its time."""
+    """Tests that need the finished search come last: it runs beside the others."""
     items.sort(key=lambda item: "watched" in getattr(item, "fixturenames", ()))
 
 

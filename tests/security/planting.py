@@ -1,6 +1,4 @@
-"""What a stranger may have put into a run's folder: things that would touch a file, if anything
-ran what they say.
-"""
+"""Payloads that a stranger may have put into a run's folder. Each would touch a file if it were run."""
 
 from __future__ import annotations
 
@@ -69,13 +67,13 @@ class Stranger:
         )
 
     def pickles(self) -> Iterator[Path]:
-        """One file after another is a pickle, and the others are as they were."""
+        """Turn one file after another into a pickle; the other files are as they were."""
         whole = {path: path.read_bytes() for path in self.files()}
         for path in one_of_each(whole):
             path.write_bytes(self.pickled)
             yield path
-            for many_failed, content in whole.items():
-                many_failed.write_bytes(content)
+            for other, content in whole.items():
+                other.write_bytes(content)
 
     def files(self) -> list[Path]:
         """All that a run has, and what a final script would have left."""
@@ -188,5 +186,5 @@ def one_of_each(paths: Iterable[Path]) -> list[Path]:
 
 
 def copy_of(folder: RunFolder, place: Path, name: str = "strange") -> RunFolder:
-    """A copy of a run, to be many_failed."""
+    """A copy of a run, to be damaged."""
     return RunFolder(Path(shutil.copytree(folder.path, place / "runs" / name)))

@@ -1,7 +1,7 @@
-"""A checkpoint from a stranger: whatever it is, it is refused before it takes the machine's memory,
-and runs nothing.
+"""A checkpoint from a stranger: it runs nothing, and is refused before it takes the machine's memory.
 
-`test_predict.py` has files that are none, `test_folder.py` the checksum before an export.
+`tests/unit/text_recognizer/test_predict.py` reads files that are no checkpoints.
+`tests/unit/run/test_folder.py` compares the checksum before an export.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HUGE = 10**12  # no machine has so many numbers
 
 
 def content(**changes: Any) -> dict[str, Any]:
-    """A sound checkpoint's, with something in it changed."""
+    """The content of a sound checkpoint, with changes."""
     weights = {
         f"model.{name}": value
         for name, value in build_model(SETTINGS, Digits.config).state_dict().items()

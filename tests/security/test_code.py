@@ -1,4 +1,4 @@
-"""What our code may not do at all: run what it reads."""
+"""Our code must not run anything that it reads."""
 
 from __future__ import annotations
 

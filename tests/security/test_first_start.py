@@ -1,5 +1,5 @@
-"""Ray started for the first time in a home: its token. `test_running.py` has a home in which
-there was one, readable by all.
+"""The token of a Ray that is started for the first time in a home. In `test_running.py` the home
+has a token that everybody can read.
 """
 
 from __future__ import annotations

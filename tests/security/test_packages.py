@@ -1,6 +1,4 @@
-"""What is installed: exactly what the lock says, each file by its hash, and none of the releases
-that were malicious.
-"""
+"""The lock file: one version and hashes for each package, no hosts, no malicious releases."""
 
 from __future__ import annotations
 

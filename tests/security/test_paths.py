@@ -1,7 +1,6 @@
-"""Nothing that stands in a run leads out of it: recorded paths, numbers that name folders, links,
-pipes.
+"""Nothing in a run leads out of its folder: recorded paths, numbers that name folders, links, pipes.
 
-What is refused as `--name` is among the bad input of `tests/faults`.
+Bad values of `--name` are in `tests/faults/test_bad_input.py`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What can be seen of a search from outside while it runs: its token, its sockets, the
-permissions of its files, its secrets.
+"""A search seen from outside while it runs: its token, its sockets, the permissions of its files,
+its secrets.
 """
 
 from __future__ import annotations

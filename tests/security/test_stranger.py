@@ -1,8 +1,7 @@
-"""A run's folder from a stranger: nothing in it is unpickled or run, whatever it holds and
-whichever command is given it.
+"""A run folder from a stranger: no command unpickles or runs anything in it.
 
-Where a command would go on to start Ray it has read all that it reads before, and is stopped there;
-the last test, among the slow ones, lets it go on.
+A command that would start Ray is stopped there: it has then read everything that it reads. The last
+test, a slow one, lets it continue.
 """
 
 from __future__ import annotations
