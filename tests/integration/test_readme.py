@@ -8,6 +8,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -28,16 +29,26 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
 # Five epochs of MNIST take more than a minute: here each has a twentieth of the batches.
 SHORTER = {"--max_epochs=5": " --limit_train_batches=0.05"}
+TRIALS = 12
 LIMIT_S = 600
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as a newcomer has it: no runs, no data, the installed environment."""
+    """The project as a newcomer has it: no runs, no data, the installed environment. The search of
+    `make search` is smaller.
+    """
     folder = tmp_path_factory.mktemp("clone")
     for path in ROOT.iterdir():
-        if path.name not in ("runs", "data", ".git"):
+        if path.name not in ("runs", "data", ".git", "search_spaces"):
             (folder / path.name).symlink_to(path)
+    shutil.copytree(ROOT / "search_spaces", folder / "search_spaces")
+    space = folder / "search_spaces" / "mlp.yaml"
+    whole = space.read_text()
+    smaller = whole.replace("trials: 30", f"trials: {TRIALS}").replace("epochs: 12", "epochs: 6")
+    assert f"trials: {TRIALS}" in smaller
+    assert "max_epochs: 6" in smaller
+    space.write_text(smaller)
     images, _ = Digits().trainval[torch.arange(1)]
     Image.fromarray(255 - images[0, 0].numpy()).resize((90, 90)).save(folder / "digit.png")
     return folder
@@ -118,10 +129,10 @@ def test_the_run_folder_holds_what_was_promised(latest: Path) -> None:
         "Digits",
         1,
     )
-    assert sum(summary["counts"].values()) == 30
+    assert sum(summary["counts"].values()) == TRIALS
     assert summary["counts"]["running"] == 0
     rows = list(csv.DictReader((latest / "trials.csv").open()))
-    assert len(rows) == 30
+    assert len(rows) == TRIALS
     assert sum(int(row["epochs"]) for row in rows) == summary["epochs_trained"]
 
 
