@@ -1,25 +1,19 @@
-"""What the command lines have in common: `-` and `_` are the same in a flag, and a whole number
-is written with digits.
-"""
+"""What the commands share: the parser of their flags, and paths as a user would type them."""
 
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import shutil
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-from text_recognizer.errors import InputError, Problem
 from text_recognizer.text import printable, shown
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes no abbreviations and quotes what it refuses in a way that a terminal
-    can show.
-    """
+    """A parser that takes no abbreviations and prints no control characters."""
 
     def __init__(self, prog: str, description: str | None) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
@@ -27,55 +21,36 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
 
+    def parse(self, arguments: list[str] | None) -> argparse.Namespace:
+        """Parse a command line; `-` and `_` in flags are the same.
 
-def integer(text: str) -> int:
-    """A whole number as everybody writes it; Python's own `int` also takes `1_0` and other
-    alphabets' digits.
-    """
-    if not re.fullmatch(r"[-+]?[0-9]{1,18}", text):
-        raise ValueError(text)
-    return int(text)
-
-
-def number(text: str) -> float:
-    """The same for a number: what `float` takes, without `_`, blanks and other alphabets'
-    digits.
-    """
-    if not text.isascii() or "_" in text or text != text.strip():
-        raise ValueError(text)
-    return float(text)
+        Args:
+            arguments: None means those of this process.
+        """
+        result: list[str] = []
+        for argument in sys.argv[1:] if arguments is None else arguments:
+            name, equals, value = argument.partition("=")
+            if name.startswith("--") and "--" not in result:
+                if value == "--":  # `parse_args` of Python 3.11 crashes at it
+                    self.error(f"argument {name}: expected one argument")
+                argument = name.replace("_", "-") + equals + value
+            result.append(argument)
+        return self.parse_args(result)
 
 
 def folder_path(text: str) -> Path:
-    """The path of a folder, which need not be there; refused is what no file system has: a NUL,
-    a link to itself.
+    """Type of a flag: the path of a folder, which need not exist.
+
+    Raises:
+        ArgumentTypeError: no file system can have it, e.g. a NUL or a link to itself.
     """
     path = Path(text)
     try:
         path.resolve()
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise argparse.ArgumentTypeError(printable(f"{shown(text)} is no path: {reason}")) from None
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no path: {reason}") from None
     return path
-
-
-def with_dashes(arguments: list[str]) -> list[str]:
-    """`--gpus_per_trial=1` as `--gpus-per-trial=1`; values stay as they are, and so does all behind
-    a `--`.
-
-    Raises:
-        InputError: for `--flag=--`, of which argparse makes an empty list.
-    """
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    result = []
-    for argument in arguments[:end]:
-        name, equals, value = argument.partition("=")
-        if name.startswith("--") and equals and value == "--":
-            raise InputError(Problem(name, "a value for the flag", shown(value)))
-        result.append(
-            name.replace("_", "-") + equals + value if name.startswith("--") else argument
-        )
-    return result + arguments[end:]
 
 
 def shown_path(path: Path) -> str:

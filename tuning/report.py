@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -12,12 +11,12 @@ from pydantic_core import to_jsonable_python
 
 from text_recognizer.command import exit_code_of
 from text_recognizer.text import printable
-from tuning.cli import Parser, shown_path, with_dashes
+from tuning.cli import Parser, shown_path
 from tuning.run.folder import open_run
 from tuning.run.reading import read_as_ours
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The flags of the command."""
     result = Parser("report.py", __doc__)
     result.add_argument("run", type=Path, help="a run's folder, e.g. runs/latest")
@@ -29,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     """Write the report of a run, or print its numbers."""
-    flags = parser().parse_args(with_dashes(sys.argv[1:] if argv is None else argv))
+    flags = parser().parse(argv)
     folder = open_run(flags.run)
     # these import Optuna, which takes a second: a wrong path and --help do not wait for it
     from tuning.analysis.html import numbers, write_report

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from text_recognizer.command import exit_code_of, leave
 from text_recognizer.errors import InputError, NoResultError, Problem, RunError
 from text_recognizer.text import printable
-from tuning.cli import Parser, integer, number, shown_path, with_dashes
+from tuning.cli import Parser, shown_path
 from tuning.run.folder import RunFolder, open_run
 from tuning.run.lock import locked
 from tuning.run.options import Options
@@ -27,27 +26,27 @@ from tuning.run.resources import request_problems
 MAX_SEEDS = 100
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The flags; `-` and `_` in them are the same."""
     result = Parser("retrain.py", __doc__)
     result.add_argument("run", type=Path, help="a run's folder, e.g. runs/latest")
     result.add_argument(
         "--seeds",
-        type=integer,
+        type=int,
         default=3,
         metavar="N",
         help="seeds per config, from the search's on (default 3)",
     )
     result.add_argument(
         "--top",
-        type=integer,
+        type=int,
         default=1,
         metavar="K",
         help="train so many of the best configs again, then choose (default 1)",
     )
     result.add_argument(
         "--gpus-per-trial",
-        type=number,
+        type=float,
         metavar="F",
         help=(
             "share of a GPU for each training, from 0 to 1 (default: a whole one, if there is any)"
@@ -55,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--cpus-per-trial",
-        type=integer,
+        type=int,
         metavar="N",
         help="CPU cores and threads for each training (default 1)",
     )
@@ -68,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Refuse what can be refused at once, then train, test and say it."""
-    flags = parser().parse_args(with_dashes(sys.argv[1:] if argv is None else argv))
+    flags = parser().parse(argv)
     folder = checked_run(flags)
     with locked(folder):
         summary = read_summary(folder)

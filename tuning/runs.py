@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,7 @@ from text_recognizer.command import exit_code_of
 from text_recognizer.errors import InputError, Problem
 from text_recognizer.text import printable
 from tuning.analysis.comparison import compare, verdict
-from tuning.cli import Parser, folder_path, shown_path, with_dashes
+from tuning.cli import Parser, folder_path, shown_path
 from tuning.run.folder import open_run
 from tuning.run.listing import DAMAGED, KILLED, RunInfo, all_runs, read_run_info
 from tuning.space.durations import shown_duration
@@ -43,7 +42,7 @@ PIPE_WIDTH = 10_000  # columns: nothing is cut off or wrapped for a program
 
 def main(argv: list[str] | None = None) -> None:
     """List the runs, or compare two."""
-    flags = parser().parse_args(with_dashes(sys.argv[1:] if argv is None else argv))
+    flags = parser().parse(argv)
     if flags.run:
         print_comparison(*two_runs(flags.run, flags.runs_dir), as_json=flags.json)
     else:
@@ -52,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         print_list(runs, folder, as_json=flags.json)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The flags of the command."""
     result = Parser("runs.py", __doc__)
     result.add_argument(

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from text_recognizer.command import exit_code_of, leave
 from text_recognizer.errors import InputError, Problem
 from text_recognizer.metrics import METRICS
 from text_recognizer.text import shown
-from tuning.cli import Parser, folder_path, integer, number, with_dashes
+from tuning.cli import Parser, folder_path
 from tuning.run.folder import name_problem, open_run
 from tuning.run.options import Options
 from tuning.run.resources import request_problems
@@ -42,7 +41,7 @@ RESUMABLE = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The flags; `-` and `_` in them are the same."""
     result = Parser("search.py", __doc__)
     what = result.add_mutually_exclusive_group(required=True)
@@ -54,26 +53,26 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--gpus-per-trial",
-        type=number,
+        type=float,
         metavar="F",
         help="share of a GPU for each trial, from 0 to 1 (default: a whole one, if there is any)",
     )
     result.add_argument(
         "--cpus-per-trial",
-        type=integer,
+        type=int,
         metavar="N",
         help="CPU cores and threads for each trial (default 1)",
     )
     result.add_argument(
         "--max-concurrent",
-        type=integer,
+        type=int,
         metavar="N",
         help="at most so many trials at once (default: as many as fit)",
     )
     result.add_argument("--require-gpu", action="store_true", help="refuse to search on the CPUs")
-    result.add_argument("--trials", type=integer, metavar="N", help="overrides the file")
-    result.add_argument("--max-epochs", type=integer, metavar="N", help="overrides the file")
-    result.add_argument("--seed", type=integer, metavar="N", help="overrides the file (default 0)")
+    result.add_argument("--trials", type=int, metavar="N", help="overrides the file")
+    result.add_argument("--max-epochs", type=int, metavar="N", help="overrides the file")
+    result.add_argument("--seed", type=int, metavar="N", help="overrides the file (default 0)")
     result.add_argument(
         "--metric", metavar="NAME", help=f"overrides the file: {', '.join(METRICS)}"
     )
@@ -101,13 +100,13 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--retries",
-        type=integer,
+        type=int,
         metavar="N",
         help="how often a failed trial is tried again (default 1)",
     )
     result.add_argument(
         "--keep",
-        type=integer,
+        type=int,
         metavar="N",
         help="checkpoints of so many best trials stay (default 3)",
     )
@@ -158,7 +157,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Check what can be checked at once, then search."""
-    flags = parser().parse_args(with_dashes(sys.argv[1:] if argv is None else argv))
+    flags = parser().parse(argv)
     problems = flag_problems(flags)
     if flags.resume:
         return resume(flags, problems)

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from text_recognizer.metrics import METRICS, mode_of
-from tuning.space.reader import NOT_SEARCHED, OWNED_BY_SEARCH
+from tuning.space.owned_settings import OWNED_BY_SEARCH, SAME_FOR_ALL_TRIALS
 from tuning.space.strict_yaml import WORDS, scalar
 
 MAX_INT = 2**53
@@ -54,9 +54,7 @@ NAMES = "fc1 fc2 lr dropout optimizer momentum null true yes y _ e1 class when"
 NAME = (
     st.sampled_from(NAMES.split())
     | st.text(string.ascii_letters + string.digits + "_", min_size=1, max_size=9)
-).filter(
-    lambda name: name.isidentifier() and name not in OWNED_BY_SEARCH and name not in NOT_SEARCHED
-)
+).filter(lambda name: name.isidentifier() and name not in OWNED_BY_SEARCH | SAME_FOR_ALL_TRIALS)
 
 
 @st.composite

@@ -240,7 +240,9 @@ def parameter_axis(parameter: Parameter) -> dict[str, Any]:
     """An axis over the whole range of a parameter."""
     if isinstance(parameter, CategoricalParameter):
         return {"type": "category", "categoryarray": list(map(label, parameter.choices))}
-    low, high = map(math.log10, parameter.ends()) if parameter.log else parameter.ends()
+    low, high = (
+        map(math.log10, parameter.corner_values()) if parameter.log else parameter.corner_values()
+    )
     room = 0.03 * (high - low)
     kind = "log" if parameter.log else "linear"
     return {"type": kind, "nticks": 6, "range": [low - room, high + room]}
@@ -297,7 +299,7 @@ def axis_labels(axes: Iterable[Parameter]) -> list[dict[str, Any]]:
             "xshift": 4,
         }
         for i, axis in enumerate(axes)
-        for value in (axis.choices if isinstance(axis, CategoricalParameter) else axis.ends())
+        for value in axis.corner_values()
     ]
 
 

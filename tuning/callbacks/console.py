@@ -185,7 +185,7 @@ def width_of(parameter: Parameter) -> int:
     if isinstance(parameter, CategoricalParameter):
         return min(MAX_COLUMN, max(len(short(choice)) for choice in parameter.choices))
     if isinstance(parameter, IntParameter):
-        return max(len(str(end)) for end in parameter.ends())
+        return max(len(str(end)) for end in parameter.corner_values())
     return FLOAT_COLUMN
 
 

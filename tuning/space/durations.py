@@ -6,32 +6,35 @@ import re
 
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 PATTERN = re.compile("".join(rf"(?:([0-9]+(?:\.[0-9]+)?){unit})?" for unit in UNITS))
-LONGEST_S = 36_500 * 86400  # no timer can be set to much more
-RULE = "a duration above 0 such as 90s, 30m, 2h or 1h30m"
-TOO_LONG = "a duration of at most 36500d"
+LONGEST_S = 36_500 * 86400  # timers of the system overflow not far above
+DURATION_RULE = "a duration above 0 such as 90s, 30m, 2h or 1h30m"
 
 
 def seconds_of(text: str) -> float:
-    """The duration in seconds. Raises `ValueError`, with the rule that is broken, for any other
-    text.
+    """Convert a duration to seconds.
+
+    Args:
+        text: numbers with the units d, h, m and s, in this order, e.g. `1h30m`.
+
+    Raises:
+        ValueError: `text` is no duration above 0, or above 36,500 days; says which rule it breaks.
     """
     match = PATTERN.fullmatch(text.lower())
-    parts = match.groups() if match else ()
-    seconds = sum(
-        float(part) * size for part, size in zip(parts, UNITS.values(), strict=False) if part
-    )
+    numbers = match.groups(default="0") if match else ()
+    sizes = UNITS.values()
+    seconds = sum(float(n) * size for n, size in zip(numbers, sizes, strict=False))
     if seconds <= 0:
-        raise ValueError(RULE)
+        raise ValueError(DURATION_RULE)
     if seconds > LONGEST_S:
-        raise ValueError(TOO_LONG)
+        raise ValueError("a duration of at most 36500d")
     return seconds
 
 
 def shown_duration(seconds: float) -> str:
-    """The two largest units of a duration: `1h30m`, `45s`."""
+    """Format seconds with the two largest units: `1h30m`, `45s`."""
     rest, parts = round(seconds), []
     for unit, size in UNITS.items():
-        n, rest = divmod(rest, size)
-        if n:
-            parts.append(f"{n}{unit}")
+        number, rest = divmod(rest, size)
+        if number:
+            parts.append(f"{number}{unit}")
     return "".join(parts[:2]) or "0s"

@@ -1,13 +1,9 @@
-"""The values that a search space file may have, as pydantic models: parameters, and how the
-search goes.
-"""
+"""The values of a search space file as pydantic models: parameters and settings of the search."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,68 +19,73 @@ from pydantic_core import PydanticCustomError
 
 from text_recognizer.metrics import Metric, Mode, Objective, mode_of
 from text_recognizer.text import TEXT_RULE, is_text, shown
-from tuning.space.durations import RULE, seconds_of
+from tuning.space.durations import seconds_of
 
-MAX_INT = 2**53  # the study keeps numbers as doubles
-EXACT_RULE = f"a whole number from {-MAX_INT} to {MAX_INT}"
-Whole = Annotated[int, Field(ge=-MAX_INT, le=MAX_INT)]
-Real = Annotated[float, Field(allow_inf_nan=False)]
-
-
-def as_list(value: Any) -> Any:
-    """A condition may name one value or several."""
-    return value if isinstance(value, list) else [value]
+MAX_INT = 2**53  # the study keeps numbers as doubles, which are exact up to here
+# A few hundred corners are built as experiments in seconds, and all problems fit on a screen.
+MAX_PARAMETERS = 200
+MAX_CHOICES = 200
+MAX_POINTS = 1000  # of start_with
 
 
-def plain(value: Any) -> Any:
-    """A single value as a setting can have it: null, true or false, a finite number, text."""
-    single = value is None or isinstance(value, bool | int | float | str)
-    require(
-        single and not (isinstance(value, float) and not math.isfinite(value)),
-        "a single, finite value",
-        shown(value),
-    )
-    require(is_text(value), TEXT_RULE, shown(value))
-    require(is_exact(value), EXACT_RULE, shown(value))
-    return value
-
-
-def is_exact(value: Any) -> bool:
-    """False for a whole number that is not the same as a double; one of 320 digits is not even
-    near to one.
-    """
-    return not isinstance(value, int) or abs(value) <= MAX_INT
+def broken_rule(value: Any) -> str | None:
+    """The rule that a single value of a file breaks, or None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    if isinstance(value, int) and abs(value) > MAX_INT:
+        return f"a whole number from {-MAX_INT} to {MAX_INT}"
+    return None if is_text(value) else TEXT_RULE
 
 
 def require(holds: bool, rule: str, got: str, hint: str = "") -> None:
-    """A rule inside a pydantic model."""
+    """Raise pydantic's error with our words unless a rule holds."""
     if not holds:
         raise PydanticCustomError("rule", "{rule}", {"rule": rule, "got": got, "hint": hint})
 
 
-Scalar = Annotated[Any, AfterValidator(plain)]
+def single_value(value: Any) -> Any:
+    """Accept None, true, false, a finite number, or text."""
+    is_single = value is None or isinstance(value, bool | int | float | str)
+    rule = broken_rule(value) if is_single else "a single value"
+    require(rule is None, str(rule), shown(value))
+    return value
 
 
-class Strict(BaseModel):
-    """No conversions, no unknown keys, no changes afterwards."""
+def as_list(value: Any) -> Any:
+    """A condition names one value, or a list of them."""
+    return value if isinstance(value, list) else [value]
+
+
+def duration(value: Any) -> Any:
+    """Accept a duration; `30` without a unit is none."""
+    seconds_of(str(value))
+    return value
+
+
+Whole = Annotated[int, Field(ge=-MAX_INT, le=MAX_INT)]
+Real = Annotated[float, Field(allow_inf_nan=False)]
+Scalar = Annotated[Any, AfterValidator(single_value)]
+Values = Annotated[
+    list[Scalar],
+    BeforeValidator(as_list, json_schema_input_type=Any),
+    Field(min_length=1, max_length=MAX_CHOICES),
+]
+
+
+class FrozenModel(BaseModel):
+    """A model without conversions, unknown keys or later changes."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Conditional(Strict):
-    """A parameter that exists only when others have one of the given values."""
+class Conditional(FrozenModel):
+    """A parameter that may depend on others.
 
-    when: Annotated[
-        dict[
-            str,
-            Annotated[
-                list[Scalar],
-                BeforeValidator(as_list, json_schema_input_type=Any),
-                Field(min_length=1),
-            ],
-        ],
-        Field(min_length=1),
-    ] = {}
+    Args:
+        when: name of another parameter -> the values of it under which this one exists.
+    """
+
+    when: Annotated[dict[str, Values], Field(min_length=1, max_length=MAX_PARAMETERS)] = {}
 
     def applies(self, params: Mapping[str, Any]) -> bool:
         """Whether the parameter exists beside the values chosen so far."""
@@ -94,7 +95,12 @@ class Conditional(Strict):
 
 
 class Interval(Conditional):
-    """What int and float parameters have in common; both ends are included."""
+    """An int or float parameter from `low` to `high`, both included.
+
+    Args:
+        log: sample orders of magnitude evenly; needs low > 0 and no step.
+        step: sample only low, low + step, … high.
+    """
 
     low: Real
     high: Real
@@ -103,135 +109,103 @@ class Interval(Conditional):
 
     @model_validator(mode="after")
     def _rules(self) -> Interval:
-        require(
-            self.low < self.high,
-            "low < high",
-            f"(low={self.low}, high={self.high})",
-            "A value that does not change belongs under experiment.",
-        )
-        require(not self.log or self.low > 0, "low > 0 where log is on", f"low={self.low}")
-        require(
-            not (self.log and self.step is not None),
-            "either log or step",
-            f"(log=true, step={self.step})",
-        )
+        ends = f"(low={self.low}, high={self.high})"
+        hint = "A value that does not change belongs under experiment."
+        require(self.low < self.high, "low < high", ends, hint)
         span = self.high - self.low
-        require(
-            math.isfinite(span),
-            "high - low is a finite number",
-            f"(low={self.low}, high={self.high})",
-        )
-        if self.step is not None:
-            steps = span / self.step if self.step > 0 else 0.0
-            # 0.3 - 0.1 is a little less than 0.2
-            require(steps > 1 - 1e-8, "0 < step <= high - low", f"step={self.step}")
-            require(
-                steps <= MAX_INT, f"at most {MAX_INT} steps from low to high", f"step={self.step}"
-            )
-            require(
-                abs(steps - round(steps)) < 1e-8,
-                "high is reached by whole steps from low",
-                f"(low={self.low}, high={self.high}, step={self.step})",
-            )
+        require(math.isfinite(span), "high - low is a finite number", ends)
+        if self.log:
+            require(self.low > 0, "low > 0 where log is on", f"low={self.low}")
+            require(self.step is None, "either log or step", f"(log=true, step={self.step})")
+        elif self.step is not None:
+            got, steps = f"step={self.step}", span / self.step if self.step > 0 else 0.0
+            require(steps > 1 - 1e-8, "0 < step <= high - low", got)
+            require(steps <= MAX_INT, f"at most {MAX_INT} steps from low to high", got)
+            require(is_whole(steps), "high is reached by whole steps from low", f"{ends}, {got}")
         return self
 
-    def ends(self) -> list[Any]:
+    def corner_values(self) -> list[Any]:
+        """Both ends of the range."""
         return [self.low, self.high]
 
     def problem(self, value: Any) -> str | None:
         """The rule that `value` breaks, or None."""
-        # NaN; math's needs a float for it
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        if type(value) not in (int, float):
             return "a number"
         if not self.low <= value <= self.high:
             return f"{self.low} <= value <= {self.high}"
-        if (
-            self.step is not None
-            and abs((steps := (value - self.low) / self.step) - round(steps)) > 1e-8
-        ):
+        if self.step is not None and not is_whole((value - self.low) / self.step):
             return f"low plus whole steps of {self.step}"
         return None
 
 
 class IntParameter(Interval):
+    """A whole number."""
+
     type: Literal["int"]
     low: Whole
     high: Whole
     step: Whole | None = None
 
     def problem(self, value: Any) -> str | None:
+        """The rule that `value` breaks, or None."""
         return super().problem(value) if isinstance(value, int) else "a whole number"
 
 
 class FloatParameter(Interval):
+    """A real number."""
+
     type: Literal["float"]
 
 
 class CategoricalParameter(Conditional):
+    """One of 2 to 200 `choices`."""
+
     type: Literal["categorical"]
-    choices: list[Scalar]
+    choices: Annotated[list[Scalar], Field(min_length=2, max_length=MAX_CHOICES)]
 
     @model_validator(mode="after")
     def _rules(self) -> CategoricalParameter:
-        require(
-            len(self.choices) > 1,
-            "two choices or more",
-            shown(self.choices),
-            "A value that does not change belongs under experiment.",
-        )
-        twice = repeated(self.choices)
-        require(
-            not twice,
-            "each choice stands once",
-            f"{shown(twice[0]) if twice else ''} again",
-            "To the study 1, 1.0 and true are one.",
-        )
+        for index, choice in enumerate(self.choices):
+            is_new = choice not in self.choices[:index]
+            hint = "To the study 1, 1.0 and true are one."
+            require(is_new, "each choice stands once", f"{shown(choice)} again", hint)
         return self
 
-    def ends(self) -> list[Any]:
-        return [self.choices[0], self.choices[-1]]
+    def corner_values(self) -> list[Any]:
+        """All choices."""
+        return self.choices
 
     def problem(self, value: Any) -> str | None:
-        return None if kind_and(value) in self._known else self._rule
-
-    @cached_property
-    def _known(self) -> frozenset[Any]:
-        # there may be thousands, and as many conditions on them
-        return frozenset(map(kind_and, self.choices))
-
-    @cached_property
-    def _rule(self) -> str:
-        return f"one of {shown(self.choices)}"
+        """The rule that `value` breaks, or None."""
+        return None if same_in(value, self.choices) else f"one of {shown(self.choices)}"
 
 
 Parameter = IntParameter | FloatParameter | CategoricalParameter
 PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Annotated[Parameter, Field(discriminator="type")])
 
 
-class Asha(Strict):
-    """Asynchronous successive halving (Li et al., 2020): at each rung the best
-    1/reduction_factor go on.
+class Asha(FrozenModel):
+    """Asynchronous successive halving (Li et al., 2020).
+
+    Args:
+        grace_epochs: epochs of each trial before the first comparison.
+        reduction_factor: at each rung the best 1/reduction_factor of the trials go on.
     """
 
     grace_epochs: Annotated[int, Field(ge=1)] = 1
     reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
 
 
-def duration(value: Any) -> Any:
-    """A text that is a duration."""
-    require(isinstance(value, str), RULE, shown(value))
-    try:
-        seconds_of(value)
-    except ValueError as error:
-        require(False, str(error), shown(value))
-    return value
+class Stop(FrozenModel):
+    """Limits that end a search before its last trial; the first one reached counts.
 
-
-class Stop(Strict):
-    """What ends a search before its last trial; whichever comes first.
-
-    `epochs` in all, `time` on the wall clock, `gpu_hours`, a `target` of the metric, `plateau`
-    trials without a better one.
+    Args:
+        epochs: of all trials together.
+        time: on the wall clock, over all resumes; a duration such as `30m`.
+        gpu_hours: half a GPU for an hour is 0.5.
+        target: value of the metric.
+        plateau: trials in a row without a new best.
     """
 
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -241,8 +215,8 @@ class Stop(Strict):
     plateau: Annotated[int, Field(ge=1)] | None = None
 
 
-class SearchSettings(Strict):
-    """How the search goes."""
+class SearchSettings(FrozenModel):
+    """The section `search`: how the search goes."""
 
     metric: Metric = "val_acc"
     mode: Mode | None = None
@@ -253,25 +227,19 @@ class SearchSettings(Strict):
     asha: Asha = Asha()
     stop: Stop = Stop()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    start_with: list[dict[str, Scalar]] = []
+    start_with: Annotated[
+        list[Annotated[dict[str, Scalar], Field(max_length=MAX_PARAMETERS)]],
+        Field(max_length=MAX_POINTS),
+    ] = []
 
     @model_validator(mode="after")
     def _rules(self) -> SearchSettings:
-        expected = mode_of(self.metric)
-        require(
-            self.mode in (None, expected),
-            f"mode is {expected} for {self.metric}",
-            f"mode={self.mode}",
-            "Leave mode out.",
-        )
-        grace = self.asha.grace_epochs
-        require(
-            grace <= self.max_epochs,
-            "asha.grace_epochs <= max_epochs",
-            f"(grace_epochs={grace}, max_epochs={self.max_epochs})",
-        )
-        target = self.stop.target
-        possible = target is None or (target > 0 and (target <= 1 or expected == "min"))
+        mode, grace, target = self.objective.mode, self.asha.grace_epochs, self.stop.target
+        rule = f"mode is {mode} for {self.metric}"
+        require(self.mode in (None, mode), rule, f"mode={self.mode}", "Leave mode out.")
+        got = f"(grace_epochs={grace}, max_epochs={self.max_epochs})"
+        require(grace <= self.max_epochs, "asha.grace_epochs <= max_epochs", got)
+        possible = target is None or (target > 0 and (target <= 1 or mode == "min"))
         require(possible, f"stop.target is a {self.metric} that can be reached", f"target={target}")
         return self
 
@@ -280,38 +248,29 @@ class SearchSettings(Strict):
         return Objective(self.metric, mode_of(self.metric))
 
     def rungs(self) -> list[int]:
-        """The epochs after which ASHA may stop a trial; empty where halving cannot work."""
-        if self.scheduler == "none":
-            return []
-        epochs = (self.asha.grace_epochs * self.asha.reduction_factor**k for k in itertools.count())
-        return list(itertools.takewhile(lambda epoch: epoch < self.max_epochs, epochs))
+        """The epochs after which ASHA may stop a trial; none without ASHA."""
+        epoch, found = self.asha.grace_epochs, []
+        while self.scheduler == "asha" and epoch < self.max_epochs:
+            found.append(epoch)
+            epoch *= self.asha.reduction_factor
+        return found
+
+
+# what a parameter's type, or a key of the section search, is read as
+MODELS: dict[str, type[BaseModel]] = {
+    "int": IntParameter,
+    "float": FloatParameter,
+    "categorical": CategoricalParameter,
+    "asha": Asha,
+    "stop": Stop,
+}
 
 
 def same_in(value: Any, values: list[Any]) -> bool:
-    """Membership that tells True from 1 and 1 from 1.0."""
+    """Whether `value` is one of `values`, where 1, 1.0 and True differ."""
     return any(value == other and type(value) is type(other) for other in values)
 
 
-def kind_and(value: Any) -> tuple[Any, Any]:
-    """What a set must hold to do the same: to a set True, 1 and 1.0 are one."""
-    return type(value), value
-
-
-def repeated(values: list[Any]) -> list[Any]:
-    """The values that equal an earlier one, as Python and so Optuna see it: 1, 1.0 and True are
-    equal.
-    """
-    seen: set[Any] = set()
-    return [value for value in values if value in seen or seen.add(value)]  # type: ignore[func-returns-value]
-
-
-def known_keys(keys: tuple[str | int, ...], kind: str) -> list[str]:
-    """The keys that could stand where an unknown one was found; `kind` is the type of a
-    parameter.
-    """
-    if keys[0] == "space":
-        model: type[BaseModel] = CategoricalParameter if kind == "categorical" else IntParameter
-    else:
-        nested: dict[str, type[BaseModel]] = {"asha": Asha, "stop": Stop}
-        model = nested.get(str(keys[1]), SearchSettings) if len(keys) > 2 else SearchSettings
-    return sorted(model.model_fields)
+def is_whole(steps: float) -> bool:
+    """Whether it is a whole number of steps; 0.3 - 0.1 is a little less than 0.2."""
+    return abs(steps - round(steps)) < 1e-8

@@ -1,6 +1,4 @@
-"""What pydantic finds wrong with a part of a search space file, as rules in the file's own
-words.
-"""
+"""Turns pydantic's errors into problems of a search space file, in our words."""
 
 from __future__ import annotations
 
@@ -9,15 +7,17 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from text_recognizer.errors import Problem
-from text_recognizer.text import TEXT_RULE, closest, did_you_mean, shown
-from tuning.space.schema import known_keys
-from tuning.space.strict_yaml import Path_
+from text_recognizer.text import TEXT_RULE, did_you_mean, shown
+from tuning.space.schema import MODELS, SearchSettings
+from tuning.space.strict_yaml import Keys, YamlFile
 
 MAPPING = "a mapping of names to values"
-T = TypeVar("T")
-# pydantic's kinds of errors as rules of a file
+Validated = TypeVar("Validated")
+# pydantic's type of error -> the rule that is broken
 RULES = {
+    "missing": "{name} is given",
+    "union_tag_not_found": "type is int, float or categorical",
+    "union_tag_invalid": "type is int, float or categorical",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
@@ -28,70 +28,44 @@ RULES = {
     "model_type": MAPPING,
     "model_attributes_type": MAPPING,
     "too_short": "at least {min_length} of them",
+    "too_long": "at most {max_length} of them, not {actual_length}",
     "greater_than": "{name} > {gt}",
     "greater_than_equal": "{name} >= {ge}",
     "less_than_equal": "{name} <= {le}",
     "less_than": "{name} < {lt}",
+    "value_error": "{error}",
 }
 
 
 def validated(
-    validate: Callable[[Any], T],
-    value: Any,
-    keys: Path_,
-    where: Callable[..., str],
-    problems: list[Problem],
-) -> T | None:
-    """`validate(value)`; where that fails, None, and what is wrong is added to `problems`."""
+    validate: Callable[[Any], Validated], value: Any, keys: Keys, file: YamlFile
+) -> Validated | None:
+    """`validate(value)`, or None after noting in `file` all that is wrong.
+
+    Args:
+        keys: the place of `value` in `file`.
+    """
     try:
         return validate(value)
     except ValidationError as error:
-        problems += [
-            as_problem(dict(detail), keys, where) for detail in error.errors(include_url=False)
-        ]
+        for detail in error.errors(include_url=False):
+            refuse(dict(detail), keys, file)
         return None
 
 
-def as_problem(detail: dict[str, Any], keys: Path_, where: Callable[..., str]) -> Problem:
-    """One of pydantic's findings in our words."""
-    context = detail.get("ctx") or {}
-    location, kind = detail["loc"], ""
-    if keys[0] == "space" and location:  # a parameter's begins with its type
-        kind, *location = location
-    keys = (*keys, *location)
-    place = where(*keys)
+def refuse(detail: dict[str, Any], keys: Keys, file: YamlFile) -> None:
+    """Note one of pydantic's errors."""
+    location, got, context = detail["loc"], detail["input"], detail.get("ctx", {})
+    # pydantic puts the type of a parameter in front of the keys
+    keys = (*keys, *(location[1:] if keys[0] == "space" else location))
     match detail["type"]:
         case "rule":
-            return Problem(place, context["rule"], context["got"], context["hint"])
-        case "missing":
-            return Problem(place, f"{keys[-1]} is given", "nothing", f"Add {keys[-1]}.")
+            file.refuse(keys, context["rule"], context["got"], context["hint"])
         case "extra_forbidden":
-            return Problem(
-                place,
-                "a known key",
-                shown(keys[-1]),
-                did_you_mean(str(keys[-1]), known_keys(keys, kind)),
-            )
-        case "union_tag_not_found":
-            return Problem(place, "type is int, float or categorical", "none", "Add type.")
-        case "union_tag_invalid":
-            return one_of(
-                where(*keys, "type"), str(context["expected_tags"]), detail["input"]["type"]
-            )
-        case "literal_error":
-            return one_of(place, str(context["expected"]), detail["input"])
-        case kind_of_error:
-            rule = RULES.get(kind_of_error, detail["msg"].removeprefix("Input should be "))
-            return Problem(place, rule.format(name=keys[-1], **context), shown(detail["input"]))
-
-
-def one_of(place: str, expected: str, got: Any) -> Problem:
-    """A word that is none of the `expected` ones, which pydantic gives as a text."""
-    names = expected.replace("'", "").replace(" or ", ", ").split(", ")
-    close = closest(str(got), names)
-    return Problem(
-        place,
-        f"one of {', '.join(names)}",
-        shown(got),
-        f"Did you mean {close[0]!r}?" if close else "",
-    )
+            model = MODELS[location[0]] if len(location) > 1 else SearchSettings
+            hint = did_you_mean(str(keys[-1]), model.model_fields)
+            file.refuse(keys, "a known key", shown(keys[-1]), hint)
+        case kind:
+            # for a wrong word pydantic lists the right ones: "Input should be 'asha' or 'none'"
+            rule = RULES.get(kind, detail["msg"].removeprefix("Input should be "))
+            file.refuse(keys, rule.format(name=keys[-1], **context), shown(got))

@@ -1,54 +1,56 @@
-"""A search space as validated, frozen values: what is fixed, what may change and when, how the
-search goes.
+"""A validated search space: the fixed settings, the parameters with their conditions, the search.
 
-tuning/space/reader.py reads one; whether the names exist and the values can be built is the
-preflight's business.
+`tuning/space/reader.py` reads one. `tuning/verification/preflight.py` checks that its names exist
+and that its values can be built.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
-from text_recognizer.errors import InputError, Problem
-from text_recognizer.text import clipped, did_you_mean, shown
-from tuning.space.schema import CategoricalParameter, Parameter, SearchSettings, same_in
-from tuning.space.strict_yaml import MAX_BYTES, Path_, as_text
+from text_recognizer.errors import Problem, check
+from text_recognizer.text import did_you_mean, shown
+from tuning.space.schema import Parameter, SearchSettings, same_in
+from tuning.space.strict_yaml import MAX_SPACE_BYTES, to_yaml
 
 Params = dict[str, Any]
-# problems of one file that get a hint: to look for the names that are meant takes long where there
-# are thousands
-HINTED = 50
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """One whole search."""
+    """One whole search, as its file says.
+
+    Args:
+        experiment: settings that all trials share.
+        where: keys of the file -> "file:line key", for messages.
+    """
 
     experiment: dict[str, Any]
     parameters: dict[str, Parameter]
     search: SearchSettings
-    # keys of the file -> "file:line key", for messages
     where: Callable[..., str] = field(repr=False, compare=False)
 
     @cached_property
     def in_order(self) -> dict[str, Parameter]:
-        """The parameters, each behind those that its condition names."""
-        # 0 without a condition, else 1 more than the highest that it names
-        levels: dict[str, int] = {}
-        to_do = list(self.parameters)
-        while to_do:
-            above = self.parameters[to_do[-1]].when
-            if missing := [other for other in above if other not in levels]:
-                to_do += missing
-            else:
-                levels[to_do.pop()] = 1 + max((levels[other] for other in above), default=-1)
-        return dict(sorted(self.parameters.items(), key=lambda item: levels[item[0]]))
+        """The parameters, each after those that its condition names."""
+        found: dict[str, Parameter] = {}
+        while len(found) < len(self.parameters):
+            found |= {
+                name: parameter
+                for name, parameter in self.parameters.items()
+                if parameter.when.keys() <= found.keys()
+            }
+        return found
 
     def choose(self, pick: Callable[[str, Parameter], Any]) -> Params:
-        """One point of the space: `pick` gives each parameter that applies its value."""
+        """One point of the space.
+
+        Args:
+            pick: returns the value of a parameter; called only for those whose condition is met.
+        """
         params: Params = {}
         for name, parameter in self.in_order.items():
             if parameter.applies(params):
@@ -56,101 +58,77 @@ class SearchSpace:
         return {name: params[name] for name in self.parameters if name in params}
 
     def corners(self) -> Iterator[Params]:
-        """Every parameter at its low, every one at its high, and each choice once with its
-        conditions met.
+        """All parameters at their low, all at their high, and a point for each end and each choice.
+
+        The points of a parameter with a condition meet it.
         """
-        for end in (0, -1):
-            yield self.choose(lambda _, parameter, end=end: parameter.ends()[end])  # type: ignore[misc]
+        yield self._corner({}, 0)
+        yield self._corner({}, -1)
         for name, parameter in self.parameters.items():
-            wanted = {other: values[0] for other, values in self.needs(name).items()}
-            for value in (
-                parameter.choices
-                if isinstance(parameter, CategoricalParameter)
-                else parameter.ends()
-            ):
-                fixed = wanted | {name: value}
-                yield self.choose(partial(low_unless_fixed, fixed))
+            needed = {other: values[0] for other, values in self.needs(name).items()}
+            for value in parameter.corner_values():
+                yield self._corner(needed | {name: value}, 0)
+
+    def _corner(self, fixed: Params, end: int) -> Params:
+        """The point with these fixed values; all others are at their low (0) or high (-1)."""
+        return self.choose(
+            lambda name, parameter: fixed[name] if name in fixed else parameter.corner_values()[end]
+        )
 
     def needs(self, name: str) -> dict[str, list[Any]]:
-        """The values of other parameters under which `name` exists; no values where it never
-        does.
+        """The values of other parameters under which `name` exists, directly or through others.
+
+        An empty list means that it never exists.
         """
         found: dict[str, list[Any]] = {}
-        for above in reaches(name, self.parameters):
-            for other, values in self.parameters[above].when.items():
-                found[other] = (
-                    [value for value in found[other] if same_in(value, values)]
-                    if other in found
-                    else values
-                )
+        for one in reversed(self.in_order):
+            if one == name or one in found:
+                for other, values in self.parameters[one].when.items():
+                    found[other] = [v for v in found.get(other, values) if same_in(v, values)]
         return found
 
+    def point_problems(self, point: Params, *keys: str | int) -> list[Problem]:
+        """All reasons why `point` is not in the space.
+
+        Args:
+            keys: the place of the point in the file.
+        """
+        problems: list[Problem] = []
+        expected = self.choose(lambda name, parameter: point.get(name))
+        for name in expected | point:
+            got = shown(point.get(name))
+            if name not in self.parameters:
+                rule, got = "a searched parameter", shown(name)
+                hint = did_you_mean(name, self.parameters)
+            elif name not in point:
+                rule, hint = "a value for every parameter that applies", "Add one."
+            elif name not in expected:
+                condition = shown(self.parameters[name].when)
+                rule, hint = f"{name} applies only when {condition}", "Leave it out."
+            else:
+                rule, hint = self.parameters[name].problem(point[name]) or "", ""
+            if rule:
+                problems.append(Problem(self.where(*keys, name), rule, got, hint))
+        return problems
+
     def as_plain(self) -> dict[str, Any]:
-        """The file's content with every default filled in; reading it back gives the same space."""
+        """The file's content with all defaults filled in; read again it gives the same space."""
         parameters = {
-            name: {"type": p.type} | p.model_dump(exclude_defaults=True)
-            for name, p in self.parameters.items()
+            name: {"type": parameter.type} | parameter.model_dump(exclude_defaults=True)
+            for name, parameter in self.parameters.items()
         }
-        limits = self.search.stop.model_dump(exclude_none=True)
-        search = self.search.model_dump() | {"mode": self.search.objective.mode, "stop": limits}
+        first = asdict(self.search.objective)  # metric and mode
+        search = first | self.search.model_dump(exclude_none=True)
         return {"experiment": dict(self.experiment), "space": parameters, "search": search}
 
     def as_yaml(self) -> str:
-        """`as_plain` as the text of a file. Raises `InputError` where it is longer than one that
-        is read may be.
+        """`as_plain` as the text of a file.
+
+        Raises:
+            InputError: the text is too long to be read again; defaults and indentation add to it.
         """
-        text = as_text(self.as_plain())
+        text = to_yaml(self.as_plain())
         size = len(text.encode())
-        if size > MAX_BYTES:
-            rule = f"at most {MAX_BYTES:,} bytes with all defaults written out"
-            raise InputError(Problem(self.where(), rule, f"{size:,} bytes"))
+        rule = f"at most {MAX_SPACE_BYTES} bytes with all defaults written out"
+        check(self.where(), rule, size, size <= MAX_SPACE_BYTES)
         return text
-
-
-def low_unless_fixed(fixed: Params, name: str, parameter: Parameter) -> Any:
-    """The value that is fixed for a parameter, else its low end."""
-    return fixed[name] if name in fixed else parameter.ends()[0]
-
-
-def reaches(name: str, parameters: dict[str, Parameter]) -> list[str]:
-    """`name` and every parameter that its condition leads to, always in the same order."""
-    found: dict[str, None] = {}
-    to_do = [name]
-    while to_do:
-        other = to_do.pop()
-        if other in parameters and other not in found:
-            found[other] = None
-            to_do += parameters[other].when
-    return list(found)
-
-
-def point_problems(
-    space: SearchSpace, point: Params, keys: Path_, *, hints: bool = False
-) -> list[Problem]:
-    """What keeps `point` from being one of the space's; with `hints` also the names that may be
-    meant.
-    """
-    expected = space.choose(lambda name, parameter: point.get(name))
-    problems: list[Problem] = []
-    for name in (name for name in expected if name not in point):
-        missing = clipped(name)
-        rule = "a value for every parameter that applies"
-        problems.append(Problem(space.where(*keys), rule, f"none for {missing}", f"Add {missing}."))
-    for name, value in point.items():
-        if name not in space.parameters:
-            hint = did_you_mean(name, space.parameters) if hints and len(problems) < HINTED else ""
-            problems.append(
-                Problem(space.where(*keys, name), "a searched parameter", shown(name), hint)
-            )
-        elif name not in expected:
-            problems.append(
-                Problem(
-                    space.where(*keys, name),
-                    f"{clipped(name)} applies only when {shown(space.parameters[name].when)}",
-                    shown(value),
-                    "Leave it out.",
-                )
-            )
-        elif broken := space.parameters[name].problem(value):
-            problems.append(Problem(space.where(*keys, name), broken, shown(value)))
-    return problems

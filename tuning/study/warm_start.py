@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from text_recognizer.errors import InputError, Problem
 from tuning.run.folder import RunFolder, open_run
 from tuning.run.reading import read_as_ours
-from tuning.space.search_space import SearchSpace, point_problems
+from tuning.space.search_space import SearchSpace
 from tuning.study.optuna_record import EARLIER, open_record
 from tuning.study.samplers import distribution_of
 from tuning.study.storage import storage_errors
@@ -81,9 +81,7 @@ def _warm_start_from(
     with storage_errors():
         ended = record.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     fitting = [
-        trial
-        for trial in ended
-        if trial.params and not point_problems(space, trial.params, ("space",))
+        trial for trial in ended if trial.params and not space.point_problems(trial.params, "space")
     ]
     if not fitting:
         rule = "an older run with trials inside of this space"

@@ -1,6 +1,4 @@
-"""The JSON schema of a search space file, for editors: completion, and what is wrong while one
-types. `make schema` writes it.
-"""
+"""Writes `search_spaces/schema.json`, with which editors complete and check a search space file."""
 
 from __future__ import annotations
 
@@ -9,31 +7,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from text_recognizer.command import exit_code_of
 from text_recognizer.tables import DATASETS, MODELS
 from training.settings import known_settings
-from tuning.run.reading import write_text
-from tuning.space.reader import NOT_SEARCHED, OWNED_BY_SEARCH
-from tuning.space.schema import PARAMETER, SearchSettings
+from tuning.space.owned_settings import OWNED_BY_SEARCH, SAME_FOR_ALL_TRIALS
+from tuning.space.schema import MAX_PARAMETERS, PARAMETER, SearchSettings
 
 TARGET = Path(__file__).resolve().parents[2] / "search_spaces" / "schema.json"
-SINGLE = {"int": "integer", "float": "number", "str": "string", "bool": "boolean", "None": "null"}
+JSON_TYPES = {
+    "int": "integer",
+    "float": "number",
+    "str": "string",
+    "bool": "boolean",
+    "None": "null",
+}
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema: the form and the ranges from the models that read a file, the names from the
-    constructors.
-    """
-    search = TypeAdapter(SearchSettings).json_schema(ref_template="#/$defs/{model}")
-    parameter = PARAMETER.json_schema(ref_template="#/$defs/{model}")
-    definitions = {
-        **search.pop("$defs", {}),
-        **parameter.pop("$defs", {}),
-        "parameter": parameter,
-        "search": search,
-    }
+    """The schema: form and ranges from the models that read a file, names from the constructors."""
+    search = SearchSettings.model_json_schema()
+    parameter = PARAMETER.json_schema()
+    definitions = search.pop("$defs") | parameter.pop("$defs")
+    fixed, searched = named_settings()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Search space",
@@ -41,54 +36,45 @@ def json_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "required": ["space"],
         "properties": {
-            "experiment": {"type": "object", "additionalProperties": False, "properties": fixed()},
+            "experiment": {"type": "object", "additionalProperties": False, "properties": fixed},
             "space": {
                 "type": "object",
                 "additionalProperties": False,
                 "minProperties": 1,
-                "properties": searched(),
+                "maxProperties": MAX_PARAMETERS,
+                "properties": searched,
             },
             "search": {"$ref": "#/$defs/search"},
         },
-        "$defs": definitions,
+        "$defs": definitions | {"parameter": parameter, "search": search},
     }
 
 
-def settings() -> dict[str, str]:
-    """Name -> type of every setting that some model or data set has, but those that the search
-    decides.
+def named_settings() -> tuple[dict[str, Any], dict[str, Any]]:
+    """What may stand under `experiment` and under `space`: all settings of any model or data set.
+
+    A fixed setting has its type, if that is plain.
     """
     known = {
         name: kind
         for model in MODELS
         for data in DATASETS
         for name, kind in known_settings(model, data).items()
+        if name not in OWNED_BY_SEARCH
     }
-    return {name: kind for name, kind in sorted(known.items()) if name not in OWNED_BY_SEARCH}
-
-
-def fixed() -> dict[str, Any]:
-    """What may stand under `experiment`, with its type where that is a plain one."""
-    choices = {"model_class": sorted(MODELS), "data_class": sorted(DATASETS)}
-    found: dict[str, Any] = {}
-    for name, kind in settings().items():
-        types = [SINGLE[part] for part in kind.split(" | ") if part in SINGLE]
-        plain = len(types) == len(kind.split(" | "))
-        found[name] = (
-            {"enum": choices[name]} if name in choices else {"type": types} if plain else {}
-        )
-        found[name]["description"] = kind
-    return found
-
-
-def searched() -> dict[str, Any]:
-    """What may stand under `space`."""
-    return {name: {"$ref": "#/$defs/parameter"} for name in settings() if name not in NOT_SEARCHED}
+    fixed: dict[str, Any] = {}
+    for name, kind in sorted(known.items()):
+        types = [JSON_TYPES.get(part) for part in kind.split(" | ")]
+        fixed[name] = ({} if None in types else {"type": types}) | {"description": kind}
+    for name, table in (("model_class", MODELS), ("data_class", DATASETS)):
+        fixed[name] = {"enum": sorted(table), "description": fixed[name]["description"]}
+    parameter = {"$ref": "#/$defs/parameter"}
+    return fixed, {name: parameter for name in fixed if name not in SAME_FOR_ALL_TRIALS}
 
 
 def main() -> None:
     """Write the schema."""
-    write_text(TARGET, json.dumps(json_schema(), indent=1) + "\n")
+    TARGET.write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

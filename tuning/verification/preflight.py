@@ -22,7 +22,6 @@ from training.experiment import (
 )
 from training.settings import RUN_DEFAULTS, TRAINER_NAMES, Settings, checked, known_settings
 from tuning.run.resources import Node
-from tuning.space.schema import CategoricalParameter
 from tuning.space.search_space import SearchSpace
 
 FALLBACK_DATA = "Digits"
@@ -74,10 +73,7 @@ def type_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
     for name, value in space.experiment.items():
         yield from value_problems(base, name, value, space.where("experiment", name))
     for name, parameter in space.parameters.items():
-        values = (
-            parameter.choices if isinstance(parameter, CategoricalParameter) else parameter.ends()
-        )
-        for value in values:
+        for value in parameter.corner_values():
             yield from value_problems(base, name, value, space.where("space", name))
 
 
