@@ -1,6 +1,4 @@
-"""How many trials run at once: what each asks for against what the machine or cluster has. Pure
-arithmetic, no Ray.
-"""
+"""How many trials fit on the machine or cluster, from what each of them needs."""
 
 from __future__ import annotations
 
@@ -11,13 +9,13 @@ from typing import Any
 
 from text_recognizer.errors import InputError, Problem
 
-# Ray counts in ten-thousandths; below a hundredth a trial has no memory to work in
+# Ray counts in ten-thousandths of a GPU, but with less than this a trial has no memory to work in.
 SMALLEST_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class Node:
-    """What one machine offers to trials."""
+    """What one machine has for trials."""
 
     cpus: float
     gpus: float
@@ -25,10 +23,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Slots:
-    """What each trial gets, and how many run at once. `note` is for the user where it is not what
-    was asked for.
+    """What each trial gets, and how many run at once.
 
-    `most` is how many could run at once if there were more room; None where there will be none.
+    Args:
+        count: how many trials run at once.
+        cpus: CPUs of each trial.
+        gpus: share of a GPU of each trial, in [0, 1].
+        note: tells the user that this is not what was asked for.
+        most: how many may run at once if nodes join; None means no limit.
     """
 
     count: int
@@ -55,18 +57,15 @@ class Slots:
 
 
 def request_problems(gpus: float | None, cpus: int | None, concurrent: int | None) -> list[Problem]:
-    """What no machine could satisfy, told before anything is started."""
+    """What no machine can do, so that it is refused before anything starts."""
     problems = []
     if gpus is not None and not (gpus == 0 or SMALLEST_SHARE <= gpus <= 1):
+        rule = f"0 or {SMALLEST_SHARE} <= gpus-per-trial <= 1"
         hint = "One trial uses a fraction of a GPU, one whole GPU, or none."
-        problems.append(
-            Problem(
-                "--gpus-per-trial", f"0 or {SMALLEST_SHARE} <= gpus-per-trial <= 1", str(gpus), hint
-            )
-        )
-    for flag, value in (("--cpus-per-trial", cpus), ("--max-concurrent", concurrent)):
+        problems.append(Problem("--gpus-per-trial", rule, str(gpus), hint))
+    for name, value in (("cpus-per-trial", cpus), ("max-concurrent", concurrent)):
         if value is not None and value < 1:
-            problems.append(Problem(flag, f"{flag[2:]} >= 1", str(value)))
+            problems.append(Problem(f"--{name}", f"{name} >= 1", str(value)))
     return problems
 
 
@@ -79,13 +78,13 @@ def plan(
     require_gpu: bool = False,
     grows: bool = False,
 ) -> Slots:
-    """Slots for these requests on these nodes.
+    """Plan the slots for trials on these nodes.
 
     Args:
-        gpus: share of a GPU per trial; None is a whole one where there are GPUs, else none.
-        cpus: CPUs per trial; None is one.
-        concurrent: at most so many trials at once.
-        require_gpu: refuse instead of falling back to the CPUs.
+        gpus: share of a GPU per trial; None means a whole one if there are GPUs, else none.
+        cpus: CPUs per trial; None means one.
+        concurrent: the most trials at once.
+        require_gpu: refuse to search on the CPUs.
         grows: nodes are added where trials wait, so that a request may be for one that is not there
             yet.
 
@@ -110,45 +109,36 @@ def plan(
         return replace(slots, count=min(count, concurrent or count))
     if require_gpu and not any_gpu:
         raise InputError(
-            Problem(
-                "--require-gpu",
-                "a GPU on some node",
-                "none",
-                "Leave the flag out to search on the CPUs.",
-            )
+            "--require-gpu: no node has a GPU. Leave the flag out to search on the CPUs."
         )
-    wanted_gpus = (1.0 if any_gpu else 0.0) if gpus is None else gpus
-    note = "no GPU here: searching on the CPUs" if wanted_gpus and not any_gpu else ""
-    share = wanted_gpus if any_gpu else 0.0
-    each = cpus or 1
-    slots = Slots(0, each, share, note, most=concurrent)
+    share = float(any_gpu) if gpus is None else gpus
+    note = "no GPU here: searching on the CPUs" if share and not any_gpu else ""
+    slots = Slots(0, cpus or 1, share if any_gpu else 0.0, note, most=concurrent)
     count = room(nodes, slots)
     if count == 0:
-        most = max((node.cpus for node in nodes if node.gpus >= 1 or not share), default=0)
-        if not most:
-            rule, hint = (
-                "a node with a CPU for trials",
-                "Start one first: ray start --address=HOST:PORT",
-            )
-            raise InputError(Problem("--address", rule, "none that is up", hint))
-        which = "node with a GPU" if share and len(nodes) > 1 else "node"
-        raise InputError(
-            Problem(
-                "--cpus-per-trial",
-                f"cpus-per-trial <= {most:g}, the CPUs of the largest {which}",
-                str(each),
-            )
-        )
+        raise InputError(no_room(nodes, slots))
     return replace(slots, count=min(count, concurrent or count))
 
 
+def no_room(nodes: Sequence[Node], slots: Slots) -> Problem | str:
+    """Why no node can hold a trial."""
+    most = max((node.cpus for node in nodes if node.gpus >= 1 or not slots.gpus), default=0)
+    if not most:
+        return (
+            "--address: no node that is up has a CPU for trials. Start one first: ray start "
+            "--address=HOST:PORT"
+        )
+    which = "node with a GPU" if slots.gpus and len(nodes) > 1 else "node"
+    rule = f"cpus-per-trial <= {most:g}, the CPUs of the largest {which}"
+    return Problem("--cpus-per-trial", rule, str(slots.cpus))
+
+
 def room(nodes: Sequence[Node], slots: Slots) -> int:
-    """How many trials these nodes hold; each has to fit on one."""
-    return sum(fits(node, slots.gpus, slots.cpus) for node in nodes)
-
-
-def fits(node: Node, share: float, cpus: int) -> int:
-    """How many trials one node holds."""
-    by_cpu = math.floor(node.cpus / cpus)
-    per_gpu = math.floor(1 / share + 1e-9) if share else 0
-    return min(by_cpu, math.floor(node.gpus) * per_gpu) if share else by_cpu
+    """How many trials these nodes hold. Each trial runs on one node and uses one GPU at most."""
+    count = 0
+    for node in nodes:
+        fit = math.floor(node.cpus / slots.cpus)
+        if slots.gpus:  # 1 / 0.166666666666667 is a little less than 6
+            fit = min(fit, math.floor(node.gpus) * math.floor(1 / slots.gpus + 1e-9))
+        count += fit
+    return count

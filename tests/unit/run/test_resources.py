@@ -85,6 +85,6 @@ def test_a_cluster_that_grows_is_asked_for_what_is_not_there_yet() -> None:
 def test_a_cluster_whose_nodes_are_not_up_yet_is_told_so() -> None:
     with pytest.raises(
         InputError,
-        match="--address: `a node with a CPU for trials` must hold, but got none that is up",
+        match="--address: no node that is up has a CPU for trials",
     ):
         plan([Node(0, 0)])
