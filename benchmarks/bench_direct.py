@@ -43,8 +43,8 @@ from tuning.callbacks.tensorboard import Curves
 from tuning.ray_backend.local_cluster import OwnCluster
 from tuning.ray_backend.scheduler import RecordingScheduler
 from tuning.ray_backend.searcher import StudySearcher
-from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import load_record
+from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch
 

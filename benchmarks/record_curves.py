@@ -19,8 +19,8 @@ from typing import Any
 from text_recognizer.command import exit_code_of
 from tuning.run.folder import open_run
 from tuning.space.reader import read_space
-from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import load_record
+from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import Outcome, Trial
 

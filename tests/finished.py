@@ -14,8 +14,8 @@ from tuning.run.folder import RunFolder, create_run
 from tuning.run.reading import write_model, write_text
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
-from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import create_record, set_attr
+from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
 from tuning.tuner import start

@@ -32,7 +32,7 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
     "time_budget": ("search", "stop", "time"),
     "data_class": ("experiment", "data_class"),
 }
-ADDRESS = re.compile(r"auto|(ray://)?([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
+ADDRESS = re.compile(r"auto|([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
 # the folder of what `ray job submit` carries, which Ray deletes when it likes
 RAYS_COPY = "working_dir_files"
 RESUMABLE = {
@@ -134,7 +134,7 @@ def parser() -> Parser:
     result.add_argument(
         "--address",
         metavar="ADDR",
-        help="join a Ray cluster: auto, HOST:PORT, or ray://HOST:PORT from outside",
+        help="join a Ray cluster: auto or HOST:PORT",
     )
     result.add_argument(
         "--warm-start",
@@ -183,7 +183,7 @@ def main(argv: list[str] | None = None) -> int:
     return start.search(space, flags.space.stem, flags.runs_dir or Path("runs"), options, **where)
 
 
-def checked_space(flags: argparse.Namespace, problems: list[Problem]) -> SearchSpace:
+def checked_space(flags: argparse.Namespace, problems: list[Problem | str]) -> SearchSpace:
     """The space, with what the flags override. Raises `InputError` with all that is wrong with
     file and flags.
     """
@@ -198,7 +198,7 @@ def checked_space(flags: argparse.Namespace, problems: list[Problem]) -> SearchS
     return space
 
 
-def resume(flags: argparse.Namespace, problems: list[Problem]) -> int:
+def resume(flags: argparse.Namespace, problems: list[Problem | str]) -> int:
     """Go on with a run; most flags were settled when it began. Raises `InputError` for those,
     and with the other problems.
     """
@@ -246,11 +246,13 @@ def options_of(flags: argparse.Namespace) -> dict[str, Any]:
     return given | {"keep_alive": flags.keep_alive, "address": flags.address}
 
 
-def flag_problems(flags: argparse.Namespace) -> list[Problem]:
+def flag_problems(flags: argparse.Namespace) -> list[Problem | str]:
     """Values that no machine and no search could use. Those that override the file are judged
     with it.
     """
-    problems = request_problems(flags.gpus_per_trial, flags.cpus_per_trial, flags.max_concurrent)
+    problems: list[Problem | str] = [
+        *request_problems(flags.gpus_per_trial, flags.cpus_per_trial, flags.max_concurrent)
+    ]
     if flags.name is not None and (problem := name_problem(flags.name)):
         problems.append(problem)
     problems += cluster_problems(flags)
@@ -267,13 +269,14 @@ def flag_problems(flags: argparse.Namespace) -> list[Problem]:
     return problems
 
 
-def cluster_problems(flags: argparse.Namespace) -> list[Problem]:
+def cluster_problems(flags: argparse.Namespace) -> list[Problem | str]:
     """What is wrong with where the search is to run and to write."""
-    problems = []
+    problems: list[Problem | str] = []
     if flags.address is not None and not ADDRESS.fullmatch(flags.address):
-        problems.append(
-            Problem("--address", "auto, HOST:PORT or ray://HOST:PORT", shown(flags.address))
-        )
+        hint = ""
+        if flags.address.startswith("ray://"):
+            hint = "From outside of the cluster use `ray job submit` (docs/cluster.md)."
+        problems.append(Problem("--address", "auto or HOST:PORT", shown(flags.address), hint))
     for flag in ("check", "keep_alive", "no_dashboard"):
         if flags.address is not None and getattr(flags, flag):
             rule = "a flag that goes with a Ray of our own"
@@ -286,9 +289,12 @@ def cluster_problems(flags: argparse.Namespace) -> list[Problem]:
                 )
             )
     if flags.storage is not None:
-        from tuning.study.database import storage_problem  # SQLAlchemy takes a while
+        from tuning.study.storage import StorageUrl  # pydantic takes a while
 
-        problems += [problem] if (problem := storage_problem(flags.storage)) else []
+        try:
+            StorageUrl.parse(flags.storage)
+        except InputError as error:
+            problems += error.problems
     for flag, folder in (
         ("--runs-dir", flags.runs_dir or Path("runs")),
         ("--checkpoint-dir", flags.checkpoint_dir),

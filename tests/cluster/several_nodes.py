@@ -15,8 +15,8 @@ from tests.formula import check, run, space_in
 from tuning.ray_backend import tune_run
 from tuning.ray_backend.remote_cluster import joined_cluster
 from tuning.run.resources import Slots
-from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import create_record
+from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import Trial
 

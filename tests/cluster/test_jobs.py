@@ -12,8 +12,8 @@ from tests.cluster.test_nodes import SPACE, close, start
 from tests.hosts import Hosts
 from tests.processes import ROOT, Command
 from tuning.run.folder import RunFolder
-from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import load_record
+from tuning.study.storage import sqlite_url
 
 RAY = str(Path(sys.executable).with_name("ray"))
 

@@ -18,8 +18,8 @@ from tests.processes import Command
 from tests.processes import run as run_command
 from tuning.run.folder import RunFolder
 from tuning.space.reader import read_space
-from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import load_record
+from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 
 TRIALS = 4

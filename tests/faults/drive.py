@@ -13,8 +13,8 @@ from tests.formula import run, space_in
 from tuning.ray_backend import tune_run
 from tuning.ray_backend.local_cluster import own_cluster
 from tuning.run.resources import Slots
-from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import create_record, load_record
+from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 
 RETRIES = 1000  # a soak kills one trial often

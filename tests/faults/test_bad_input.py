@@ -725,11 +725,15 @@ FLAGS: dict[str, tuple[list[str], tuple[str, ...] | None]] = {
     "resume and space": (["--resume", "runs/x"], None),
     "an address without a port": (
         ["--address", "head"],
-        ("--address: `auto, HOST:PORT or ray://HOST:PORT` must hold, but got 'head'",),
+        ("--address: `auto or HOST:PORT` must hold, but got 'head'",),
     ),
     "an address of the dashboard": (
         ["--address", "http://h:8265"],
-        ("--address: `auto, HOST:PORT…but got 'http://h:8265'",),
+        ("--address: `auto or HOST:PORT…but got 'http://h:8265'",),
+    ),
+    "an address of Ray Client": (
+        ["--address", "ray://h:10001"],
+        ("--address: `auto or HOST:PORT…but got 'ray://h:10001'…`ray job submit`…",),
     ),
     "a cluster of others, kept alive": (
         ["--address", "auto", "--keep-alive"],
@@ -740,8 +744,12 @@ FLAGS: dict[str, tuple[list[str], tuple[str, ...] | None]] = {
         ("--check: …it beside --address",),
     ),
     "another database": (
-        ["--storage", "mysql://a:pw@h/x"],
-        ("--storage: `postgresql://…but got 'mysql://a:***@h/x'",),
+        ["--storage", "mysql://a@h/x"],
+        ("--storage: `postgresql://…but got '…@h/x'",),
+    ),
+    "a password": (
+        ["--storage", "postgresql://a:pw@h/x"],
+        ("--storage: `a URL without a password`…but got one with a password…PGPASSWORD…",),
     ),
     "trials many": (["--trials", "many"], None),
     "trials 1.5": (["--trials", "1.5"], None),

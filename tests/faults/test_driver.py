@@ -23,8 +23,8 @@ from tuning.callbacks.artifacts import trial_settings
 from tuning.run.folder import RunFolder
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
-from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import create_record, load_record
+from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Trial
 from tuning.verification.evaluation import evaluate

@@ -14,8 +14,8 @@ import pytest
 from tests.formula import check, measured, space_in
 from tests.processes import Command
 from text_recognizer.metrics import Objective
-from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import load_record
+from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import ranking
 

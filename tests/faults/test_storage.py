@@ -32,8 +32,8 @@ from tuning.run.lock import locked
 from tuning.run.reading import write_json, write_text
 from tuning.run.resources import Slots
 from tuning.space.search_space import SearchSpace
-from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import create_record, load_record
+from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
 from tuning.tuner import start

@@ -13,7 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tuning.run.files import Environment
-from tuning.study.database import without_passwords
 
 # whose versions are recorded
 LIBRARIES = (
@@ -37,7 +36,7 @@ def environment(gpus: Sequence[str] = ()) -> Environment:
         gpus: the names of the GPUs that torch sees.
     """
     return Environment(
-        command=shlex.join(map(without_passwords, [Path(sys.executable).name, *sys.argv])),
+        command=shlex.join([Path(sys.executable).name, *sys.argv]),
         git_commit=git("rev-parse", "HEAD"),
         git_dirty=bool(git("status", "--porcelain")),
         python=platform.python_version(),

@@ -56,6 +56,13 @@ class Summary(Lenient):
     warnings: list[str] = Field(default=[])
 
 
+class StorageNote(Lenient):
+    """`storage.json`: the URL of the run's study, and its name there."""
+
+    url: str
+    study: str
+
+
 class Environment(Lenient):
     """`environment.json`: what a run was made with."""
 

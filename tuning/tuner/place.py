@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -23,7 +22,6 @@ from tuning.run.folder import RunFolder, name_problem
 from tuning.run.options import Options
 from tuning.run.reading import check_plain, read_existing, read_whole, write_text
 from tuning.run.resources import Slots
-from tuning.study.database import StorageUrl
 from tuning.study.optuna_record import get_attr
 from tuning.verification import preflight
 
@@ -155,12 +153,6 @@ def mark_of(path: Path) -> str:
         return ""
 
 
-def resume_flags(options: Options, storage: str | None) -> str:
+def resume_flags(options: Options) -> str:
     """What the command of a resume needs beside the run."""
-    joined = f" --address {options.address}" if options.address else ""
-    address = StorageUrl.parse(storage) if storage else None
-    return joined + (
-        f" --storage {shlex.quote(str(address))}   (with its password)"
-        if address and address.has_secret
-        else ""
-    )
+    return f" --address {options.address}" if options.address else ""

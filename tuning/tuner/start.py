@@ -25,9 +25,8 @@ from tuning.run.lock import locked
 from tuning.run.options import Options
 from tuning.run.reading import read_as_ours, write_model, write_text
 from tuning.space.search_space import SearchSpace
-from tuning.study.database import StorageUrl, sqlite_url
 from tuning.study.optuna_record import create_record, get_attr, open_study, read_run_space, set_attr
-from tuning.study.storage import reach, write_storage_note
+from tuning.study.storage import StorageUrl, reach, sqlite_url, write_storage_note
 from tuning.study.study import Study
 from tuning.study.warm_start import read_warm_start
 from tuning.tuner.place import begin_shared, find_shared, mark_of, nowhere, place, resume_flags
@@ -94,7 +93,7 @@ def search(
             if earlier:
                 console.say(str(earlier))
             study = Study(record, space, trials=space.search.trials, retries=options.retries)
-            again = resume_flags(options, storage)
+            again = resume_flags(options)
             return Tuner(
                 options, space_name, space, folder, study, console, here.slots, here.start, again
             ).go(data)
@@ -187,7 +186,7 @@ def resume(
                 set_attr(record, "trials", wanted)
                 set_attr(record, "options", asdict(options))
             space_name = str(get_attr(record, "space_name"))
-            again = resume_flags(options, storage)
+            again = resume_flags(options)
             return Tuner(
                 options, space_name, space, folder, study, console, here.slots, here.start, again
             ).go(data)

@@ -15,8 +15,8 @@ from tuning.run.folder import RunFolder, create_run
 from tuning.run.reading import write_text
 from tuning.space.reader import read_space
 from tuning.space.search_space import SearchSpace
-from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import create_record, load_record
+from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.study.warm_start import read_warm_start
 from tuning.trials.trial import Epoch, Outcome

@@ -21,8 +21,8 @@ from tuning.run.lock import locked
 from tuning.run.options import Options
 from tuning.run.reading import read_json, write_json, write_model, write_text
 from tuning.space.reader import read_space
-from tuning.study.database import sqlite_url
 from tuning.study.optuna_record import create_record, get_attr, open_record, set_attr
+from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
 from tuning.tuner import start
