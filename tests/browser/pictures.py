@@ -1,4 +1,4 @@
-"""The README's pictures, taken of a real search: `make pictures` writes docs/images/."""
+"""The pictures of README.md and docs, taken of a real search: `make pictures` writes docs/images/."""
 
 from __future__ import annotations
 
