@@ -44,7 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def terminal(place: Path) -> Iterator[Terminal]:
-    """The search, with two trials at once and far more of them than it will ever come to."""
+    """A search with two trials at once, and with more trials than it can ever run."""
     opened = Terminal(
         [SEARCH, "--space", "tiny.yaml", "--gpus-per-trial", "0.5", "--name", "seen"], place
     )
@@ -79,7 +79,7 @@ def test_the_live_report_grows_while_the_search_runs(
 
 
 def output_of(command: str, place: Path) -> str:
-    """What a command prints that the search told the user to type."""
+    """The output of a command that the search printed for the user."""
     environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
     return subprocess.run(
         shlex.split(command), cwd=place, env=environment, capture_output=True, text=True, check=True
@@ -123,9 +123,7 @@ def test_rays_dashboard_asks_for_the_token_and_shows_the_job_the_actors_and_thei
 
 @contextmanager
 def served(command: str, place: Path) -> Iterator[str]:
-    """A dashboard, started with the command that the search printed, at a free port; its
-    address.
-    """
+    """Start a dashboard on a free port, with the command that the search printed. Yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

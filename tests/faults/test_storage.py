@@ -45,14 +45,14 @@ SEARCH = processes.ROOT / "tuning" / "search.py"
 
 
 class Disk:
-    """A file system of its own."""
+    """A small file system."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.filler = path / "filler"
 
     def fill(self, pages_left: int = 0) -> None:
-        """Write until nothing fits any more, then give a few pages back."""
+        """Fill the disk, then free a few pages."""
         with suppress(OSError), self.filler.open("ab", buffering=0) as file:
             while file.write(bytes(PAGE)):
                 pass
@@ -79,9 +79,7 @@ class Disk:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    """Two megabytes; skipped where a test may not mount (that takes root, or `unshare -rm`
-    around pytest).
-    """
+    """Two megabytes. Skips the test if it may not mount: that needs root, or pytest in `unshare -rm`."""
     path = tmp_path / "disk"
     path.mkdir()
     try:
@@ -185,7 +183,7 @@ def record(study: Study, number: int, epoch: int) -> None:
 
 
 def record_until_full(study: Study, number: int, start: int) -> int:
-    """Record epochs until the disk refuses one; the first epoch that was refused."""
+    """Record epochs until the disk is full. Returns the first epoch that was refused."""
     epochs = itertools.count(start)
     with pytest.raises(StorageError, match="full") as error:
         deque((record(study, number, epoch) for epoch in epochs), maxlen=0)
@@ -247,8 +245,8 @@ def command(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., str]:
-    """Run the real command in this process, see that it ends with exit code 5 before Ray starts;
-    what it complained of.
+    """Runs the real command in this process. It must end with exit code 5 before Ray starts. Returns
+    its message.
     """
     monkeypatch.chdir(tmp_path)
 

@@ -55,7 +55,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: str, place: Path, data_dir: str = "") -> subprocess.CompletedProcess[str]:
-    """A command in the activated environment, with no data folder but the named one."""
+    """Run a command in the activated environment. `data_dir` is the only data folder."""
     environment = os.environ | {
         "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}",
         "TEXT_RECOGNIZER_DATA_DIR": data_dir,
@@ -95,7 +95,7 @@ def test_command(command: str, place: Path, request: pytest.FixtureRequest) -> N
 
 
 def output_of(place: Path, part: str) -> str:
-    """What the first command with `part` in it printed."""
+    """The output of the first command that contains `part`."""
     path = place / f"{next(i for i, command in enumerate(COMMANDS) if part in command)}.out"
     if not path.exists():
         pytest.skip(f"`{COMMANDS[int(path.stem)]}` did not run")

@@ -24,7 +24,7 @@ search: {trials: 2, max_epochs: 2}
 
 
 class Commands:
-    """Every command, on a run's folder."""
+    """Calls of every command on one run's folder, and their exit codes."""
 
     def __init__(self, folder: RunFolder, place: Path) -> None:
         image = place / "digit.png"
@@ -44,7 +44,7 @@ class Commands:
                 ["--config", str(folder.best_config), "--max_epochs=1"],
             ),
             "predict": (predict.main, [str(folder.best_checkpoint), str(image)]),
-            # the last: it ends in the middle
+            # It must be the last one: it ends before it is done.
             "extend": (search.main, ["--resume", path, "--trials", "9"]),
         }
         self.codes: dict[str, int] = {}

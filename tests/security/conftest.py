@@ -37,8 +37,7 @@ SECRETS = {
     for name in ("AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY", "PGPASSWORD")
 }
 SECRETS["DATABASE_URL"] = f"postgresql://me:database_url-{secrets.token_hex(12)}@127.0.0.1/db"
-# What submits a job, lists them, runs a task in a worker, or asks for one: to be had with the token
-# alone.
+# Calls that submit or list jobs, run a task in a worker, or ask for a worker. All need the token.
 JOB_APIS = ("/api/jobs/", "/api/job_agent/jobs/")
 CALLS = (
     "JobInfoGcsService/AddJob",
@@ -50,9 +49,7 @@ LIMIT_S = 10
 
 @dataclass(frozen=True)
 class Socket:
-    """One that a process of the search has open: TCP that listens or is connected, or UDP; over
-    IPv4 or IPv6.
-    """
+    """An open socket of a process of the search: TCP or UDP, over IPv4 or IPv6."""
 
     process: str
     kind: str
@@ -64,7 +61,7 @@ class Socket:
 
 @dataclass(frozen=True)
 class Watched:
-    """What was seen of the search. Modes are the permissions of each file and folder, by path."""
+    """Everything that was seen of the search. Modes are permissions of files and folders, by path."""
 
     folder: RunFolder
     home: Path
@@ -94,11 +91,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def looking(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Future[Watched] | None]:
-    """The search begins before the first test of this folder, if any needs it, and is looked at
-    beside those that do not.
+    """Start the search before the first test of this folder, if any needs it. A thread watches it
+    beside the tests that do not.
 
-    The token file is there already, for all to read; whatever may switch authentication off is
-    tried.
+    The token file exists already and everybody can read it. The environment tries to switch
+    authentication off.
     """
     if not any("watched" in getattr(item, "fixturenames", ()) for item in request.session.items):
         yield None
@@ -133,12 +130,12 @@ def looking(
 
 @pytest.fixture(scope="session")
 def watched(looking: Future[Watched]) -> Watched:
-    """What was seen."""
+    """Everything that was seen of the search, when it has ended."""
     return looking.result()
 
 
 def look_at(search: Command, folder: RunFolder, home: Path, token: str) -> Watched:
-    """First while a trial runs, then while Ray waits for Enter, then when all is over."""
+    """Look three times: while a trial runs, while Ray waits for Enter, after the end."""
     address = search.wait_to_say("dashboard ").split()[1]
     search.wait_to_say("complete", "stopped early")
     family = search.family()
@@ -177,9 +174,7 @@ def look_at(search: Command, folder: RunFolder, home: Path, token: str) -> Watch
 
 
 def sockets_of(family: list[psutil.Process]) -> list[Socket]:
-    """Of TCP and UDP, over IPv4 and IPv6, as the system has them under /proc/PID/fd and
-    /proc/net.
-    """
+    """The open sockets of all processes, from /proc."""
     return [
         Socket(
             process.name(),
@@ -203,7 +198,7 @@ def environments_of(family: list[psutil.Process]) -> dict[str, list[dict[str, st
 
 
 def session_of(family: list[psutil.Process]) -> Path:
-    """Ray's folder, as it tells its own processes."""
+    """Ray's session folder, from the arguments of its processes."""
     arguments = [argument for process in alive(family) for argument in process.cmdline()]
     return Path(
         next(
@@ -215,7 +210,7 @@ def session_of(family: list[psutil.Process]) -> Path:
 
 
 def alive(family: list[psutil.Process]) -> Iterator[psutil.Process]:
-    """Those that can be asked; one that ends meanwhile is left out."""
+    """The processes that still live."""
     for process in family:
         try:
             process.environ()
@@ -225,7 +220,7 @@ def alive(family: list[psutil.Process]) -> Iterator[psutil.Process]:
 
 
 def modes(folder: Path) -> dict[Path, int]:
-    """Permissions of a folder and of everything in it. What links point to is not followed."""
+    """Permissions of a folder and of everything in it, by path. Links are not followed."""
     paths = [folder, *folder.rglob("*")]
     return {
         path: stat.S_IMODE(path.lstat().st_mode)
@@ -235,7 +230,7 @@ def modes(folder: Path) -> dict[Path, int]:
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """All that the files of a folder hold; one that goes meanwhile is left out."""
+    """The content of all files of a folder, by path. A file that vanishes meanwhile is skipped."""
     found = {}
     for path in folder.rglob("*"):
         try:
@@ -247,7 +242,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def answer(url: str, token: str = "", *, method: str = "POST") -> int:
-    """The status that a server answers with; 0 where it speaks no HTTP."""
+    """The HTTP status of the answer; 0 if the server does not speak HTTP."""
     headers = {"Content-Type": "application/json"} | (
         {"Authorization": f"Bearer {token}"} if token else {}
     )
@@ -264,12 +259,12 @@ def answer(url: str, token: str = "", *, method: str = "POST") -> int:
 
 
 def answers_of(port: int) -> list[int]:
-    """What it answers to a job that anybody sends."""
+    """The statuses of a port's answers to a job without a token."""
     return [answer(f"http://127.0.0.1:{port}{path}") for path in JOB_APIS]
 
 
 def calls_of(port: int) -> set[grpc.StatusCode]:
-    """What it answers to Ray's calls, without a token."""
+    """The statuses of a port's answers to Ray's own calls without a token."""
     found = set()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         for call in CALLS:
@@ -287,8 +282,8 @@ def on_loopback(address: str) -> bool:
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[RunFolder], Commands]:
-    """To be run in a folder of the test's own. Where one would start Ray it has read all that it
-    reads, and ends with 6.
+    """Run commands on a run's folder, in a folder of the test. A command that would start Ray has
+    read everything that it reads, and ends with 6.
     """
 
     def no_ray(*_: object, **__: object) -> None:

@@ -76,15 +76,13 @@ class Stranger:
                 other.write_bytes(content)
 
     def files(self) -> list[Path]:
-        """All that a run has, and what a final script would have left."""
+        """All files of a run, with one of the final script."""
         self.folder.final.mkdir(exist_ok=True)
         (self.folder.final / "metrics.json").touch()
         return sorted(path for path in self.folder.path.rglob("*") if path.is_file())
 
     def in_yaml(self, path: Path) -> None:
-        """A tag that Python's unsafe loaders obey, in place of a value; the summary's sum is
-        that of the changed file.
-        """
+        """Replace a value by a tag that unsafe YAML loaders run. The summary gets the new checksum."""
         content = yaml.safe_load(path.read_text())
         section = content.get("experiment", content)
         path.write_text(f"batch_size: {self.tagged}\n" + yaml.safe_dump(content))
@@ -96,9 +94,7 @@ class Stranger:
         self.agree()
 
     def in_checkpoints(self) -> None:
-        """torch's own archives with another pickle in them; study and summary have the sums of
-        the changed files.
-        """
+        """Replace the pickle inside of each checkpoint. Study and summary get the new checksums."""
         for path in self.folder.path.rglob("*.ckpt"):
             with zipfile.ZipFile(path) as archive:
                 entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
@@ -121,7 +117,7 @@ class Stranger:
         self.agree()
 
     def agree(self) -> None:
-        """The summary has the sums of the files as they are now."""
+        """Write the current checksums into the summary."""
         summary = json.loads(self.folder.summary.read_text())
         files = (self.folder.best_config, self.folder.best_checkpoint)
         self.folder.summary.write_text(
@@ -129,7 +125,7 @@ class Stranger:
         )
 
     def texts(self) -> list[tuple[str, str]]:
-        """Tables and columns of the study that hold text, and something."""
+        """(table, column) of the study's texts that are not empty."""
         with closing(sqlite3.connect(self.folder.study)) as database:
             tables = [
                 row[0]
@@ -148,14 +144,12 @@ class Stranger:
             ]
 
     def in_study(self, table: str, column: str, value: Any) -> None:
-        """The same value in every row of a column, or where that may not be in as many as may
-        have it.
-        """
+        """Write the value into every row of a column, or into one row if values must differ."""
         with closing(sqlite3.connect(self.folder.study)) as database, database:
             database.execute(f"UPDATE OR IGNORE {table} SET {column} = ?", (value,))
 
     def leftovers(self) -> None:
-        """What no command has a use for: Tune's state, logs, tables, pages, events."""
+        """Write payloads into files that no command reads: Tune's state, logs, tables, pages, events."""
         for name in OF_TUNE:
             path = self.folder.ray / "tune-0" / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +173,7 @@ class Stranger:
 
 
 def one_of_each(paths: Iterable[Path]) -> list[Path]:
-    """Of what every trial has the first, of other files all."""
+    """All files, but of the trials' files only the first of each kind."""
     return list(
         {path.parents[1] if path.parent.name.isdecimal() else path: path for path in paths}.values()
     )

@@ -104,9 +104,7 @@ def test_what_was_changed_since_it_was_recorded_is_not_gone_on_from(tmp_path: Pa
 
 
 def test_the_cap_has_room_for_every_network_of_ours() -> None:
-    """Ten times the weights of the widest network of our spaces, with the optimizer's two
-    numbers for each.
-    """
+    """Room for ten times the widest network of our spaces, with Adam's two numbers for each weight."""
     with torch.device("meta"):
         widest = build_model({"model_class": "MLP", "fc1": 4096, "fc2": 4096}, Digits.config)
     assert 10 * 3 * 4 * sum(weight.numel() for weight in widest.parameters()) < MAX_CHECKPOINT

@@ -67,7 +67,7 @@ OF_LIGHTNING = (".fit", ".validate", ".test", ".predict", ".load_from_checkpoint
 
 
 def broken_rules(tree: ast.AST) -> Iterator[str]:
-    """What a module does that it may not, with the line."""
+    """The forbidden things that a module does, with their lines."""
     names = imported(tree)
     for node in ast.walk(tree):
         said: list[str] = []
@@ -107,7 +107,7 @@ def broken_in_call(call: ast.Call, name: str) -> Iterator[str]:
 
 
 def imported(tree: ast.AST) -> dict[str, str]:
-    """The names that a module gives to what it imports."""
+    """Local name -> full name of everything that a module imports."""
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -41,9 +41,7 @@ def test_every_requirement_is_one_version_with_its_hashes() -> None:
 
 
 def test_it_names_no_host_and_no_file() -> None:
-    """From where packages come is the installer's business; a lock that names it can lead
-    elsewhere.
-    """
+    """The installer decides where packages come from. A lock file must not."""
     assert (
         re.findall(
             r"https?:|git\+|file:| @ |--(?:index|extra-index|find-links|trusted-host)\S*|^-[^-]\S*",
@@ -67,7 +65,7 @@ def test_malicious_releases_are_excluded_here_and_there(version: str) -> None:
 
 
 def test_there_is_one_lightning() -> None:
-    """Ray's own callback takes the other first where both are there."""
+    """If both are installed, Ray's own callback takes `lightning`."""
     extras = [text for texts in PROJECT["optional-dependencies"].values() for text in texts]
     named = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"] + extras}
     installed = {canonicalize_name(one.metadata["Name"]) for one in distributions()}
@@ -77,7 +75,7 @@ def test_there_is_one_lightning() -> None:
 
 
 def test_nothing_that_sends_reports_of_its_own_is_installed() -> None:
-    """Lightning's logger for its maker's site, and what is usual for telemetry."""
+    """Lightning's logger for its vendor's site, and the usual telemetry packages."""
     installed = {canonicalize_name(one.metadata["Name"]) for one in distributions()}
     assert (
         installed

@@ -48,9 +48,7 @@ def folder(watched: Watched, tmp_path: Path) -> RunFolder:
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Path:
-    """A user's own folder: with a file, an empty one, an event file, and folders called as a
-    run's are.
-    """
+    """A user's own folder outside of the run. Its files and folders have the names of a run's."""
     folder = tmp_path / "victim"
     for name in ("0", "4", "trials/4", "tune-0"):
         (folder / name).mkdir(parents=True)
@@ -64,7 +62,7 @@ def victim(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def the_victim_is_untouched(victim: Path) -> object:
-    """After every test."""
+    """Check after every test that nothing in the victim's folder has changed."""
 
     def seen() -> dict[str, str | None]:
         return {
@@ -117,9 +115,7 @@ def test_a_path_in_a_strangers_study_is_refused(
 def test_a_number_that_is_a_path_is_refused(
     folder: RunFolder, victim: Path, commands: Callable[[RunFolder], Commands]
 ) -> None:
-    """SQLite keeps any text as a number; the folder of a trial that ended is deleted by its
-    number.
-    """
+    """SQLite stores any text as a number, and a trial's folder is deleted by its number."""
     change(
         folder,
         "UPDATE trials SET number = ? WHERE number = 4",
@@ -149,7 +145,7 @@ PLANTED = {
 def test_a_link_in_a_run_is_refused(
     name: str, folder: RunFolder, victim: Path, commands: Callable[[RunFolder], Commands]
 ) -> None:
-    """Through it a command would read, overwrite or delete what is elsewhere."""
+    """Through a link a command would read, overwrite or delete files elsewhere."""
     path = folder.path / name
     if os.path.lexists(path):
         path.rename(folder.path.parent / "away")
@@ -161,7 +157,7 @@ def test_a_link_in_a_run_is_refused(
 
 @pytest.fixture
 def at_once() -> Iterator[None]:
-    """Fails a test that waits for something that never comes."""
+    """Fails a test that takes 20 seconds."""
 
     def give_up(*_: object) -> None:
         pytest.fail("it waits")
@@ -194,7 +190,7 @@ def test_a_pipe_is_not_waited_for(
 
 
 def test_what_is_beside_a_run_is_its_own_business(folder: RunFolder) -> None:
-    """`runs/latest` is a link, and so may be any folder above."""
+    """`runs/latest` is a link. Any folder above it may be one, too."""
     link = folder.path.parent / "latest"
     link.symlink_to(folder.name)
     check_plain(link.resolve())
@@ -212,7 +208,7 @@ def test_a_file_that_is_read_whole_is_no_larger_than_can_be(folder: RunFolder) -
 
 
 def with_options(folder: RunFolder, **options: object) -> None:
-    """As a stranger would have them in the study."""
+    """Change the options that are recorded in the study."""
     with closing(sqlite3.connect(folder.study)) as database:
         (text,) = database.execute(
             "SELECT value_json FROM study_user_attributes WHERE key = 'options'"
@@ -225,20 +221,20 @@ def with_options(folder: RunFolder, **options: object) -> None:
 
 
 def found_by_its_name(victim: Path) -> tuple[str, str]:
-    """A folder next to the victim, and a study's name that leads from there to it."""
+    """A folder beside the victim, and a study's name that leads from there to the victim."""
     (victim.parent / "somewhere").mkdir()
     return str(victim.parent / "somewhere"), f"../{victim.name}"
 
 
 def linked(victim: Path) -> tuple[str, str]:
-    """A folder of the study's name that is a link to the victim."""
+    """A folder with the study's name that is a link to the victim."""
     (victim.parent / "shared").mkdir()
     (victim.parent / "shared/run").symlink_to(victim)
     return str(victim.parent / "shared"), "run"
 
 
 def holding_a_link(victim: Path) -> tuple[str, str]:
-    """A stranger's own folder for checkpoints, in which a trial's is a link to the victim."""
+    """A stranger's folder for checkpoints. The folder of a trial in it is a link to the victim."""
     trials = victim.parent / "shared/run/trials"
     trials.mkdir(parents=True)
     (trials / "0").symlink_to(victim)
@@ -247,7 +243,7 @@ def holding_a_link(victim: Path) -> tuple[str, str]:
 
 
 def holding_a_pipe(victim: Path) -> tuple[str, str]:
-    """One whose mark would be waited for."""
+    """A folder whose mark is a pipe: a reader would wait for it."""
     folder = victim.parent / "shared/run"
     folder.mkdir(parents=True)
     os.mkfifo(folder / MARK)
@@ -255,7 +251,7 @@ def holding_a_pipe(victim: Path) -> tuple[str, str]:
 
 
 def relative(victim: Path) -> tuple[str, str]:
-    """One that comes with the run, wherever that is unpacked."""
+    """A relative folder that comes with the run."""
     return ".", victim.name
 
 
@@ -269,9 +265,7 @@ def test_a_strangers_folder_for_checkpoints_leads_nowhere(
     commands: Callable[[RunFolder], Commands],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`--checkpoint-dir` stands in the study, and so does what the folder there is known by: a
-    stranger wrote both.
-    """
+    """The study records `--checkpoint-dir` and the mark of that folder. A stranger wrote both."""
     monkeypatch.chdir(victim.parent)
     where, name = lead(victim)
     with_options(folder, checkpoint_dir=where)
@@ -305,7 +299,7 @@ def test_a_folder_for_checkpoints_is_known_by_its_mark(
 def test_a_run_does_not_say_which_cluster_is_joined(
     folder: RunFolder, commands: Callable[[RunFolder], Commands], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who runs a cluster runs code in the process that joins it."""
+    """The owner of a cluster can run code in a process that joins it."""
     monkeypatch.setattr(
         "tuning.ray_backend.remote_cluster.joined_cluster",
         lambda *_, **__: pytest.fail("it was joined"),

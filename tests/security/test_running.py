@@ -17,7 +17,7 @@ def test_the_search_ended_well(watched: Watched) -> None:
 
 
 def test_a_job_is_taken_from_nobody_without_the_token(watched: Watched) -> None:
-    """Whatever `RAY_AUTH_MODE` says: an empty one means to Ray that there is to be none."""
+    """The environment has an empty `RAY_AUTH_MODE`. Ray takes that for no authentication."""
     assert watched.dashboard["the token"] == 200
     assert watched.dashboard["nothing"] == 401
     assert watched.dashboard["another"] in (401, 403)
@@ -70,7 +70,7 @@ def test_nobody_calls_home(watched: Watched) -> None:
 
 
 def test_a_run_is_its_owners_alone(watched: Watched) -> None:
-    """Under a umask that keeps nothing back; while it runs and when it has ended."""
+    """During the search and after it, with umask 0."""
     for modes in (watched.modes_running, watched.modes):
         assert modes[watched.folder.path] == 0o700
         assert [(path, oct(mode)) for path, mode in modes.items() if mode & 0o077] == []
@@ -82,9 +82,7 @@ def test_a_run_is_its_owners_alone(watched: Watched) -> None:
 
 
 def test_rays_own_folder_can_be_entered_by_its_owner_alone(watched: Watched) -> None:
-    """Ray makes it 0777; through its sockets and logs another user of the machine would come to
-    a search.
-    """
+    """Ray makes its folder 0777. Its sockets and logs would let another user into the search."""
     parents = [watched.session, *watched.session.parents]
     assert any(stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 for path in parents), [
         oct(path.stat().st_mode) for path in parents

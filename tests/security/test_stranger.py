@@ -43,14 +43,14 @@ def stranger(folder: RunFolder, tmp_path: Path) -> Stranger:
 def nothing_was_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> object:
-    """After every test."""
+    """Check after every test that no payload was run and no command printed a traceback."""
     yield
     assert not (tmp_path / "marker").exists()
     assert "Traceback" not in capsys.readouterr().err
 
 
 def test_the_payloads_would_work(stranger: Stranger) -> None:
-    """Read without care each touches its file."""
+    """Each payload touches its file if it is read without care."""
     marker = stranger.marker
     stranger.in_checkpoints()
     checkpoint = next(stranger.folder.checkpoints.rglob("*.ckpt"))
@@ -130,9 +130,7 @@ def test_a_config_imports_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Lightning's Trainer takes objects, and the parser of flags would make them of any class
-    that can be imported.
-    """
+    """Lightning's Trainer takes objects. Its parser would create them from any importable class."""
     (tmp_path / "strange_module.py").write_text(
         f"open({str(stranger.marker)!r}, 'w')\nclass Chosen: pass\n"
     )
@@ -180,7 +178,7 @@ def test_checkpoints_with_another_pickle_whose_sums_are_right(
 def test_every_text_of_the_study(
     commands: Callable[[RunFolder], Commands], stranger: Stranger
 ) -> None:
-    """Each column in turn: a pickle as it is, and JSON whose texts are a pickle and a command."""
+    """Each column in turn becomes a pickle. Columns of JSON also become JSON with a pickle inside."""
     folder = stranger.folder
     whole, summary = folder.study.read_bytes(), folder.summary.read_bytes()
     wrong = {}
@@ -214,7 +212,7 @@ def test_what_tune_and_others_left_is_not_read(
 
 @pytest.mark.slow
 def test_nor_is_it_by_whole_commands(stranger: Stranger, tmp_path: Path) -> None:
-    """A search that goes on beside Tune's leftovers, and the final script after it."""
+    """An extended search beside the payloads in Tune's files, then the final script."""
     stranger.leftovers()
     for command in (
         ["search.py", "--resume", "runs/strange", "--trials", "7"],
