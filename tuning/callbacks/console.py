@@ -12,7 +12,7 @@ from rich.text import Text
 from text_recognizer.text import printable_lines
 from tuning.run.forecast import time_left
 from tuning.space.durations import shown_duration
-from tuning.space.schema import CategoricalParameter, IntParameter, Parameter
+from tuning.space.schema import FloatParameter, Parameter
 from tuning.study.study import Study
 from tuning.trials.table import score, short
 from tuning.trials.trial import (
@@ -28,7 +28,7 @@ from tuning.trials.trial import (
 
 ROW_STYLES = {Outcome.COMPLETE: "green", Outcome.STOPPED_EARLY: "yellow"}  # others are red
 LAST_FAILURES = 3  # shown below the table
-MAX_COLUMN = 20  # characters, for a categorical parameter
+MAX_COLUMN = 20  # characters of a parameter
 FLOAT_COLUMN = 9  # characters: `1.893e-05`
 
 
@@ -76,9 +76,9 @@ class TrialTable:
         )
         self.failures: list[str] = []
         self.retries = {trial.number: len(trial.failures) for trial in study.trials}
-        metric_width = max(8, len(self.objective.metric))
-        widths = [max(len(name), width_of(p)) for name, p in study.space.parameters.items()]
-        self.formats = [">6", ">7", f">{metric_width}", "<14", *(f"<{width}" for width in widths)]
+        self.formats = [">6", ">7", f">{max(8, len(self.objective.metric))}", "<14"]
+        for name, parameter in study.space.parameters.items():
+            self.formats.append(f"<{max(len(name), width_of(parameter))}")
         self.started = time.time()
         self.live: Live | None = None
 
@@ -182,11 +182,9 @@ def words(status: str) -> str:
 
 def width_of(parameter: Parameter) -> int:
     """How many characters a parameter's values take."""
-    if isinstance(parameter, CategoricalParameter):
-        return min(MAX_COLUMN, max(len(short(choice)) for choice in parameter.choices))
-    if isinstance(parameter, IntParameter):
-        return max(len(str(end)) for end in parameter.corner_values())
-    return FLOAT_COLUMN
+    if isinstance(parameter, FloatParameter):
+        return FLOAT_COLUMN
+    return min(MAX_COLUMN, max(len(short(value)) for value in parameter.corner_values()))
 
 
 def describe_time_left(left: tuple[float, float] | None) -> str:
