@@ -58,7 +58,11 @@ def figure(traces: list[Any], x_title: str, y_title: str, **layout: Any) -> Figu
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
             **layout,
             "xaxis": {**axis, "title": {"text": x_title}, **layout.get("xaxis", {})},
-            "yaxis": {**axis, "title": {"text": y_title}, **layout.get("yaxis", {})},
+            "yaxis": {
+                **axis,
+                "title": {"text": y_title, "standoff": 12},
+                **layout.get("yaxis", {}),
+            },
         },
     }
 
@@ -97,14 +101,17 @@ def learning_curves(run: RunData) -> Figure:
     for best in run.ranked[:1]:
         name = f"best: trial {best.trial.number}"
         traces.append(curves([best.trial], objective.metric, name, BEST_COLOUR, 3))
+    beside = {"textposition": "end", "textangle": 0, "xanchor": "left", "yanchor": "top"}
     rungs = [
         {
             "type": "line",
             "x0": epoch,
             "x1": epoch,
+            "y0": 0,
+            "y1": 1,
             "yref": "paper",
             "line": {"dash": "dot", "width": 1},
-            "label": {"text": f"rung {number}", "textposition": "start"},
+            "label": {"text": f"rung {number}", **beside},
         }
         for number, epoch in enumerate(run.space.search.rungs(), 1)
     ]
@@ -184,6 +191,7 @@ def budget_bar(budget: Budget) -> Figure:
             "y": [""],
             "name": f"{name}: {n}",
             "text": n,
+            "insidetextanchor": "middle",
             "hovertemplate": f"{name}: {n} epochs<extra></extra>",
             "marker": {"color": colour},
         }
@@ -217,6 +225,7 @@ def slices(run: RunData) -> Iterator[tuple[str, Figure]]:
             "mode": "markers",
             "cliponaxis": False,
             "marker": {
+                "opacity": 1,
                 "color": [STATUS_COLOURS[trial.status] for trial in members],
                 "symbol": ["circle" if trial.number in values else "x" for trial in members],
                 "size": [12 if trial.number == best else 7 for trial in members],
