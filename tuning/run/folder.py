@@ -10,7 +10,6 @@ from pathlib import Path
 
 from text_recognizer.errors import InputError, Problem, StorageError
 from text_recognizer.text import printable, shown
-from tuning.run.reading import check_plain
 
 MAX_STEM = 80  # characters of a space file's name that the name of its run begins with
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -151,6 +150,8 @@ def open_run(path: Path) -> RunFolder:
     try:
         folder = RunFolder(path.resolve())
         if folder.space.is_file():
+            from tuning.run.reading import check_plain  # pydantic is too slow for --help
+
             check_plain(folder.path)
             return folder
         reason = "no search.yaml in it" if path.exists() else "no such folder"
