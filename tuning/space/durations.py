@@ -6,7 +6,7 @@ import re
 
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 PATTERN = re.compile("".join(rf"(?:([0-9]+(?:\.[0-9]+)?){unit})?" for unit in UNITS))
-LONGEST_S = 36_500 * 86400  # timers of the system overflow not far above
+LONGEST_S = 36_500 * 86400  # the system's timers overflow not far above
 DURATION_RULE = "a duration above 0 such as 90s, 30m, 2h or 1h30m"
 
 
@@ -22,6 +22,7 @@ def seconds_of(text: str) -> float:
     match = PATTERN.fullmatch(text.lower())
     numbers = match.groups(default="0") if match else ()
     sizes = UNITS.values()
+    # `numbers` is empty if the text does not match
     seconds = sum(float(n) * size for n, size in zip(numbers, sizes, strict=False))
     if seconds <= 0:
         raise ValueError(DURATION_RULE)

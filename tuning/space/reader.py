@@ -29,19 +29,18 @@ from tuning.space.strict_yaml import YamlFile
 
 SECTIONS = ("experiment", "space", "search")
 Section = dict[str, Any]
-Overrides = Mapping[tuple[str, ...], tuple[str, Any]]
-# ASCII alone: some letters of other alphabets look like a to z
+Overrides = Mapping[tuple[str, ...], tuple[str, Any]]  # keys -> (flag, value)
+# ASCII only: some letters of other alphabets look like a to z.
 SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")
 SETTING_RULE = "a name of letters, digits and _, a to z alone, no digit first, at most 80 of them"
 
 
-def read_space(
-    path: Path, overrides: Mapping[tuple[str, ...], tuple[str, Any]] | None = None
-) -> SearchSpace:
+def read_space(path: Path, overrides: Overrides | None = None) -> SearchSpace:
     """Read a search space.
 
     Args:
-        overrides: keys of the file -> the flag and its value that replace the file's value.
+        path: a file of at most 100 kB.
+        overrides: keys of the file -> the flag and the value that replace the file's value.
 
     Raises:
         InputError: all problems of form, values and conditions, each with its line or flag.
@@ -54,6 +53,7 @@ def read_space(
     parameters = read_parameters(raw_parameters, experiment, file)
     search = validated(SearchSettings.model_validate, raw_search, ("search",), file)
     check_conditions(parameters, raw_parameters, file)
+    # What follows needs parameters that are valid and conditions that can be ordered.
     if file.problems or search is None:
         raise InputError(*file.problems)
     space = SearchSpace(experiment, parameters, search, file.where)
@@ -102,6 +102,7 @@ def check_experiment(settings: Section, file: YamlFile) -> None:
         is_free(keys, OWNED_BY_SEARCH, file)
         for single in single_values(value):
             rule = broken_rule(single)
+            # Linux allows any bytes in a path; Python reads them as text that no file can hold.
             if rule and not (name == "data_dir" and is_path(single)):
                 file.refuse(keys, rule, shown(single))
 
@@ -116,7 +117,7 @@ def single_values(value: Any) -> Iterator[Any]:
 
 
 def is_path(value: Any) -> bool:
-    """Whether a file system can have this path, whose bytes need not be text."""
+    """Whether a file system can have this path."""
     try:
         return bool(os.fsencode(value))
     except (TypeError, UnicodeEncodeError):
@@ -153,13 +154,13 @@ def check_conditions(parameters: dict[str, Parameter], raw: Section, file: YamlF
                 for value in values:
                     if rule := parameters[other].problem(value):
                         file.refuse(keys, f"{other} can be {rule}", shown(value))
-            elif other not in raw:  # else it has been refused itself
+            elif other not in raw:  # otherwise the other parameter is invalid and was refused
                 hint = did_you_mean(other, parameters.keys() - {name})
                 file.refuse(keys, "a searched parameter", shown(other), hint)
     try:
         TopologicalSorter({name: one.when for name, one in parameters.items()}).prepare()
     except CycleError as error:
-        _, circle = error.args
+        _, circle = error.args  # a list that begins and ends with the same name
         got = clipped(" depends on ".join(reversed(circle)), 200)
         file.refuse(("space", circle[0], "when"), "conditions form no circle", got)
 
@@ -180,5 +181,5 @@ def check_start_points(space: SearchSpace, file: YamlFile) -> None:
     for i, point in enumerate(points):
         keys = ("search", "start_with", i)
         file.problems += space.point_problems(point, *keys)
-        if point in points[:i]:
+        if point in points[:i]:  # Optuna would run it twice
             file.refuse(keys, "each point stands once", f"{shown(point)} again", "Remove one.")

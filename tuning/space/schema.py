@@ -21,8 +21,8 @@ from text_recognizer.metrics import Metric, Mode, Objective, mode_of
 from text_recognizer.text import TEXT_RULE, is_text, shown
 from tuning.space.durations import seconds_of
 
-MAX_INT = 2**53  # the study keeps numbers as doubles, which are exact up to here
-# A few hundred corners are built as experiments in seconds, and all problems fit on a screen.
+MAX_INT = 2**53  # the study stores numbers as doubles, which are exact up to here
+# Far more than any search needs. They bound the time of all checks, which compare each with each.
 MAX_PARAMETERS = 200
 MAX_CHOICES = 200
 MAX_POINTS = 1000  # of start_with
@@ -65,6 +65,7 @@ def duration(value: Any) -> Any:
 Whole = Annotated[int, Field(ge=-MAX_INT, le=MAX_INT)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
 Scalar = Annotated[Any, AfterValidator(single_value)]
+# Editors are told that a condition may be a single value: `json_schema_input_type`.
 Values = Annotated[
     list[Scalar],
     BeforeValidator(as_list, json_schema_input_type=Any),
@@ -75,6 +76,7 @@ Values = Annotated[
 class FrozenModel(BaseModel):
     """A model without conversions, unknown keys or later changes."""
 
+    # Without `strict` pydantic reads "3", 3.0 and True as whole numbers.
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
@@ -119,6 +121,7 @@ class Interval(Conditional):
             require(self.step is None, "either log or step", f"(log=true, step={self.step})")
         elif self.step is not None:
             got, steps = f"step={self.step}", span / self.step if self.step > 0 else 0.0
+            # with a tolerance: 0.3 - 0.1 is a little less than 0.2
             require(steps > 1 - 1e-8, "0 < step <= high - low", got)
             require(steps <= MAX_INT, f"at most {MAX_INT} steps from low to high", got)
             require(is_whole(steps), "high is reached by whole steps from low", f"{ends}, {got}")
@@ -166,6 +169,7 @@ class CategoricalParameter(Conditional):
 
     @model_validator(mode="after")
     def _rules(self) -> CategoricalParameter:
+        # Optuna compares choices with ==, so it would mix up two equal ones.
         for index, choice in enumerate(self.choices):
             is_new = choice not in self.choices[:index]
             hint = "To the study 1, 1.0 and true are one."
@@ -239,6 +243,7 @@ class SearchSettings(FrozenModel):
         require(self.mode in (None, mode), rule, f"mode={self.mode}", "Leave mode out.")
         got = f"(grace_epochs={grace}, max_epochs={self.max_epochs})"
         require(grace <= self.max_epochs, "asha.grace_epochs <= max_epochs", got)
+        # 98.5 for an accuracy of 98.5 % would never be reached.
         possible = target is None or (target > 0 and (target <= 1 or mode == "min"))
         require(possible, f"stop.target is a {self.metric} that can be reached", f"target={target}")
         return self
@@ -256,8 +261,8 @@ class SearchSettings(FrozenModel):
         return found
 
 
-# what a parameter's type, or a key of the section search, is read as
-MODELS: dict[str, type[BaseModel]] = {
+# type of a parameter, or key of the section search -> its model
+MODEL_OF: dict[str, type[BaseModel]] = {
     "int": IntParameter,
     "float": FloatParameter,
     "categorical": CategoricalParameter,
@@ -272,5 +277,5 @@ def same_in(value: Any, values: list[Any]) -> bool:
 
 
 def is_whole(steps: float) -> bool:
-    """Whether it is a whole number of steps; 0.3 - 0.1 is a little less than 0.2."""
+    """Whether it is a whole number of steps, up to rounding."""
     return abs(steps - round(steps)) < 1e-8

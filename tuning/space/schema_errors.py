@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from text_recognizer.text import TEXT_RULE, did_you_mean, shown
-from tuning.space.schema import MODELS, SearchSettings
+from tuning.space.schema import MODEL_OF, SearchSettings
 from tuning.space.strict_yaml import Keys, YamlFile
 
 MAPPING = "a mapping of names to values"
@@ -48,24 +48,21 @@ def validated(
     try:
         return validate(value)
     except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            refuse(dict(detail), keys, file)
-        return None
-
-
-def refuse(detail: dict[str, Any], keys: Keys, file: YamlFile) -> None:
-    """Note one of pydantic's errors."""
-    location, got, context = detail["loc"], detail["input"], detail.get("ctx", {})
-    # pydantic puts the type of a parameter in front of the keys
-    keys = (*keys, *(location[1:] if keys[0] == "space" else location))
-    match detail["type"]:
-        case "rule":
-            file.refuse(keys, context["rule"], context["got"], context["hint"])
-        case "extra_forbidden":
-            model = MODELS[location[0]] if len(location) > 1 else SearchSettings
-            hint = did_you_mean(str(keys[-1]), model.model_fields)
-            file.refuse(keys, "a known key", shown(keys[-1]), hint)
-        case kind:
-            # for a wrong word pydantic lists the right ones: "Input should be 'asha' or 'none'"
-            rule = RULES.get(kind, detail["msg"].removeprefix("Input should be "))
-            file.refuse(keys, rule.format(name=keys[-1], **context), shown(got))
+        details = error.errors(include_url=False)
+    for detail in details:
+        location, got, context = detail["loc"], detail["input"], detail.get("ctx", {})
+        # pydantic puts the type of a parameter in front of the keys
+        place = (*keys, *(location[1:] if keys[0] == "space" else location))
+        match detail["type"]:
+            case "rule":
+                file.refuse(place, context["rule"], context["got"], context["hint"])
+            case "extra_forbidden":
+                # the key of a parameter, of asha or of stop; else of the section search itself
+                model = MODEL_OF[str(location[0])] if len(location) > 1 else SearchSettings
+                hint = did_you_mean(str(place[-1]), model.model_fields)
+                file.refuse(place, "a known key", shown(place[-1]), hint)
+            case kind:
+                # for a wrong word pydantic lists the right ones: "Input should be 'asha' or 'none'"
+                rule = RULES.get(kind, detail["msg"].removeprefix("Input should be "))
+                file.refuse(place, rule.format(name=place[-1], **context), shown(got))
+    return None

@@ -36,6 +36,8 @@ class SearchSpace:
     @cached_property
     def in_order(self) -> dict[str, Parameter]:
         """The parameters, each after those that its condition names."""
+        # Level by level, each in the file's order. Random numbers are drawn in this order, so it
+        # decides the points of a seed. The reader has refused circles, which would never end here.
         found: dict[str, Parameter] = {}
         while len(found) < len(self.parameters):
             found |= {
@@ -55,6 +57,7 @@ class SearchSpace:
         for name, parameter in self.in_order.items():
             if parameter.applies(params):
                 params[name] = pick(name, parameter)
+        # Tables and messages show the parameters in the file's order.
         return {name: params[name] for name in self.parameters if name in params}
 
     def corners(self) -> Iterator[Params]:
@@ -71,9 +74,7 @@ class SearchSpace:
 
     def _corner(self, fixed: Params, end: int) -> Params:
         """The point with these fixed values; all others are at their low (0) or high (-1)."""
-        return self.choose(
-            lambda name, parameter: fixed[name] if name in fixed else parameter.corner_values()[end]
-        )
+        return self.choose(lambda name, parameter: fixed.get(name, parameter.corner_values()[end]))
 
     def needs(self, name: str) -> dict[str, list[Any]]:
         """The values of other parameters under which `name` exists, directly or through others.
@@ -81,6 +82,7 @@ class SearchSpace:
         An empty list means that it never exists.
         """
         found: dict[str, list[Any]] = {}
+        # Backwards: when a parameter's turn comes, all that depend on it have been looked at.
         for one in reversed(self.in_order):
             if one == name or one in found:
                 for other, values in self.parameters[one].when.items():
@@ -94,7 +96,7 @@ class SearchSpace:
             keys: the place of the point in the file.
         """
         problems: list[Problem] = []
-        expected = self.choose(lambda name, parameter: point.get(name))
+        expected = self.choose(lambda name, parameter: point.get(name))  # with None if missing
         for name in expected | point:
             got = shown(point.get(name))
             if name not in self.parameters:
@@ -117,8 +119,8 @@ class SearchSpace:
             name: {"type": parameter.type} | parameter.model_dump(exclude_defaults=True)
             for name, parameter in self.parameters.items()
         }
-        first = asdict(self.search.objective)  # metric and mode
-        search = first | self.search.model_dump(exclude_none=True)
+        # The mode follows from the metric, but older versions recorded it: a resume compares.
+        search = asdict(self.search.objective) | self.search.model_dump(exclude_none=True)
         return {"experiment": dict(self.experiment), "space": parameters, "search": search}
 
     def as_yaml(self) -> str:

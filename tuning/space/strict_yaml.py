@@ -19,10 +19,11 @@ from text_recognizer.text import TEXT_RULE, clipped, is_text, printable, shown
 
 # PyYAML reads the densest file of this size, a list of 50,000 ones, in 1.0 to 1.3 s.
 MAX_SPACE_BYTES = 100_000
-MAX_DEPTH = 20
+MAX_DEPTH = 20  # a search space needs 5
 SUCH_AS = "Give the path of a search space such as search_spaces/mlp.yaml."
 Keys = tuple[str | int, ...]  # the place of a value in a file, e.g. ("space", "lr", "low")
 
+# YAML 1.2 without its octal and hexadecimal numbers, and with exponents as people write them
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 WORDS = {
@@ -106,6 +107,7 @@ class YamlFile:
             composer = StrictComposer(text)
             node = composer.get_single_node()
         except yaml.reader.ReaderError as error:
+            # not count("\n"): YAML also ends lines at U+0085 and U+2028
             line = len((text[: error.position] + ".").splitlines())
             got = f"the character {text[error.position]!r}"
             self._stop(line, f"invalid YAML: {got}; write it as an escape in double quotes")
@@ -128,7 +130,7 @@ class YamlFile:
             return self._mapping(node, keys)
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(item, (*keys, index)) for index, item in enumerate(node.value)]
-        is_quoted = getattr(node, "style", None) is not None
+        is_quoted = getattr(node, "style", None) is not None  # quoted text stays text
         return node.value if is_quoted else scalar(node.value)
 
     def _mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
@@ -155,11 +157,12 @@ class StrictComposer(yaml.BaseLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         problem = None
-        if anchor := getattr(event, "anchor", None):
-            problem = f"anchors and aliases are not allowed ({shown(anchor)}); write the value out"
+        if event.anchor:  # nine lines of aliases can expand to a billion values
+            anchor = shown(event.anchor)
+            problem = f"anchors and aliases are not allowed ({anchor}); write the value out"
         elif tag := getattr(event, "tag", None):
             problem = f"tags are not allowed ({shown(tag)})"
-        elif self.depth > MAX_DEPTH:
+        elif self.depth > MAX_DEPTH:  # PyYAML recurses, and Python stops at 1,000 calls
             problem = f"more than {MAX_DEPTH} levels"
         if problem:
             raise yaml.composer.ComposerError(None, None, problem, event.start_mark)

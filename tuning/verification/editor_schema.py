@@ -66,8 +66,8 @@ def named_settings() -> tuple[dict[str, Any], dict[str, Any]]:
     for name, kind in sorted(known.items()):
         types = [JSON_TYPES.get(part) for part in kind.split(" | ")]
         fixed[name] = ({} if None in types else {"type": types}) | {"description": kind}
-    for name, table in (("model_class", MODELS), ("data_class", DATASETS)):
-        fixed[name] = {"enum": sorted(table), "description": fixed[name]["description"]}
+    fixed["model_class"] = {"enum": sorted(MODELS)}
+    fixed["data_class"] = {"enum": sorted(DATASETS)}
     parameter = {"$ref": "#/$defs/parameter"}
     return fixed, {name: parameter for name in fixed if name not in SAME_FOR_ALL_TRIALS}
 

@@ -38,6 +38,12 @@ def test_defaults_are_filled_in_and_read_back_the_same(space_file: Write, tmp_pa
     assert read_space(again).as_plain() == space.as_plain()
 
 
+def test_the_example_of_the_documentation_is_valid(space_file: Write) -> None:
+    readme = Path(__file__).resolve().parents[3] / "search_spaces" / "README.md"
+    example = readme.read_text().split("```yaml\n")[1].split("```")[0]
+    assert read_space(space_file(example)).search.rungs() == [1, 3, 9]
+
+
 def test_a_condition_decides_whether_a_parameter_exists(space_file: Write) -> None:
     space = read_space(space_file(CONDITIONAL))
     assert "momentum" not in space.choose(lambda name, parameter: parameter.corner_values()[0])
