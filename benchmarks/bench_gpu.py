@@ -73,7 +73,7 @@ def graphed(settings: Settings, epochs: int) -> tuple[list[float], dict[str, Ten
         network.parameters(), lr=settings["lr"], fused=True, capturable=True
     )
     loader = data.train_dataloader()
-    examples = loader.dataset.to(device)  # type: ignore[union-attr]
+    examples = loader.dataset.to(device)
     inputs = torch.zeros(data.batch_size, *data.config.input_dims, device=device)
     labels = torch.zeros(data.batch_size, dtype=torch.long, device=device)
     graph, taken, ends = torch.cuda.CUDAGraph(), 0, []
@@ -86,9 +86,10 @@ def graphed(settings: Settings, epochs: int) -> tuple[list[float], dict[str, Ten
         optimizer.step()
 
     for epoch in range(epochs):
-        loader.batch_sampler.set_epoch(epoch)
+        generator = torch.Generator().manual_seed(seed_of("order", data.seed, epoch))
+        order = loader.indices[torch.randperm(len(loader.indices), generator=generator)]
         torch.manual_seed(seed_of("epoch", data.seed, epoch))
-        for index in loader.batch_sampler:
+        for index in torch.split(order, data.batch_size):
             images, targets = data.prepared(examples[index.to(device)])
             whole = len(targets) == data.batch_size
             if whole and taken == WARM_UP:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # torch takes seconds to import, and most tests need none
@@ -99,8 +98,8 @@ def small_mnist(folder: Path, *mirrors: str) -> BaseDataModule:
     from text_recognizer.data.mnist import MNIST
 
     found = [(name, hashlib.md5(content).hexdigest()) for name, content in archives().items()]
-    source = SimpleNamespace(mirrors=list(mirrors), resources=found)
-    cls = type("MNIST", (MNIST,), {"source": source, "trainval_size": 12, "val_size": 2})
+    own = {"mirrors": mirrors, "archives": found, "trainval_size": 12, "val_size": 2}
+    cls = type("MNIST", (MNIST,), own)
     return cls(data_dir=str(folder), batch_size=5)
 
 

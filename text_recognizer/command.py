@@ -1,6 +1,4 @@
-"""How a command ends: expected errors as text, bugs with their traceback, and an exit code for
-each.
-"""
+"""How a command ends: expected errors as text, bugs with a traceback, each with an exit code."""
 
 from __future__ import annotations
 
@@ -20,23 +18,27 @@ INTERRUPTED = 130
 
 
 def exit_code_of(main: Callable[[], int | None]) -> int:
-    """Run a command; print an expected error as text, a bug with its traceback; return the exit
-    code.
+    """Run a command and return its exit code. Errors are printed to stderr.
+
+    Args:
+        main: the command; None means 0. It may raise `RecogniserError` and `KeyboardInterrupt`.
     """
     try:
         return main() or 0
     except RecogniserError as error:
-        print(printable_lines(f"error: {error}"), file=sys.stderr)  # a path in it may hold anything
+        # The text may hold the name of a stranger's file, and that name control characters.
+        print(printable_lines(f"error: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        # or Python complains when it flushes at its end
+    except BrokenPipeError:
+        # The reader of our output (`head`, say) has closed it. Python flushes stdout once more at
+        # its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except SystemExit as end:
-        if end.code == signal.SIGTERM:  # so Ray's handler ends a process, and ours
+        if end.code == signal.SIGTERM:  # Ray's handler, and ours, exit with the signal's number
             return 128 + signal.SIGTERM
         if not isinstance(end.__context__, KeyboardInterrupt):
             raise
@@ -49,9 +51,7 @@ def exit_code_of(main: Callable[[], int | None]) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process as `sys.exit` does, but leave its memory to the system: taking torch's
-    modules apart takes two seconds.
-    """
+    """End the process like `sys.exit`, without freeing memory: torch's modules take two seconds."""
     atexit._run_exitfuncs()
     with suppress(BrokenPipeError):
         sys.stdout.flush()

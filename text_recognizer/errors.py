@@ -1,48 +1,55 @@
-"""Every way in which a command can fail on purpose, and the exit code each one has.
+"""The errors that a command reports as text, each with its exit code.
 
 RecogniserError
- ├─ InputError         2  a flag, a file or a request that breaks a rule; carries every problem
- found ├─ NoResultError      3  the search ended and no trial can be called best ├─ RunError
- 4  the run folder is locked, changed or damaged │   └─ CheckpointError   a checkpoint is missing,
- truncated or not what it should be ├─ StorageError       5  the runs folder or the study cannot be
- written ├─ ClusterError       6  Ray died under the search, which can be resumed └─ DataError
- 7  a data set that cannot be had or does not match its checksum
+ ├─ InputError         2  bad input or an impossible request; holds every problem found
+ ├─ NoResultError      3  no trial produced a usable result
+ ├─ RunError           4  the run folder is locked, changed or damaged
+ │   └─ CheckpointError   a checkpoint is missing, damaged or of another model
+ ├─ StorageError       5  the runs folder or the study's database cannot be used
+ ├─ ClusterError       6  Ray died during the search, which can be resumed
+ └─ DataError          7  a data set cannot be read, downloaded or verified
 
-Anything else that reaches `exit_code_of` is a bug of ours: 70, with its traceback.
+Any other exception is a bug: exit code 70, with its traceback.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
-from text_recognizer.text import printable, shown
+from text_recognizer.text import did_you_mean, printable, shown
 
 BUG = 70
 
 
 class RecogniserError(Exception):
-    """Base of all expected errors: its text is for the user and needs no traceback."""
+    """Base of all expected errors. Its text is for the user and needs no traceback."""
 
     exit_code = BUG
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One broken rule. Reads: where: `rule` must hold, but got value. What to do."""
+    """One problem of the input. Reads: where: `rule` must hold, but got value. What to do.
+
+    A problem that breaks no rule has an empty `got`, and its `rule` is a sentence: where: unknown
+    model 'MPL'. What to do.
+    """
 
     where: str
     rule: str
-    got: str
+    got: str = ""
     hint: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.where}: `{self.rule}` must hold, but got {self.got}."
-        return printable(f"{text} {self.hint}".rstrip())
+        text = f"`{self.rule}` must hold, but got {self.got}" if self.got else self.rule
+        return printable(f"{self.where}: {text}. {self.hint}".rstrip())
 
 
 class InputError(RecogniserError):
-    """Bad input or an impossible request; `problems` holds all that was found, in order."""
+    """Bad input or an impossible request. `problems` holds everything found, in order."""
 
     exit_code = 2
 
@@ -52,7 +59,7 @@ class InputError(RecogniserError):
 
 
 class NoResultError(RecogniserError):
-    """The search ended without a trial that can be best."""
+    """No trial produced a usable result."""
 
     exit_code = 3
 
@@ -64,7 +71,7 @@ class RunError(RecogniserError):
 
 
 class CheckpointError(RunError):
-    """A checkpoint is missing, unreadable or does not match its checksum."""
+    """A checkpoint is missing, damaged or of another model."""
 
 
 class StorageError(RecogniserError):
@@ -74,14 +81,17 @@ class StorageError(RecogniserError):
 
 
 class ClusterError(RecogniserError):
-    """Ray died under a search; the record is whole, and a resume goes on."""
+    """Ray died during a search. The record is complete, and a resume continues."""
 
     exit_code = 6
 
 
 class DataError(RecogniserError):
-    """A data set cannot be read, downloaded or verified. `what` is the first sentence, without
-    the advice.
+    """A data set cannot be read, downloaded or verified.
+
+    Args:
+        what: what is wrong, one sentence.
+        advice: what to do.
     """
 
     exit_code = 7
@@ -91,7 +101,26 @@ class DataError(RecogniserError):
         super().__init__(f"{what} {advice}".rstrip())
 
 
-def check(where: str, rule: str, value: Any, holds: bool, hint: str = "") -> None:
+def ensure(where: str, rule: str, value: Any, holds: bool, hint: str = "") -> None:
     """Raise `InputError` for `value` unless its rule `holds`."""
     if not holds:
         raise InputError(Problem(where, rule, shown(value), hint))
+
+
+def ensure_range(low: float, high: float = inf, **values: float | None) -> None:
+    """Raise `InputError` unless low <= value < high for all `values`. None (not given) passes."""
+    problems = [
+        Problem(
+            name, f"{low} <= {name} < {high}" if high < inf else f"{name} >= {low}", repr(value)
+        )
+        for name, value in values.items()
+        if value is not None and not low <= value < high
+    ]
+    if problems:
+        raise InputError(*problems)
+
+
+def unknown(kind: str, name: Any, known: Iterable[str]) -> InputError:
+    """The error for a name of a model, an optimizer and the like that is not `known`."""
+    hint = did_you_mean(str(name), known)
+    return InputError(Problem(kind, f"unknown {kind} {shown(name)}", hint=hint))

@@ -1,12 +1,8 @@
-"""A trained recogniser: `Recognizer.load("best.ckpt").predict(images)`, and the same for picture
-files on the command line.
-"""
+"""A trained recogniser: `Recognizer.load("best.ckpt").predict(images)`. Also a command."""
 
 from __future__ import annotations
 
 import argparse
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,14 +12,13 @@ from torch import Tensor, nn
 from text_recognizer.command import exit_code_of, leave
 from text_recognizer.data.base_data_module import DataConfig
 from text_recognizer.data.util import normalise
-from text_recognizer.errors import CheckpointError, InputError, check
+from text_recognizer.errors import CheckpointError, InputError, ensure
 from text_recognizer.tables import build_model
-from text_recognizer.text import printable
+from text_recognizer.text import clipped, printable
 from text_recognizer.util import read_image
 
-# Bytes. The largest network of our search spaces has 3.7 million weights, with the optimizer's
-# state 45 MB; this has room for 350 million, which is more than 28x28 pixels ask for, and can still
-# be read where a model can be trained.
+# Bytes. This is enough for 350 million weights with the optimizer's state; the largest network of
+# our search spaces has 3.7 million.
 MAX_CHECKPOINT = 4 << 30
 
 
@@ -35,7 +30,7 @@ class Prediction(NamedTuple):
 
 
 class Recognizer:
-    """A network with all it needs to read images."""
+    """A trained network that reads images."""
 
     def __init__(self, model: nn.Module, data: DataConfig) -> None:
         self.model = model.eval()
@@ -43,55 +38,52 @@ class Recognizer:
 
     @classmethod
     def load(cls, path: str | Path) -> Recognizer:
-        """The recogniser in a checkpoint of this project; no other argument is needed, no code in
-        the file is run.
+        """Load the recogniser of a checkpoint. No other argument is needed, no code in it is run.
 
         Raises:
-            CheckpointError: the file is missing, damaged, or not such a checkpoint.
+            CheckpointError: the file is missing, damaged, or not a checkpoint of this project.
         """
         checkpoint = read_checkpoint(Path(path))
         try:
             data = DataConfig.from_plain(checkpoint["data_config"])
+            settings = checkpoint["hyper_parameters"]
             weights = {
                 name.removeprefix("model."): value
                 for name, value in checkpoint["state_dict"].items()
             }
-            with torch.device("meta"):  # takes no memory: a file may name any width
-                check_shapes(build_model(checkpoint["hyper_parameters"], data), weights)
-            model = build_model(checkpoint["hyper_parameters"], data)
+            # A file may name any width. On the meta device a network takes no memory, and one that
+            # does not fit the weights is refused.
+            with torch.device("meta"):
+                build_model(settings, data).load_state_dict(weights, assign=True)
+            model = build_model(settings, data)
             model.load_state_dict(weights)
         except (InputError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
-                f"{path}: `a checkpoint of this project` must hold, but got "
-                f"{type(error).__name__}: {error}"
+                f"{path}: not a checkpoint of this project: {type(error).__name__}: {error}"
             ) from None
         return cls(model, data)
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
-        """uint8 images of shape (n, channels, height, width) or (n, height, width) to (n, classes)
-        probabilities.
+        """The probability of each class for each image, of shape (n, classes).
+
+        Args:
+            images: uint8 of shape (n, channels, height, width) or (n, height, width).
 
         Raises:
             InputError: the images have another type or shape.
         """
         if images.ndim == 3:
             images = images.unsqueeze(1)
-        dims = tuple(self.data.input_dims)
-        check(
-            "images", "uint8 values from 0 to 255", str(images.dtype), images.dtype == torch.uint8
-        )
-        check(
-            "images",
-            f"shape (n, {', '.join(map(str, dims))})",
-            tuple(images.shape),
-            tuple(images.shape[1:]) == dims,
-        )
+        dims = self.data.input_dims
+        rule = f"uint8 of shape (n, {', '.join(map(str, dims))})"
+        fits = images.dtype == torch.uint8 and images.shape[1:] == dims
+        ensure("images", rule, (images.dtype, tuple(images.shape)), fits)
         logits: Tensor = self.model(normalise(images, self.data.mean, self.data.std))
         return logits.softmax(1)
 
     def predict(self, images: Any) -> list[Prediction]:
-        """The most probable class of each image, a tensor or array as `probabilities` takes it."""
+        """The most probable class of each image; `images` as for `probabilities`, or an array."""
         best = self.probabilities(torch.as_tensor(images)).max(1)
         return [
             Prediction(self.data.mapping[int(index)], float(value))
@@ -100,75 +92,36 @@ class Recognizer:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, tensors on the CPU, unpickling nothing but tensors and plain
-    values.
+    """Read a checkpoint with its tensors on the CPU. Only tensors and plain values are unpickled.
 
     Raises:
-        CheckpointError: there is no such file, it is none, or it is too large.
+        CheckpointError: the file is missing, too large, or not a checkpoint.
     """
+    check_size(path)
     try:
-        check_size(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
     except Exception as error:  # on a damaged file the unpickler may raise anything
-        reason = (
-            "no such file"
-            if isinstance(error, FileNotFoundError)
-            else "a file that is not tensors and plain values"
-        )
-        raise CheckpointError(
-            f"{path}: `a readable checkpoint` must hold, but got {reason}."
-        ) from None
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path}: not a readable checkpoint: {clipped(reason)}") from None
     if not isinstance(checkpoint, dict):
-        raise CheckpointError(
-            f"{path}: `a checkpoint of this project` must hold, but got a "
-            f"{type(checkpoint).__name__}"
-        )
+        raise CheckpointError(f"{path}: not a checkpoint, but a {type(checkpoint).__name__}")
     return checkpoint
 
 
 def check_size(path: Path) -> None:
-    """Refuse a file that would take too much memory: by its own size, or by what it unpacks to.
-
-    torch writes what a checkpoint holds as it is; but it also reads entries that are packed, or lie
-    on one another, of which a small file can have any amount.
-
-    Raises:
-        CheckpointError: it is too large.
-        OSError, zipfile.BadZipFile: it cannot be read, or is no checkpoint.
-    """
-    size = path.stat().st_size
+    """Raise `CheckpointError` for a missing file, or one that is too large for the memory."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from None
     if size > MAX_CHECKPOINT:
         raise CheckpointError(
-            f"{path}: `at most {MAX_CHECKPOINT:,} bytes` must hold, but got {size:,}. It is not "
-            "read."
+            f"{path}: `at most {MAX_CHECKPOINT:,} bytes` must hold, but got {size:,}."
         )
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(entry.file_size for entry in archive.infolist())
-    if unpacked > size:
-        rule = f"entries that take no more than the file's {size:,} bytes"
-        raise CheckpointError(
-            f"{path}: `{rule}` must hold, but got {unpacked:,}. torch wrote no such file; it is "
-            "not read."
-        )
-
-
-def check_shapes(sketch: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """See that weights are those of a network that is only sketched, and are there in full: a view
-    can repeat one number.
-
-    Raises:
-        RuntimeError, AttributeError: they are not.
-    """
-    sketch.load_state_dict(weights, assign=True)
-    for name, value in weights.items():
-        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise RuntimeError(f"{name} is larger than what the file has of it")
 
 
 def main() -> None:
-    """`python -m text_recognizer.predict CHECKPOINT IMAGE…`: one line an image."""
+    """Print a line for each image of `python -m text_recognizer.predict CHECKPOINT IMAGE…`."""
     parser = argparse.ArgumentParser(description="Read the digit in each picture.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument(
@@ -185,7 +138,7 @@ def main() -> None:
         [read_image(path, (height, width), grey=channels == 1) for path in arguments.images]
     )
     for path, prediction in zip(arguments.images, recognizer.predict(pictures), strict=True):
-        # the label is the file's
+        # The label comes from the checkpoint, which may be a stranger's.
         print(printable(f"{path}: {prediction.label} ({prediction.probability:.1%})"))
 
 

@@ -1,97 +1,87 @@
-"""Closed tables of classes by name, and the hyperparameters their constructors take.
+"""Closed tables of classes by name, and the hyperparameters of their constructors.
 
-A hyperparameter is a keyword-only argument with a default: it exists in the constructor's signature
-and nowhere else, and its name belongs to one kind of class only, so that a flat file of settings is
+A hyperparameter is a keyword-only argument with a default. It is declared in the constructor's
+signature and nowhere else. Its name belongs to one kind of class, so a flat file of settings is
 never ambiguous.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
-from text_recognizer.errors import InputError, Problem
-from text_recognizer.text import did_you_mean, shown
+from text_recognizer.errors import InputError, Problem, unknown
 
 T = TypeVar("T")
 
 _owners: dict[str, str] = {}  # hyperparameter name -> the kind of class it belongs to
 
 
-def hyperparameters(cls: type) -> dict[str, Any]:
-    """Name -> default of every hyperparameter of `cls`, in the signature's order, those of its
-    bases included.
-    """
-    found: dict[str, Any] = {}
+def keyword_arguments(cls: type) -> dict[str, inspect.Parameter]:
+    """Name -> keyword-only argument of a constructor, in the signature's order, bases included."""
+    found: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:
         if "__init__" not in vars(base):
             continue
-        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-        for parameter in parameters:
+        # eval_str: annotations are text under `from __future__ import annotations`
+        signature = inspect.signature(vars(base)["__init__"], eval_str=True)
+        kinds = set()
+        for parameter in signature.parameters.values():
+            kinds.add(parameter.kind)
             if parameter.kind is parameter.KEYWORD_ONLY:
-                found.setdefault(parameter.name, parameter.default)
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            break  # this constructor takes nothing more, so what its bases take cannot be passed
+                found.setdefault(parameter.name, parameter)
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            break  # this constructor hands nothing on to its bases
     return found
+
+
+def hyperparameters(cls: type) -> dict[str, Any]:
+    """Name -> default of every hyperparameter of `cls`, in the signature's order."""
+    return {name: argument.default for name, argument in keyword_arguments(cls).items()}
 
 
 def claim(kind: str, names: Iterable[str], owner: str) -> None:
     """Reserve `names` for one `kind` of class.
 
+    Args:
+        owner: the class whose names they are, for the message.
+
     Raises:
         InputError: a name belongs to another kind already.
     """
-    clashes = [name for name in names if _owners.get(name, kind) != kind]
-    if clashes:
-        raise InputError(
-            *(
-                Problem(
-                    owner,
-                    "a name belongs to one constructor only",
-                    f"{name!r}, a name of the {_owners[name]}",
-                    "Rename it.",
-                )
-                for name in clashes
-            )
-        )
+    rule = "a name belongs to one constructor only"
+    problems = [
+        Problem(owner, rule, f"{name!r}, a name of the {_owners[name]}", "Rename it.")
+        for name in names
+        if _owners.get(name, kind) != kind
+    ]
+    if problems:
+        raise InputError(*problems)
     _owners.update(dict.fromkeys(names, kind))
 
 
-class Registry(Mapping[str, type[T]], Generic[T]):
-    """The classes of one kind that files and flags may name."""
+class Registry(dict[str, type[T]]):
+    """The classes of one kind that files and flags may name.
+
+    `registry[name]` raises `InputError` with a suggestion if there is no such class.
+    """
 
     def __init__(self, kind: str, *classes: type[T]) -> None:
+        super().__init__()
         self.kind = kind
-        self._classes: dict[str, type[T]] = {}
         for cls in classes:
             self.register(cls)
 
     def register(self, cls: type[T]) -> type[T]:
-        """Add a class under its own name (usable as a decorator).
+        """Add a class under its own name. Can be used as a decorator.
 
         Raises:
-            InputError: one of its hyperparameters has the name of another kind's.
+            InputError: one of its hyperparameters has a name that another kind of class owns.
         """
-        claim(self.kind, list(hyperparameters(cls)), f"{self.kind} {cls.__name__}")
-        self._classes[cls.__name__] = cls
+        claim(self.kind, hyperparameters(cls), f"{self.kind} {cls.__name__}")
+        self[cls.__name__] = cls
         return cls
 
-    def __getitem__(self, name: str) -> type[T]:
-        """The class called `name`. Raises `InputError` with a suggestion where there is none."""
-        try:
-            return self._classes[name]
-        except (KeyError, TypeError):
-            rule = f"the {self.kind} is a known one"
-            raise InputError(
-                Problem(self.kind, rule, shown(name), did_you_mean(str(name), self._classes))
-            ) from None
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._classes
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._classes)
-
-    def __len__(self) -> int:
-        return len(self._classes)
+    def __missing__(self, name: str) -> type[T]:
+        raise unknown(self.kind, name, self)

@@ -1,4 +1,4 @@
-"""Randomness as a function, not a state. Imports nothing heavy."""
+"""Randomness as a function instead of a state. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,5 @@ import hashlib
 
 
 def seed_of(*parts: int | str) -> int:
-    """A 63-bit seed that is a function of its parts and shares nothing with those of other
-    parts.
-    """
+    """A 63-bit seed that is a function of `parts`, independent of the seeds of other parts."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1

@@ -1,6 +1,4 @@
-"""The classes that files and flags may name. To add a model or a data set, write its module and
-list its class here.
-"""
+"""The classes that files and flags may name. A new one needs its module and a line here."""
 
 from __future__ import annotations
 
@@ -24,15 +22,16 @@ LIT_MODELS: Registry[BaseLitModel] = Registry("lit model", BaseLitModel)
 
 
 def build_model(settings: Mapping[str, Any], data: DataConfig) -> nn.Module:
-    """The network that flat `settings` describe, for images and classes such as `data` has.
+    """Build the network of flat `settings`, for images and classes like those of `data`.
 
     Raises:
-        InputError: the model is unknown, or one of its hyperparameters is out of its range.
+        InputError: the model is unknown, or a hyperparameter is out of its range.
+        KeyError: the settings name no model.
     """
     cls = MODELS[settings["model_class"]]
     return cls(data.input_dims, len(data.mapping), **chosen(cls, settings))
 
 
 def chosen(cls: type, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of flat `settings` that are hyperparameters of `cls`."""
+    """The flat `settings` that are hyperparameters of `cls`."""
     return {name: settings[name] for name in hyperparameters(cls) if name in settings}

@@ -1,10 +1,10 @@
-"""Small tools of the recogniser: checksums, downloads, pictures, one-hot vectors."""
+"""Small tools: checksums, downloads, pictures, one-hot vectors."""
 
 from __future__ import annotations
 
 import hashlib
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from rich.console import Console
+from rich.progress import wrap_file
 
 from text_recognizer.atomic import atomic_write
-from text_recognizer.errors import DataError, InputError, Problem
+from text_recognizer.errors import DataError, InputError
 
-if TYPE_CHECKING:  # torch takes seconds to import, and most of this file needs none
+if TYPE_CHECKING:  # torch takes seconds to import, and most of this file does not need it
     from torch import Tensor
 
 READ_TIMEOUT_S = 30
 CHUNK = 1 << 20
-MAX_DOWNLOAD = 1 << 30  # bytes, forty times the largest archive; a mirror must not fill the disk
+MAX_DOWNLOAD = 1 << 30  # bytes, 40 times the largest archive; a mirror must not fill the disk
 
 
 def checksum(path: Path, algorithm: Literal["sha256", "md5"] = "sha256") -> str:
@@ -33,24 +35,18 @@ def checksum(path: Path, algorithm: Literal["sha256", "md5"] = "sha256") -> str:
 
 @contextmanager
 def opened(request: str | urllib.request.Request, timeout_s: float) -> Iterator[HTTPResponse]:
-    """The answer to a request. Raises `OSError`, also where a redirect led from https to
-    something less.
-    """
+    """The answer to a request. Raises `OSError`, also if a redirect leads from https to http."""
     with urllib.request.urlopen(request, timeout=timeout_s) as response:
         asked = request if isinstance(request, str) else request.full_url
-        schemes = [urlsplit(url).scheme for url in (asked, response.url)]
-        if schemes[0] == "https" != schemes[1]:
+        if urlsplit(asked).scheme == "https" != urlsplit(response.url).scheme:
             raise OSError(f"{asked} leads to {response.url}, which is not https")
         yield response
 
 
-def download(
-    url: str, path: Path, md5: str, *, progress: Callable[[int, int], None] | None = None
-) -> None:
-    """Fetch `url`; it stands under `path` only once it is whole and its md5 is right.
+def download(url: str, path: Path, md5: str) -> None:
+    """Download `url` to `path`, with a progress bar on a terminal.
 
-    Args:
-        progress: called with (bytes so far, bytes in all or 0 where unknown).
+    The file appears under `path` when it is whole and its checksum is right.
 
     Raises:
         DataError: the content does not match `md5`.
@@ -58,25 +54,29 @@ def download(
     """
     digest = hashlib.md5(usedforsecurity=False)
     with opened(url, READ_TIMEOUT_S) as response, atomic_write(path) as file:
-        total, done = int(response.headers.get("Content-Length") or 0), 0
-        while done <= MAX_DOWNLOAD and (chunk := response.read(CHUNK)):
-            file.write(chunk)
-            digest.update(chunk)
-            done += len(chunk)
-            if progress:
-                progress(done, total)
+        size = int(response.headers.get("Content-Length") or 0)
+        console = Console(stderr=True)
+        bar = wrap_file(
+            response, size, description=path.name, console=console, disable=not console.is_terminal
+        )
+        with bar as source:
+            while file.tell() <= MAX_DOWNLOAD and (chunk := source.read(CHUNK)):
+                file.write(chunk)
+                digest.update(chunk)
         if digest.hexdigest() != md5:
-            raise DataError(
-                f"{url}: `md5 == {md5}` must hold, but got {digest.hexdigest()} after {done} "
-                "bytes. Try again later."
-            )
+            got = f"{digest.hexdigest()} after {file.tell()} bytes"
+            raise DataError(f"{url}: `md5 == {md5}` must hold, but got {got}.", "Try again later.")
 
 
 def read_image(path: Path, size: tuple[int, int], *, grey: bool = True) -> Tensor:
-    """A picture as a uint8 tensor of shape (channels, height, width), light strokes on dark as the
-    networks know them.
+    """Read a picture as the networks know them: a uint8 tensor, light strokes on a dark ground.
 
     A picture with a light border (ink on paper) is inverted.
+
+    Args:
+        path: a file in any format that Pillow reads.
+        size: (height, width) to resize it to, in pixels.
+        grey: whether to return one channel, or else three: (channels, height, width).
 
     Raises:
         InputError: there is no such file, or it is not a picture.
@@ -84,31 +84,20 @@ def read_image(path: Path, size: tuple[int, int], *, grey: bool = True) -> Tenso
     from torch import from_numpy
 
     try:
-        with Image.open(path) as image:
-            resized = (
-                opaque(image)
-                .convert("L" if grey else "RGB")
-                .resize((size[1], size[0]), Image.Resampling.BILINEAR)
-            )
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(
-            Problem(str(path), "a readable picture", str(error), "Give a PNG or JPEG file.")
-        ) from None
-    pixels = np.array(resized, dtype=np.uint8)
-    pixels = pixels[None] if grey else pixels.transpose(2, 0, 1)
-    border = np.concatenate(
-        [
-            pixels[:, 0].ravel(),
-            pixels[:, -1].ravel(),
-            pixels[:, :, 0].ravel(),
-            pixels[:, :, -1].ravel(),
-        ]
-    )
-    return from_numpy(255 - pixels if np.median(border) > 127 else pixels)
+        with Image.open(path) as file:
+            picture = opaque(file).convert("L" if grey else "RGB")
+            picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    except (OSError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: not a readable picture: {error}. Give a PNG or JPEG.") from None
+    pixels = np.array(picture, dtype=np.uint8)
+    edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
+    if np.median(np.concatenate(edges)) > 127:
+        pixels = 255 - pixels
+    return from_numpy(pixels[None] if grey else pixels.transpose(2, 0, 1).copy())
 
 
 def opaque(image: Image.Image) -> Image.Image:
-    """The picture on white paper where it is transparent, and in eight bits where it has more."""
+    """Put a transparent picture on white paper, and reduce one with 16 or 32 bits to 8."""
     if image.has_transparency_data:
         ink = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", ink.size, "white"), ink)
@@ -120,7 +109,12 @@ def opaque(image: Image.Image) -> Image.Image:
 
 
 def to_categorical(labels: Tensor, num_classes: int) -> Tensor:
-    """One-hot: (n,) int64 class numbers in [0, num_classes) to (n, num_classes) int64 with a
-    single 1 a row.
+    """One-hot vectors.
+
+    Args:
+        labels: int64 class numbers in [0, num_classes), of shape (n,).
+
+    Returns:
+        int64 of shape (n, num_classes), with a single 1 in each row.
     """
     return labels.new_zeros(len(labels), num_classes).scatter_(1, labels.unsqueeze(1), 1)

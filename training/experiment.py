@@ -1,15 +1,13 @@
-"""One experiment as plain functions: flat settings in, an outcome out.
+"""One experiment: flat settings in, a trained model and its metrics out.
 
-The settings are those of `RunSettings`, of the chosen model and data set, of `BaseLitModel` and of
-`pl.Trainer`, under the names of their constructors. A trial of a search is `train` with one more
-callback; the command line is `run`.
+A trial of a search is `train` with one more callback; the command line is `run`.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,48 +16,32 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from text_recognizer.data.base_data_module import BaseDataModule
-from text_recognizer.errors import CheckpointError, InputError, Problem, check
+from text_recognizer.errors import CheckpointError, InputError, ensure
 from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.metrics import mode_of
 from text_recognizer.predict import check_size, read_checkpoint
 from text_recognizer.registry import hyperparameters
 from text_recognizer.seeds import seed_of
 from text_recognizer.tables import DATASETS, MODELS, build_model, chosen
-from training.settings import RUN_DEFAULTS, TRAINER_NAMES, Settings, run_settings
+from text_recognizer.whole_epochs import with_whole_epochs
+from training.settings import TRAINER_NAMES, RunSettings, Settings, run_settings
 
 Metrics = dict[str, float]
-BEST_CHECKPOINT = "best"
-# Settings of the Trainer under which it need not see an epoch's steps one by one. Any other may ask
-# for them.
-WITHOUT_STEPS = {
-    *(
-        "accelerator",
-        "devices",
-        "default_root_dir",
-        "max_epochs",
-        "min_epochs",
-        "check_val_every_n_epoch",
-        "limit_val_batches",
-    ),
-    *(
-        "num_sanity_val_steps",
-        "enable_checkpointing",
-        "enable_progress_bar",
-        "enable_model_summary",
-        "deterministic",
-        "benchmark",
-    ),
-}
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one experiment came to. `checkpoint` and `validation` are of the best epoch (counted
-    from 1) by the monitor.
+class ExperimentResult:
+    """The result of one experiment.
+
+    Args:
+        best_epoch: the best epoch by the monitor, counted from 1; None without a checkpoint.
+        validation, test: metrics of the best epoch, or else of the last; `test` may be empty.
+        checkpoint: the best epoch's.
+        log_dir: folder of the curves.
     """
 
     best_epoch: int | None
@@ -70,76 +52,81 @@ class Outcome:
 
 
 def build_data(settings: Mapping[str, Any]) -> BaseDataModule:
-    """The data module that the settings describe; nothing is read yet. Raises `InputError`."""
+    """Build the data module of the settings. Reads no data. Raises `InputError`."""
     run = run_settings(settings)
     cls = DATASETS[run.data_class]
     return cls(run.seed, **chosen(cls, settings))
 
 
 def build_lit_model(settings: Mapping[str, Any]) -> BaseLitModel:
-    """The untrained model that the settings describe, initialised from the training seed. Raises
-    `InputError`.
+    """Build the untrained model of the settings, with weights drawn from the training seed.
+
+    Raises:
+        InputError: a class is unknown, or a setting is out of its range.
     """
     run = run_settings(settings)
     data_config = DATASETS[run.data_class].config
+    # The checkpoint gets the defaults, too: it must mean the same after one of them has changed.
+    whole: Settings = {}
+    for cls in (RunSettings, MODELS[run.model_class], DATASETS[run.data_class], BaseLitModel):
+        whole |= hyperparameters(cls)
+    whole |= settings
     torch.manual_seed(seed_of("initialisation", run.seed))
-    model = build_model({"model_class": run.model_class, **settings}, data_config)
-    # Defaults are written down too: a checkpoint must mean the same after one of them has changed.
-    owned = (MODELS[run.model_class], DATASETS[run.data_class], BaseLitModel)
-    kept = (
-        RUN_DEFAULTS
-        | {name: value for cls in owned for name, value in hyperparameters(cls).items()}
-        | dict(settings)
-    )
-    return BaseLitModel(model, data_config, kept, **chosen(BaseLitModel, settings))
+    model = build_model(whole, data_config)
+    return BaseLitModel(model, data_config, whole, **chosen(BaseLitModel, whole))
 
 
 def device_flags(settings: Mapping[str, Any]) -> Settings:
-    """`accelerator` and `devices` for the Trainer. Raises `InputError` where `gpus` contradicts
-    them, or asks for many.
+    """The Trainer's `accelerator` and `devices`.
+
+    Raises:
+        InputError: `gpus` contradicts them, or more than one device is asked for.
     """
     gpus = run_settings(settings).gpus
     given = {name: settings[name] for name in ("accelerator", "devices") if name in settings}
-    if gpus is not None and given:
-        raise InputError(
-            Problem("gpus", "either gpus, or accelerator and devices", f"gpus={gpus} and {given}")
-        )
     if gpus is not None:
+        ensure("gpus", "either gpus, or accelerator and devices", {"gpus": gpus} | given, not given)
         given = {"accelerator": "gpu" if gpus and torch.cuda.is_available() else "cpu"}
     devices = given.get("devices", 1)
     one = devices in (1, "1", "auto", "0,") or (isinstance(devices, list) and len(devices) == 1)
-    check("devices", "one experiment uses one device", devices, one)
+    ensure("devices", "one experiment uses one device", devices, one)
     return {"accelerator": "auto"} | given | {"devices": 1 if devices == "auto" else devices}
 
 
 def make_trainer(
-    settings: Mapping[str, Any],
-    callbacks: Sequence[pl.Callback],
-    logger: Logger | bool,
-    **flags: Any,
+    settings: Mapping[str, Any], callbacks: Sequence[pl.Callback] = (), **flags: Any
 ) -> pl.Trainer:
-    """The Trainer that the settings describe; `flags` are the caller's defaults. Raises
-    `InputError`.
+    """Build the Trainer of the settings.
+
+    Args:
+        settings: flat settings, checked.
+        callbacks: what the caller adds.
+        flags: Trainer flags that apply if the settings do not name them.
+
+    Raises:
+        InputError: Lightning refuses a flag.
     """
     run = run_settings(settings)
     given = {name: settings[name] for name in TRAINER_NAMES if name in settings}
     for name in ("accumulate_grad_batches", "check_val_every_n_epoch"):  # Lightning divides by them
-        check(name, f"{name} >= 1", given.get(name), given.get(name) is None or given[name] >= 1)
+        value = given.get(name)
+        ensure(name, f"{name} >= 1", value, value is None or value >= 1)
     if run.threads:
         torch.set_num_threads(run.threads)
+    defaults = {"logger": False, "num_sanity_val_steps": 0}
+    all_callbacks = [EpochSeed(run.seed), *callbacks]
     try:
         return pl.Trainer(
-            **{"num_sanity_val_steps": 0} | flags | given | device_flags(settings),
-            callbacks=[EpochSeed(run.seed), *callbacks],
-            logger=logger,
+            **defaults | flags | given | device_flags(settings), callbacks=all_callbacks
         )
     except (ValueError, TypeError, MisconfigurationException) as error:
         raise InputError(f"Trainer: {error}") from None
 
 
 class EpochSeed(pl.Callback):
-    """Makes dropout and augmentation of an epoch a function of (training seed, epoch): a resumed
-    run goes on undisturbed.
+    """Makes dropout and augmentation of an epoch a function of (training seed, epoch).
+
+    A run that continues from a checkpoint draws the same numbers as one that never stopped.
     """
 
     def __init__(self, seed: int) -> None:
@@ -154,63 +141,49 @@ def train(
     data: BaseDataModule,
     *,
     callbacks: Sequence[pl.Callback] = (),
-    logger: Logger | bool = False,
     continue_from: Path | None = None,
-    prepare: Callable[[BaseLitModel], None] | None = None,
     whole_epochs: bool = False,
     **flags: Any,
 ) -> tuple[pl.Trainer, BaseLitModel]:
-    """Build the model and fit it once. This is all a trial, an experiment and the final training
-    have in common.
+    """Build a model and fit it once, as an experiment, a trial and the final training do.
 
     Args:
         settings: flat settings, checked.
         data: the data module, built from the same settings.
         callbacks: what the caller adds.
-        logger: where curves go; False for nowhere.
-        continue_from: a checkpoint of the same settings, to go on after its epoch.
-        prepare: called with the model before training (to load weights, say).
-        whole_epochs: take all steps of an epoch in one step of Lightning's, which gives the same
-            weights in less time. For callers whose callbacks do not look between steps; not done
-            where a Trainer flag might.
-        flags: Trainer flags where the settings name none.
+        continue_from: a checkpoint of the same settings; training continues after its epoch.
+        whole_epochs: train an epoch in one step of Lightning (`text_recognizer.whole_epochs`), if
+            the Trainer flags allow it. The callbacks then see no single steps.
+        flags: Trainer flags that apply if the settings do not name them.
 
     Raises:
         InputError: the settings cannot be built.
+        CheckpointError: `continue_from` is missing or too large.
     """
     if continue_from:
         check_size(continue_from)
     lit_model = build_lit_model(settings)
-    trainer = make_trainer(settings, callbacks, logger, **flags)
-    if prepare:
-        prepare(lit_model)
-    if whole_epochs and TRAINER_NAMES & {*settings, *flags} <= WITHOUT_STEPS:
-        lit_model.take_whole_epochs()
-        data.serve_whole_epochs()
-    # Averages of gradients that stay zero become denormal numbers, at which CPUs are slow: a step
-    # of Adam took 2.5 times as long after three epochs as in the first.
+    trainer = make_trainer(settings, callbacks, **flags)
+    names = TRAINER_NAMES & {*settings, *flags}
+    served = with_whole_epochs(lit_model, data, names) if whole_epochs else data
+    # Adam's averages of gradients that stay zero become denormal numbers, which are slow on CPUs:
+    # its step took 1.1 ms in the first epoch and 2.8 in the third; flushed 1.4 in each.
     torch.set_flush_denormal(True)
     try:
-        trainer.fit(lit_model, datamodule=data, ckpt_path=continue_from, weights_only=True)
-    except MisconfigurationException as error:
-        raise InputError(f"Trainer: {error}") from None
-    except ValueError as error:
-        if "val_check_interval" not in str(error):
+        trainer.fit(lit_model, datamodule=served, ckpt_path=continue_from, weights_only=True)
+    except (MisconfigurationException, ValueError) as error:
+        if isinstance(error, ValueError) and "val_check_interval" not in str(error):
             raise
-        raise InputError(f"Trainer:{error}") from None
+        raise InputError(f"Trainer: {error}") from None
     return trainer, lit_model
 
 
-def load_weights(lit_model: BaseLitModel, path: Path) -> None:
-    """Start from the weights in a checkpoint. Raises `CheckpointError` where they are not this
-    model's.
-    """
+def load_weights(lit_model: pl.LightningModule, path: Path) -> None:
+    """Load the weights of a checkpoint. Raises `CheckpointError` if they are of another model."""
     try:
         lit_model.load_state_dict(read_checkpoint(path)["state_dict"])
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path}: `weights of this model` must hold, but got: {error}"
-        ) from None
+        raise CheckpointError(f"{path}: does not have the weights of this model: {error}") from None
 
 
 def run(
@@ -219,86 +192,68 @@ def run(
     *,
     load_checkpoint: Path | None = None,
     test: bool = True,
-) -> Outcome:
-    """A whole experiment as lab 1 ran it: curves for TensorBoard, early stopping, the best
-    checkpoint, the test at the end.
+) -> ExperimentResult:
+    """Run a whole experiment, like lab 1: curves, early stopping, the best checkpoint, the test.
 
     Args:
         settings: flat settings, checked.
-        log_root: a numbered folder for curves and checkpoints is made here.
+        log_root: curves and checkpoints go to a new numbered folder in it.
         load_checkpoint: start from these weights.
         test: read the test set once, with the best checkpoint.
 
     Raises:
         InputError, DataError, CheckpointError
     """
-    chosen_run = run_settings(settings)
-    monitoring: dict[str, Any] = {
-        "monitor": chosen_run.monitor,
-        "mode": mode_of(chosen_run.monitor),
-    }
-    best = ModelCheckpoint(
-        filename=BEST_CHECKPOINT,
-        save_on_train_epoch_end=True,
-        save_weights_only=False,
-        **monitoring,
-    )
-    callbacks: list[pl.Callback] = [best]
-    if chosen_run.patience:
-        callbacks.append(
-            EarlyStopping(
-                patience=chosen_run.patience,
-                check_on_train_epoch_end=True,
-                strict=False,
-                **monitoring,
-            )
+    own = run_settings(settings)
+    monitoring: dict[str, Any] = {"monitor": own.monitor, "mode": mode_of(own.monitor)}
+    best = ModelCheckpoint(filename="best", save_on_train_epoch_end=True, **monitoring)
+    callbacks: list[pl.Callback] = []
+    if settings.get("enable_checkpointing") is not False:
+        callbacks.append(best)
+    if own.patience:
+        stopping = EarlyStopping(
+            patience=own.patience, check_on_train_epoch_end=True, strict=False, **monitoring
         )
-    if settings.get("enable_checkpointing") is False:
-        callbacks.remove(best)
-    logger = TensorBoardLogger(log_root, name=f"{chosen_run.model_class}-{chosen_run.data_class}")
+        callbacks.append(stopping)
+    if load_checkpoint:
+        callbacks.append(
+            LambdaCallback(on_fit_start=lambda _, model: load_weights(model, load_checkpoint))
+        )
+    logger = TensorBoardLogger(log_root, name=f"{own.model_class}-{own.data_class}")
     data = build_data(settings)
-    trainer, lit_model = train(
-        settings,
-        data,
-        callbacks=callbacks,
-        logger=logger,
-        prepare=lambda model: load_weights(model, load_checkpoint) if load_checkpoint else None,
-    )
+    trainer, lit_model = train(settings, data, callbacks=callbacks, logger=logger)
     checkpoint = Path(best.best_model_path) if best.best_model_path else None
-    judged: dict[str, Any] = {
-        "datamodule": data,
-        "ckpt_path": checkpoint,
-        "weights_only": True,
-        "verbose": False,
-    }
-    validation = trainer.validate(lit_model, **judged)
-    tested = trainer.test(lit_model, **judged) if test else []
-    best_epoch = read_checkpoint(checkpoint)["epoch"] + 1 if checkpoint else None
-    return Outcome(best_epoch, merged(validation), merged(tested), checkpoint, Path(logger.log_dir))
+    best_epoch = None
+    if checkpoint:
+        load_weights(lit_model, checkpoint)
+        best_epoch = read_checkpoint(checkpoint)["epoch"] + 1
+    validation = trainer.validate(lit_model, datamodule=data, verbose=False)
+    tested = trainer.test(lit_model, datamodule=data, verbose=False) if test else []
+    return ExperimentResult(
+        best_epoch,
+        merge_metrics(validation),
+        merge_metrics(tested),
+        checkpoint,
+        Path(logger.log_dir),
+    )
 
 
-def merged(results: Sequence[Mapping[str, float]]) -> Metrics:
-    """Lightning's list of metrics per loader as one dictionary."""
+def merge_metrics(results: Sequence[Mapping[str, float]]) -> Metrics:
+    """Merge Lightning's list of metrics, one entry for each loader."""
     return {name: float(value) for result in results for name, value in result.items()}
 
 
 @cache
 def quiet_lightning(*, silent: bool = False) -> None:
-    """Leave out Lightning's advertisements and the advice that does not fit batches sliced from
-    tensors; or all but errors.
+    """Suppress Lightning's advertisements and its advice that does not apply to sliced tensors.
+
+    Args:
+        silent: suppress everything but errors.
     """
-    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    logger.addFilter(lambda record: "litlogger" not in record.getMessage().lower())
     if silent:
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    logger.addFilter(
-        lambda record: (
-            not record.getMessage().startswith(("Restoring states", "Loaded model weights"))
-        )
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
+        lambda record: "litlogger" not in record.getMessage().lower()
     )
-    for message in (
-        ".*LeafSpec.*",
-        ".*does not have many workers.*",
-        ".*smaller than the logging interval.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
+    for advice in ("LeafSpec", "does not have many workers", "smaller than the logging interval"):
+        warnings.filterwarnings("ignore", message=f".*{advice}")

@@ -1,165 +1,106 @@
-"""Train one model: `python training/run_experiment.py --model_class=MLP --data_class=MNIST
---max_epochs=5 --gpus=1`.
+"""Train one model, as in lab 1: python training/run_experiment.py --model_class=MLP --max_epochs=5
 
-Flags are the arguments of the chosen constructors and of `pl.Trainer`; `-` and `_` in them are the
-same.
+Flags are the settings below: arguments of the chosen classes and of `pl.Trainer`. `-` and `_` in a
+name are the same, and a switch needs no value. Besides:
+
+  --config=FILE            read settings from a file; flags override it
+  --load_checkpoint=FILE   start from the weights in this file
+  --test=false             do not read the test set at the end
+  --print_config           print all settings and exit
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import jsonargparse
 import torch
 import yaml
 
 from text_recognizer.command import exit_code_of, leave
-from text_recognizer.errors import InputError, Problem
-from training.experiment import Outcome, device_flags, quiet_lightning, run
-from training.settings import RUN_DEFAULTS, add_settings, checked, known_settings
+from text_recognizer.errors import InputError, ensure
+from text_recognizer.text import shown
+from training.experiment import ExperimentResult, Metrics, device_flags, quiet_lightning, run
+from training.settings import Settings, checked, chosen_classes, settings_parser
 
 LOG_ROOT = Path("training/logs")
-OF_THE_COMMAND = ("config", "print_config", "load_checkpoint", "test")  # flags that are no settings
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse, train, print what came of it."""
-    parser, parsed = parse(with_underscores(sys.argv[1:] if argv is None else argv))
-    defaults = parser.get_defaults()
-    settings = {
-        name: value
-        for name, value in parsed.items()
-        if name not in OF_THE_COMMAND and value != defaults[name]
-    }
-    device_flags(settings)
-    if settings.get("gpus") and not torch.cuda.is_available():
+    """Parse the flags, train, and print the result."""
+    given = read_flags(sys.argv[1:] if argv is None else argv)
+    if "config" in given:
+        given = read_config(Path(str(given.pop("config")))) | given
+    wants_help, wants_config = given.pop("help", False), given.pop("print_config", False)
+    checkpoint = given.pop("load_checkpoint", None)
+    test = given.pop("test", True) in (True, "true")
+    parser = settings_parser(*chosen_classes(given))
+    if wants_help:
+        print(__doc__)
+        parser.print_help()
+        return
+    settings, defaults = checked(given), parser.get_defaults().as_dict()
+    if wants_config:
+        print(yaml.safe_dump(defaults | settings, sort_keys=False), end="")
+        return
+    # A config printed as above names `accelerator: auto` and the like, which `--gpus=1` would
+    # contradict if they counted as given.
+    settings = {name: value for name, value in settings.items() if value != defaults[name]}
+    if device_flags(settings) and settings.get("gpus") and not torch.cuda.is_available():
         print("note: there is no GPU here; training on the CPU")
     quiet_lightning()
-    load = Path(parsed.load_checkpoint) if parsed.load_checkpoint else None
-    print_outcome(run(settings, LOG_ROOT, load_checkpoint=load, test=parsed.test))
+    load = Path(str(checkpoint)) if checkpoint else None
+    print_result(run(settings, LOG_ROOT, load_checkpoint=load, test=test))
 
 
-def with_underscores(arguments: list[str]) -> list[str]:
-    """`--max-epochs=5` as `--max_epochs=5`; values stay as they are."""
-    result = []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        result.append(
-            "--" + name[2:].replace("-", "_") + equals + value
-            if name.startswith("--")
-            else argument
-        )
-    return result
+def read_flags(words: list[str]) -> Settings:
+    """Read `--max-epochs=5`, `--max_epochs 5` and `--augment`. The last is True, others are text.
 
-
-def with_true(arguments: list[str], switches: set[str]) -> list[str]:
-    """`--augment` alone as `--augment=true`."""
-    followed = [*arguments[1:], "--"]
-    return [
-        f"{argument}=true"
-        if argument[2:] in switches and argument.startswith("--") and after.startswith("--")
-        else argument
-        for argument, after in zip(arguments, followed, strict=True)
-    ]
-
-
-def parse(arguments: list[str]) -> tuple[jsonargparse.ArgumentParser, jsonargparse.Namespace]:
-    """All flags, the chosen classes' among them. Raises `InputError`; `--help` and
-    `--print_config` print and exit.
+    Raises:
+        InputError: a word is neither a flag nor the value of one.
     """
-    parser = jsonargparse.ArgumentParser(
-        prog="run_experiment.py", description=__doc__, exit_on_error=False
-    )
-    parser.add_argument(
-        "--config", action="config", help="a file of settings; flags behind it override it"
-    )
-    parser.add_argument(
-        "--load_checkpoint",
-        type=str | None,
-        default=None,
-        help="start from the weights in this file",
-    )
-    parser.add_argument(
-        "--test", type=bool, default=True, help="read the test set once, at the end"
-    )
-    add_settings(parser, *chosen_classes(arguments))
-    switches = {"test"} | {
-        name for name, kind in known_settings(*chosen_classes(arguments)).items() if "bool" in kind
-    }
+    flags: Settings = {}
+    name = ""  # of a flag that may still get a value
+    for word in words:
+        if word == "-h":
+            flags["help"] = True
+        elif word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            name = name.replace("-", "_")
+            flags[name] = value if equals else True
+            name = "" if equals else name
+        elif name:
+            flags[name] = word
+            name = ""
+        else:
+            raise InputError(f"{shown(word)} is not a flag; flags begin with `--`.")
+    return flags
+
+
+def read_config(path: Path) -> Settings:
+    """Read a file of settings. Raises `InputError`."""
     try:
-        return parser, parser.parse_args(with_true(arguments, switches))
-    except UnicodeError as error:
-        raise InputError(Problem("config", "a text file in UTF-8", str(error))) from None
-    except (argparse.ArgumentError, jsonargparse.ArgumentError, OverflowError) as error:
-        check_one_by_one(arguments)
-        raise InputError(" ".join(str(error).split())) from None
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not a readable YAML file in UTF-8: {error}") from None
+    ensure(str(path), "a mapping of settings to values", content, isinstance(content, dict))
+    return {str(name): value for name, value in content.items()}
 
 
-def check_one_by_one(arguments: list[str]) -> None:
-    """Say all that is wrong with the flags: the parser stops at the first. Raises `InputError`
-    if anything is.
-    """
-    words = [
-        word
-        for argument in arguments
-        for word in (argument.split("=", 1) if argument.startswith("--") else [argument])
-    ]
-    pairs = [
-        (name[2:], value)
-        for name, value in pairwise(words)
-        if name.startswith("--") and not value.startswith("--")
-    ]
-    model_class, data_class = chosen_classes(arguments)
-    given = {name: value for name, value in pairs if name not in OF_THE_COMMAND}
-    checked(given | {"model_class": model_class, "data_class": data_class})
+def print_result(result: ExperimentResult) -> None:
+    """Print the metrics, and where the files are."""
+    where = f"epoch {result.best_epoch}" if result.best_epoch else "the last epoch"
+    print_metrics(f"validation, {where}", result.validation)
+    if result.test:
+        print_metrics(f"test, {where}", result.test)
+    if result.checkpoint:
+        print(f"best checkpoint: {result.checkpoint}")
+    print(f"curves: tensorboard --logdir {result.log_dir}")
 
 
-def chosen_classes(arguments: list[str]) -> tuple[str, str]:
-    """Model and data class, which decide what other flags there are: from the flags, else the
-    file, else the defaults.
-    """
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag in ("--config", "--model_class", "--data_class"):
-        first.add_argument(flag)
-    flags, _ = first.parse_known_args(arguments)
-    named = read_names(Path(flags.config)) if flags.config else {}
-    named |= {
-        name: value for name in ("model_class", "data_class") if (value := getattr(flags, name))
-    }
-    chosen = RUN_DEFAULTS | named
-    return str(chosen["model_class"]), str(chosen["data_class"])
-
-
-def read_names(config: Path) -> dict[str, Any]:
-    """The settings in a file, unchecked; nothing where it cannot be read, which the real parser
-    then says.
-    """
-    try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def print_outcome(outcome: Outcome) -> None:
-    """Validation, test, and where the files are."""
-    where = f"epoch {outcome.best_epoch}" if outcome.best_epoch else "the last epoch"
-    print(
-        f"validation, {where}: "
-        + "  ".join(f"{name} {value:.4f}" for name, value in outcome.validation.items())
-    )
-    if outcome.test:
-        print(
-            f"test, {where}: "
-            + "  ".join(f"{name} {value:.4f}" for name, value in outcome.test.items())
-        )
-    if outcome.checkpoint:
-        print(f"best checkpoint: {outcome.checkpoint}")
-    print(f"curves: tensorboard --logdir {outcome.log_dir}")
+def print_metrics(title: str, metrics: Metrics) -> None:
+    """Print `title: val_loss 0.1234  val_acc 0.9876`."""
+    print(f"{title}: " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
 
 
 if __name__ == "__main__":

@@ -34,14 +34,12 @@ NAME = "train-images-idx3-ubyte.gz"
 def test_every_address_is_https_and_every_file_has_a_sum(name: str) -> None:
     cls = DATASETS[name]
     if not issubclass(cls, MNIST):
-        assert not hasattr(cls, "source"), "nothing is downloaded"
+        assert not hasattr(cls, "mirrors"), "nothing is downloaded"
         return
-    assert cls.source.mirrors
-    assert [
-        url for url in cls.source.mirrors if not re.fullmatch(r"https://[a-z0-9./-]+/", url)
-    ] == []
-    assert sorted(archive for archive, _ in cls.source.resources) == sorted(archives())
-    assert all(re.fullmatch("[0-9a-f]{32}", md5) for _, md5 in cls.source.resources)
+    assert cls.mirrors
+    assert [url for url in cls.mirrors if not re.fullmatch(r"https://[a-z0-9./-]+/", url)] == []
+    assert sorted(archive for archive, _ in cls.archives) == sorted(archives())
+    assert all(re.fullmatch("[0-9a-f]{32}", md5) for _, md5 in cls.archives)
 
 
 def test_no_other_address_is_in_the_code() -> None:
@@ -129,7 +127,7 @@ def test_a_redirect_away_from_https_is_refused(
     assert first_answering([mirror], NAME) == mirror, "it is there"
     assert first_answering([url], NAME) is None
     with pytest.raises(OSError, match="which is not https"):
-        util.download(url + NAME, tmp_path / NAME, small_mnist(tmp_path).source.resources[0][1])
+        util.download(url + NAME, tmp_path / NAME, dict(MNIST.archives)[NAME])
     assert not (tmp_path / NAME).exists()
     with pytest.raises(DataError, match="no mirror answered"):
         small_mnist(tmp_path, url).prepare_data()

@@ -8,18 +8,17 @@ import torchvision
 
 from text_recognizer.command import exit_code_of
 from text_recognizer.data.base_data_module import DataConfig, load_and_print
-from text_recognizer.data.mnist import MNIST, Source
-
-# its authors'
-MIRROR = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
+from text_recognizer.data.mnist import MNIST
 
 
 class FashionMNIST(MNIST):
-    """60,000 training (5,000 of them for validation) and 10,000 test pictures of ten kinds of
-    clothes, 28x28.
-    """
+    """60,000 training (5,000 of them for validation) and 10,000 test pictures of clothes, 28x28."""
 
-    source = Source.of(torchvision.datasets.FashionMNIST, MIRROR)  # torchvision's own is plain http
+    archives = torchvision.datasets.FashionMNIST.resources
+    # The repository of the authors: torchvision's own mirror is plain http.
+    mirrors = (
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    )
     config = DataConfig(
         (1, 28, 28), tuple(torchvision.datasets.FashionMNIST.classes), mean=0.2860, std=0.3530
     )

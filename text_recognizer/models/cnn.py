@@ -1,10 +1,10 @@
-"""A small convolutional network: the proof that a second model is one file and one line."""
+"""A small convolutional network. It shows that a new model is one file and one line."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from text_recognizer.errors import check
+from text_recognizer.errors import ensure_range
 from text_recognizer.models.dropout import Dropout
 
 
@@ -16,7 +16,7 @@ class CNN(nn.Module):
         num_classes: width of the output.
         conv_dim: channels of each convolution, at least 1.
         fc_dim: width of the hidden layer, at least 1.
-        conv_dropout: chance that a pooled value is left out of a training step, in [0, 1).
+        conv_dropout: probability that training drops a pooled value, in [0, 1).
 
     Raises:
         InputError: an argument is out of its range.
@@ -31,9 +31,8 @@ class CNN(nn.Module):
         fc_dim: int = 128,
         conv_dropout: float = 0.25,
     ) -> None:
-        check("conv_dim", "conv_dim >= 1", conv_dim, conv_dim >= 1)
-        check("fc_dim", "fc_dim >= 1", fc_dim, fc_dim >= 1)
-        check("conv_dropout", "0 <= conv_dropout < 1", conv_dropout, 0 <= conv_dropout < 1)
+        ensure_range(1, conv_dim=conv_dim, fc_dim=fc_dim)
+        ensure_range(0, 1, conv_dropout=conv_dropout)
         super().__init__()
         channels, height, width = input_dims
         self.layers = nn.Sequential(

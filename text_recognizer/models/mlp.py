@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from text_recognizer.errors import check
+from text_recognizer.errors import ensure_range
 from text_recognizer.models.dropout import Dropout
 
 
@@ -18,7 +18,7 @@ class MLP(nn.Module):
         num_classes: width of the output.
         fc1: width of the first hidden layer, at least 1.
         fc2: width of the second hidden layer, at least 1.
-        dropout: chance that a hidden unit is left out of a training step, in [0, 1).
+        dropout: probability that training drops a hidden unit, in [0, 1).
 
     Raises:
         InputError: an argument is out of its range.
@@ -33,9 +33,8 @@ class MLP(nn.Module):
         fc2: int = 128,
         dropout: float = 0.5,
     ) -> None:
-        check("fc1", "fc1 >= 1", fc1, fc1 >= 1)
-        check("fc2", "fc2 >= 1", fc2, fc2 >= 1)
-        check("dropout", "0 <= dropout < 1", dropout, 0 <= dropout < 1)
+        ensure_range(1, fc1=fc1, fc2=fc2)
+        ensure_range(0, 1, dropout=dropout)
         super().__init__()
         self.layers = nn.Sequential(
             nn.Flatten(),  # (batch, channels * height * width)

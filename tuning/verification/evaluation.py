@@ -23,7 +23,7 @@ from training.experiment import (
     build_lit_model,
     load_weights,
     make_trainer,
-    merged,
+    merge_metrics,
     quiet_lightning,
 )
 from training.settings import Settings
@@ -80,8 +80,8 @@ def evaluate(checkpoint: Path, settings: Settings, trainval: BaseDataset | None 
         data.share(trainval)
     lit_model = build_lit_model(settings)
     load_weights(lit_model, checkpoint)
-    trainer = make_trainer(settings, (), False, **SILENT)
-    return merged(trainer.validate(lit_model, datamodule=data, verbose=False))
+    trainer = make_trainer(settings, **SILENT)
+    return merge_metrics(trainer.validate(lit_model, datamodule=data, verbose=False))
 
 
 def verify(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from text_recognizer import whole_epochs
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.models.dropout import Dropout
 from text_recognizer.tables import DATASETS, LIT_MODELS, MODELS
@@ -42,7 +43,7 @@ def code_sums(model_class: str, data_class: str) -> dict[str, str]:
         BaseDataset,
         Dropout,
     )
-    names = {cls.__module__ for cls in classes} | {experiment.__name__}
+    names = {cls.__module__ for cls in classes} | {experiment.__name__, whole_epochs.__name__}
     own = sorted(name for name in names if name.split(".")[0] in OWN_PACKAGES)
     return {name: checksum(Path(inspect.getfile(sys.modules[name]))) for name in own}
 

@@ -107,8 +107,6 @@ def trainer_problems(name: str, value: Any, where: str) -> Iterator[Problem]:
             warnings.simplefilter("ignore")  # half precision fits a GPU well
             make_trainer(
                 {name: value, "gpus": 0},
-                (),
-                False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )

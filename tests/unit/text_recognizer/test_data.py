@@ -72,9 +72,8 @@ def test_the_split_does_not_depend_on_the_training_seed() -> None:
 
 
 def order(data: BaseDataModule, epoch: int) -> list[int]:
-    loader = data.train_dataloader()
-    loader.batch_sampler.set_epoch(epoch)
-    return torch.cat(list(loader.batch_sampler)).tolist()
+    data.trainer = SimpleNamespace(current_epoch=epoch)  # type: ignore[assignment]
+    return data.shuffled(data.splits()[0]).tolist()
 
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:
@@ -95,14 +94,12 @@ def test_a_dataset_serves_one_example_and_a_batch_alike() -> None:
     images, labels = dataset[torch.tensor([5, 7])]
     assert torch.equal(images[1], dataset[7][0])
     assert labels[1] == dataset[7][1]
-    half = BaseDataset(dataset.images, dataset.labels, transform=lambda image: image // 2)
-    assert torch.equal(half[5][0], dataset[5][0] // 2)
     batch = next(iter(DataLoader(dataset, batch_size=4)))  # type: ignore[arg-type]
     assert batch[0].shape == (4, 1, 28, 28)
 
 
 def test_lengths_that_differ_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 and 2"):
+    with pytest.raises(ValueError, match="3 images, but 2 labels"):
         BaseDataset(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
 
 

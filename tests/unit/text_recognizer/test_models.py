@@ -58,14 +58,17 @@ def test_one_batch_is_memorised(model_class: str) -> None:
         {
             "model_class": model_class,
             "data_class": "Digits",
-            "max_epochs": 60,
+            "max_epochs": 30,
             "overfit_batches": 1,
             "batch_size": 32,
+            "lr": 2e-3,
+            "threads": 1,
+            "gpus": 0,
         }
     )
     dropout = {name: 0.0 for name in hyperparameters(MODELS[model_class]) if "dropout" in name}
     trainer, _ = train(
-        settings | dropout | {"gpus": 0}, build_data(settings), check_val_every_n_epoch=60, **SILENT
+        settings | dropout, build_data(settings), check_val_every_n_epoch=30, **SILENT
     )
     assert trainer.callback_metrics["train_acc"] == 1
     assert trainer.callback_metrics["train_loss"] < 0.05
@@ -74,22 +77,22 @@ def test_one_batch_is_memorised(model_class: str) -> None:
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_each_optimizer_trains(optimizer: str) -> None:
     settings = checked(
-        {"data_class": "Digits", "optimizer": optimizer, "max_epochs": 2, "fc1": 32, "gpus": 0}
+        {"data_class": "Digits", "optimizer": optimizer, "max_epochs": 1, "fc1": 32, "gpus": 0}
     )
-    trainer, lit_model = train(settings, build_data(settings), **SILENT)
+    trainer, _ = train(settings, build_data(settings), **SILENT)
     assert type(trainer.optimizers[0]) is OPTIMIZERS[optimizer]
-    assert lit_model.sums.examples > 0
+    assert trainer.callback_metrics["train_acc"] > 0.15
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"optimizer": "Adam", "momentum": 0.9}, "momentum is an argument of the optimizer"),
+        ({"optimizer": "Adam", "momentum": 0.9}, "momentum is an argument of Adam"),
         ({"optimizer": "Adamm"}, "Did you mean 'Adam'"),
         ({"lr": 0.0}, "0 < lr"),
         ({"lr": float("nan")}, "0 < lr"),
         ({"momentum": 1.0, "optimizer": "SGD"}, "momentum < 1"),
-        ({"weight_decay": -1.0}, "0 <= weight_decay"),
+        ({"weight_decay": -1.0}, "weight_decay >= 0"),
     ],
 )
 def test_an_argument_that_would_be_dropped_or_cannot_be_is_refused(

@@ -23,7 +23,9 @@ from training.settings import checked
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recogniser that has seen the digits for a few epochs."""
     path = tmp_path_factory.mktemp("predict") / "best.ckpt"
-    settings = checked({"data_class": "Digits", "max_epochs": 6, "fc1": 128, "gpus": 0})
+    settings = checked(
+        {"data_class": "Digits", "max_epochs": 4, "fc1": 128, "gpus": 0, "threads": 1}
+    )
     flags = {
         "enable_progress_bar": False,
         "enable_model_summary": False,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from text_recognizer.data.digits import Digits
 from text_recognizer.errors import CheckpointError, InputError
 from text_recognizer.lit_models.base import BaseLitModel
-from text_recognizer.predict import Recognizer
+from text_recognizer.predict import Recognizer, read_checkpoint
 from text_recognizer.tables import MODELS
 from training import experiment, run_experiment
 from training.experiment import build_data, device_flags, run, train
@@ -24,7 +24,7 @@ from training.settings import checked
 from tuning.space.reader import read_space
 from tuning.verification.preflight import check_space
 
-SMALL = {"data_class": "Digits", "fc1": 24, "fc2": 12, "gpus": 0}
+SMALL = {"data_class": "Digits", "fc1": 24, "fc2": 12, "gpus": 0, "threads": 1}
 SILENT: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
 
 
@@ -73,7 +73,7 @@ HARD = {"augment": True, "optimizer": "SGD", "momentum": 0.9, "one_cycle": True}
 def test_going_on_from_a_checkpoint_gives_the_same_weights_as_never_stopping(
     extra: dict[str, Any], whole_epochs: bool, tmp_path: Path
 ) -> None:
-    settings = checked(SMALL | extra | {"max_epochs": 4, "lr": 0.01})
+    settings = checked(SMALL | extra | {"max_epochs": 3, "lr": 0.01})
     straight, resumed = (
         train(
             settings,
@@ -83,7 +83,7 @@ def test_going_on_from_a_checkpoint_gives_the_same_weights_as_never_stopping(
             continue_from=continue_from,
             **SILENT,
         )[1]
-        for continue_from in (None, tmp_path / "2.ckpt")
+        for continue_from in (None, tmp_path / "1.ckpt")
     )
     assert_same_weights(straight, resumed)
 
@@ -171,7 +171,7 @@ def test_patience_ends_a_run_and_zero_never_does(tmp_path: Path) -> None:
     )
 
 
-def last_epoch(outcome: experiment.Outcome) -> int:
+def last_epoch(outcome: experiment.ExperimentResult) -> int:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(outcome.log_dir))
@@ -190,10 +190,10 @@ def test_weights_can_be_started_from_and_foreign_ones_are_refused(tmp_path: Path
         test=False,
     )
     assert again.validation["val_acc"] == pytest.approx(first.validation["val_acc"])
-    with pytest.raises(CheckpointError, match="weights of this model"):
+    with pytest.raises(CheckpointError, match="does not have the weights of this model"):
         run(settings | {"fc1": 25}, tmp_path, load_checkpoint=first.checkpoint)
     (tmp_path / "text.ckpt").write_text("not a checkpoint")
-    with pytest.raises(CheckpointError, match="readable checkpoint"):
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         run(settings, tmp_path, load_checkpoint=tmp_path / "text.ckpt")
 
 
@@ -224,7 +224,7 @@ class Deep(nn.Module):
 def deep() -> Iterator[None]:
     MODELS.register(Deep)
     yield
-    del MODELS._classes["Deep"]
+    del MODELS["Deep"]
 
 
 @pytest.mark.usefixtures("deep")
@@ -293,24 +293,34 @@ def test_a_config_that_is_no_text_is_refused(tmp_path: Path) -> None:
         run_experiment.main([f"--config={tmp_path / 'a.yaml'}"])
 
 
-def test_a_switch_needs_no_value() -> None:
-    given = ["--augment", "--fast_dev_run", "--test=false", "--fc1", "8", "--one_cycle"]
-    expected = [
-        "--augment=true",
-        "--fast_dev_run=true",
-        "--test=false",
-        "--fc1",
-        "8",
-        "--one_cycle=true",
-    ]
-    assert (
-        run_experiment.with_true(given, {"augment", "fast_dev_run", "test", "one_cycle"})
-        == expected
-    )
-    _, parsed = run_experiment.parse(given)
-    assert (parsed.augment, parsed.fast_dev_run, parsed.one_cycle, parsed.fc1) == (
-        True,
-        True,
-        True,
-        8,
-    )
+def test_flags_take_a_value_in_two_ways_and_a_switch_needs_none() -> None:
+    given = ["--augment", "--max-epochs=5", "--fc1", "8", "--data-dir=a-b=c", "--one_cycle"]
+    assert run_experiment.read_flags(given) == {
+        "augment": True,
+        "max_epochs": "5",
+        "fc1": "8",
+        "data_dir": "a-b=c",
+        "one_cycle": True,
+    }
+    with pytest.raises(InputError, match="'fc1=8' is not a flag"):
+        run_experiment.read_flags(["fc1=8"])
+
+
+def test_a_printed_config_can_be_run_and_flags_override_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_experiment.main(["--data-class=Digits", "--fc1=8", "--lr=1e-3", "--print_config"])
+    Path("a.yaml").write_text(capsys.readouterr().out + "load_checkpoint: null\ntest: false\n")
+    run_experiment.main(["--config=a.yaml", "--max_epochs=1", "--fc2=4", "--gpus=0"])
+    assert "test, epoch" not in capsys.readouterr().out
+    (checkpoint,) = tmp_path.rglob("best.ckpt")
+    settings = read_checkpoint(checkpoint)["hyper_parameters"]
+    assert (settings["fc1"], settings["fc2"], settings["lr"]) == (8, 4, 0.001)
+
+
+def test_help_lists_the_settings_of_the_chosen_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    run_experiment.main(["--model_class", "CNN", "--help"])
+    shown = capsys.readouterr().out
+    for flag in ("--config", "--print_config", "--conv_dim", "--batch_size", "--gradient_clip_val"):
+        assert flag in shown

@@ -122,6 +122,7 @@ def test_the_code_that_makes_the_numbers_is_in_the_fingerprint(run: RunFolder) -
         "data.digits",
         "data.base_data_module",
         "data.util",
+        "whole_epochs",
     )
     assert {f"text_recognizer.{name}" for name in names} | {"training.experiment"} == set(code)
 
