@@ -973,15 +973,15 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "an unknown model": (
         f"  model_class: MPL\n{GOOD}",
-        ":3 experiment.model_class: `the model is…Did you mean 'MLP'?",
+        ":3 experiment.model_class: unknown model 'MPL'. Did you mean 'MLP'?",
     ),
     "a list of models": (
         f"  model_class: [MLP]\n{GOOD}",
-        ":3 experiment.model_class: `the model is a known one`",
+        ":3 experiment.model_class: unknown model",
     ),
     "no model": (
         f"  model_class: null\n{GOOD}",
-        ":3 experiment.model_class: `the model is a known one`…Known: CNN, MLP.",
+        ":3 experiment.model_class: unknown model 'None'. Known: CNN, MLP.",
     ),
     "a width of 0": (
         "space:\n  fc1: {type: int, low: 0, high: 8}\n",
@@ -1025,12 +1025,12 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "momentum for Adam": (
         f"  momentum: 0.9\n{GOOD}",
-        ":3 experiment.momentum: `momentum is an argument of the optimizer`",
+        ":3 experiment.momentum: `momentum is an argument of Adam`",
     ),
     "momentum for the wrong choice": (
         "space:\n  optimizer: {type: categorical, choices: [SGD, Adam]}\n  momentum: {type: float, low: 0, high: 0.9}\n",
-        ":5 space.momentum: `momentum is an argument of the optimizer`…momentum=0.9 with Adam",
-        ":5 space.momentum: `momentum is an argument of the optimizer`…momentum=0.0 with Adam",
+        ":5 space.momentum: `momentum is an argument of Adam` must hold, but got 0.9",
+        ":5 space.momentum: `momentum is an argument of Adam` must hold, but got 0.0",
     ),
     "a batch beyond the data": (
         "space:\n  batch_size: {type: int, low: 8, high: 70000}\n",
@@ -1062,7 +1062,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 LATE_FLAGS: dict[str, tuple[list[str], str]] = {
     "an unknown data set": (
         ["--data-class", "MNITS"],
-        "--data-class: `the data set is a known one`…Did you mean 'MNIST'?",
+        "--data-class: unknown data set …Did you mean 'MNIST'?",
     ),
     "a name that is taken": (["--name", "taken"], "--name: `a name that is not taken`…--resume"),
 }

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from text_recognizer.errors import Problem, check
+from text_recognizer.errors import Problem, ensure
 from text_recognizer.text import did_you_mean, shown
 from tuning.space.schema import Parameter, SearchSettings, same_in
 from tuning.space.strict_yaml import MAX_SPACE_BYTES, to_yaml
@@ -132,5 +132,5 @@ class SearchSpace:
         text = to_yaml(self.as_plain())
         size = len(text.encode())
         rule = f"at most {MAX_SPACE_BYTES} bytes with all defaults written out"
-        check(self.where(), rule, size, size <= MAX_SPACE_BYTES)
+        ensure(self.where(), rule, size, size <= MAX_SPACE_BYTES)
         return text

@@ -125,7 +125,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_runs_nothing(
 def test_a_picture_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no picture")
     for name in ("a.png", "missing.png"):
-        with pytest.raises(InputError, match="a readable picture"):
+        with pytest.raises(InputError, match="not a readable picture"):
             read_image(tmp_path / name, (28, 28))
 
 

@@ -59,7 +59,7 @@ BAD = {
     "momentum for Adam": (
         "space:\n  lr: {type: float, low: 0.1, high: 1}\n  momentum: {type: float, low: 0, high: 0.9}\n",
         ":3",
-        "an argument of the optimizer",
+        "an argument of Adam",
     ),
     "a batch larger than the data": (
         "space:\n  batch_size: {type: categorical, choices: [64, 4096]}\n",
