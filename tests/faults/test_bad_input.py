@@ -73,12 +73,7 @@ def conditional(text: str) -> str:
 # name -> the file, and the beginning of each line that refuses it, after the file's path
 FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     "empty": ("", ": empty, or no mapping of names to values. Give the path"),
-    "comments only": (
-        "# nothing\n\n# at all\n",
-        ": empty, or no mapping of names to values. Give the path",
-    ),
     "binary": (bytes(range(256)) * 4, ":2: not text in UTF-8: invalid start byte"),
-    "UTF-16": (GOOD.encode("utf-16"), ":1: not text in UTF-8: invalid start byte"),
     "a comment in Latin-1": (
         GOOD.encode() + b"# gr\xf6\xdfer\n",
         ":3: not text in UTF-8: invalid start byte",
@@ -91,10 +86,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         fixed('a: "\\U00110000"'),
         ":1: invalid YAML: a number that no character",
     ),
-    "a character beyond C": (
-        fixed('a: "\\UFFFFFFFF"'),
-        ":1: invalid YAML: a number that no character",
-    ),
     "a version of 5,000 digits": (
         f"%YAML 1.{'9' * 5000}\n---\n{GOOD}",
         ":1: invalid YAML: a number that",
@@ -102,10 +93,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     "a tag of 900 letters": (
         f"a: !{'x' * 900}!y 1\n",
         ":1: invalid YAML: …undefined tag handle '!xxx",
-    ),
-    "6 MB": (
-        b"#" * 6_000_000,
-        ": 6,000,000 bytes, but the limit is 100,000",
     ),
     "one byte too many": ("#" * (MAX_SPACE_BYTES + 1), ": 100,001 bytes, but the limit is 100,000"),
     "two documents": (f"{GOOD}---\n{GOOD}", ":3: invalid YAML: …single document"),
@@ -119,7 +106,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         "space: !!python/object/apply:os.system [touch owned]\n",
         ":1: invalid YAML: tags are not allowed (",
     ),
-    "a tag of YAML's own": ("space: !!map {}\n", ":1: invalid YAML: tags are not allowed ("),
     "alias bomb": (
         "a: &a [x, x]\n"
         + "".join(f"{c}: &{c} [*{p}, *{p}]\n" for p, c in zip("abcdefgh", "bcdefghi", strict=True)),
@@ -134,16 +120,7 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         "- space\n",
         ": empty, or no mapping of names to values. Give the path",
     ),
-    "a word": (
-        "hello\n",
-        ": empty, or no mapping of names to values. Give the path",
-    ),
-    "null": ("---\n~\n", ": empty, or no mapping of names to values. Give the path"),
     "a document of a later version": (f"%YAML 9.1\n---\n{GOOD}", ":1: invalid YAML: …incompatible"),
-    "duplicate section": (
-        f"{GOOD}search: {{}}\nspace: {{}}\n",
-        ":4 space: `each key stands once` must hold, but got 'space' again",
-    ),
     "duplicate key": (
         parameter("type: int, low: 1, low: 2, high: 8"),
         ":2 space.fc1.low: `each key stands once` must hold, but got 'low'",
@@ -161,10 +138,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         ":1 spcae: `a known section`…Did you mean 'space'?",
     ),
     "a merge key": (f"{GOOD}search:\n  <<: {{trials: 3}}\n", ":4 search.<<: `a known key`"),
-    "unknown key": (
-        setting("colour: red"),
-        ":3 search.colour: `a known key`…Known: asha, max_epochs,",
-    ),
     "misspelt key": (
         setting("max_epoch: 3"),
         ":3 search.max_epoch: `a known key`…Did you mean 'max_epochs'?",
@@ -190,24 +163,13 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     ),
     "a key with /": (GOOD.replace("fc1", "a/b"), ":2 space.a/b: `a name of letters"),
     "an empty key": (GOOD.replace("fc1", "''"), ":2 space.: `a name of letters"),
-    "a number as a key": (GOOD.replace("fc1", "1"), ":2 space.1: `a name of letters"),
-    "null as a key": (GOOD.replace("fc1", "~"), ":2 space.~: `a name of letters"),
     "a letter that only looks like c": (
         GOOD.replace("fc1", "f\u04411"),
         ":2 space.f\u04411: `a name…a to z…'f\\u04411'",
     ),
-    "wide letters": (GOOD.replace("fc1", "\uff46\uff43\uff11"), ":2 space…'\\uff46\\uff43\\uff11'"),
-    "an odd letter under experiment": (
-        fixed("f\u0441: 1"),
-        ":1 experiment.f\u0441: `a name…'f\\u0441'",
-    ),
     "a key of 50,000 letters": (
         f"space:\n  ? {'k' * 50_000}\n  : 1\n",
         ":2 space.kkk…: `a name of letters",
-    ),
-    "a name of 50,000 odd letters": (
-        f"space:\n  ? {'é' * 40_000}\n  : 1\n",
-        ":2 space.ééé…: `a name of letters",
     ),
     "half a character in a key": (
         fixed('"\\ud83d": 1'),
@@ -225,11 +187,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         parameter('type: categorical, choices: [a, "\\ud83d"]'),
         ":2 space.fc1.choices.1: `text of whole characters` must hold, but got '\\ud83d'",
     ),
-    "half a character as a metric": (
-        setting('metric: "\\ud83d"'),
-        ":3 search.metric: `text of whole characters`",
-    ),
-    "a key of two lines": (GOOD.replace("fc1", '"fc\\n1"'), ":2 space.fc\\n1: `a name of letters"),
     "a key that colours the terminal": (
         GOOD.replace("fc1", '"\\e[31mfc1"'),
         ":2 space.\\x1b[31mfc1: `a name of letters",
@@ -246,17 +203,9 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         f"{GOOD}search: []\n",
         ":3 search: `a mapping of names to values` must hold, but got []",
     ),
-    "search: false": (
-        f"{GOOD}search: false\n",
-        ":3 search: `a mapping of names to values` must hold, but got False",
-    ),
     "a parameter that is a word": (
         "space:\n  fc1: int\n",
         ":2 space.fc1: `a mapping of names to values`…'int'",
-    ),
-    "a parameter that is nothing": (
-        "space:\n  fc1:\n",
-        ":2 space.fc1: `a mapping of names to values`…None",
     ),
     "asha that is a word": (
         setting("asha: true"),
@@ -271,43 +220,22 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         parameter("type: INT, low: 1, high: 8"),
         ":2 space.fc1: `type is int, float or categorical`…{'type': 'INT'",
     ),
-    "type: null": (
-        parameter("type: null, low: 1, high: 8"),
-        ":2 space.fc1: `type is int, float or categorical`…{'type': None",
-    ),
     "no high": (parameter("type: int, low: 1"), ":2 space.fc1.high: `high is given`"),
     "low > high": (
         parameter("type: int, low: 9, high: 8"),
         ":2 space.fc1: `low < high` must hold, but got (low=9, high=8)",
     ),
-    "low == high": (
-        parameter("type: float, low: 8, high: 8"),
-        ":2 space.fc1: `low < high`…belongs under experiment",
-    ),
-    "-0 to 0": (parameter("type: float, low: -0.0, high: 0"), ":2 space.fc1: `low < high`"),
     "log from 0": (
         parameter("type: float, low: 0, high: 1, log: true"),
-        ":2 space.fc1: `low > 0 where log is on`",
-    ),
-    "log from -1": (
-        parameter("type: float, low: -1, high: 1, log: true"),
         ":2 space.fc1: `low > 0 where log is on`",
     ),
     "log: yes": (
         parameter("type: int, low: 1, high: 8, log: yes"),
         ":2 space.fc1.log: `true or false` must hold, but got 'yes'",
     ),
-    "log: 1": (
-        parameter("type: int, low: 1, high: 8, log: 1"),
-        ":2 space.fc1.log: `true or false` must hold, but got 1",
-    ),
     "int from 1.5": (
         parameter("type: int, low: 1.5, high: 8"),
         ":2 space.fc1.low: `a whole number` must hold, but got 1.5",
-    ),
-    "int from 1.0": (
-        parameter("type: int, low: 1.0, high: 8"),
-        ":2 space.fc1.low: `a whole number` must hold, but got 1.0",
     ),
     "a huge int": (
         parameter("type: int, low: 1, high: 1" + "0" * 20),
@@ -325,10 +253,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         parameter("type: float, low: 0, high: .inf"),
         ":2 space.fc1.high: `a finite number` must hold, but got inf",
     ),
-    "1e400": (
-        parameter("type: float, low: 0, high: 1e400"),
-        ":2 space.fc1.high: `a finite number` must hold, but got inf",
-    ),
     "low: true": (
         parameter("type: int, low: true, high: 8"),
         ":2 space.fc1.low: `a whole number` must hold, but got True",
@@ -337,10 +261,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         parameter("type: int, low: 1, high: 1_000"),
         ":2 space.fc1.high: `a whole number` must hold, but got '1_000'",
     ),
-    "0x10": (
-        parameter("type: int, low: 1, high: 0x10"),
-        ":2 space.fc1.high: `a whole number` must hold, but got '0x10'",
-    ),
     "a quoted number": (
         parameter('type: float, low: "1e-4", high: 1'),
         ":2 space.fc1.low: `a number` must hold, but got '1e-4'",
@@ -348,14 +268,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     "wider than a number can be": (
         parameter("type: float, low: -1e308, high: 1e308"),
         ":2 space.fc1: `high - low is a finite",
-    ),
-    "step 0": (
-        parameter("type: int, low: 1, high: 8, step: 0"),
-        ":2 space.fc1: `0 < step <= high - low`",
-    ),
-    "a negative step": (
-        parameter("type: int, low: 1, high: 8, step: -1"),
-        ":2 space.fc1: `0 < step <= high - low`",
     ),
     "a step beyond the range": (
         parameter("type: int, low: 1, high: 8, step: 9"),
@@ -378,10 +290,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         ":2 space.fc1: `either log or step`",
     ),
     "no choices": (parameter("type: categorical"), ":2 space.fc1.choices: `choices is given`"),
-    "empty choices": (
-        parameter("type: categorical, choices: []"),
-        ":2 space.fc1.choices: `at least 2 of them` must hold, but got []",
-    ),
     "one choice": (
         parameter("type: categorical, choices: [SGD]"),
         ":2 space.fc1.choices: `at least 2 of them` must hold, but got ['SGD']",
@@ -389,10 +297,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     "a word as choices": (
         parameter("type: categorical, choices: SGD"),
         ":2 space.fc1.choices: `a list` must hold, but got 'SGD'",
-    ),
-    "a mapping as choices": (
-        parameter("type: categorical, choices: {a: 1}"),
-        ":2 space.fc1.choices: `a list`…{'a': 1}",
     ),
     "nested choices": (
         parameter("type: categorical, choices: [[1, 2], [3]]"),
@@ -402,10 +306,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     "NaN as a choice": (
         parameter("type: categorical, choices: [.nan, 1]"),
         ":2 space.fc1.choices.0: `a finite number`",
-    ),
-    "a huge choice": (
-        parameter(f"type: categorical, choices: [1, {'9' * 320}]"),
-        ":2 space.fc1.choices.1: `a whole number from -9007199254740992 to 9007199254740992`",
     ),
     "duplicate choices": (
         parameter("type: categorical, choices: [1, 2, 1]"),
@@ -427,10 +327,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     "when on a parameter that is refused itself": (
         conditional("when: {optimizer: SGD}").replace("Adam, SGD", "SGD"),
         ":2 space.optimizer.choices: `at least 2 of them`",
-    ),
-    "when on itself": (
-        parameter("type: int, low: 1, high: 8, when: {fc1: 3}"),
-        ":2 space.fc1.when: `conditions form no circle` must hold, but got fc1 depends on fc1.",
     ),
     "when in a circle": (
         "space:\n  a: {type: int, low: 1, high: 3, when: {b: 1}}\n  b: {type: int, low: 1, high: 3, when: {a: 1}}\n",
@@ -478,21 +374,11 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         ":4 space.c.when: `a condition that can be met` must hold, but got {'b': [1], 'a': [2, 3]}. No value of a meets it",
     ),
     "trials 0": (setting("trials: 0"), ":3 search.trials: `trials >= 1` must hold, but got 0"),
-    "trials -1": (setting("trials: -1"), ":3 search.trials: `trials >= 1` must hold, but got -1"),
     "trials true": (
         setting("trials: true"),
         ":3 search.trials: `a whole number` must hold, but got True",
     ),
-    "trials 1e9": (setting("trials: 1e9"), ":3 search.trials: `a whole number`"),
     "a billion trials": (setting("trials: 1000000000"), ":3 search.trials: `trials <= 1000000`"),
-    "trials 1.0": (
-        setting("trials: 1.0"),
-        ":3 search.trials: `a whole number` must hold, but got 1.0",
-    ),
-    "trials null": (
-        setting("trials: null"),
-        ":3 search.trials: `a whole number` must hold, but got None",
-    ),
     "trials as text": (
         setting("trials: '3'"),
         ":3 search.trials: `a whole number` must hold, but got '3'",
@@ -511,10 +397,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     "a budget in Arabic digits": (
         setting("stop: {time: ٣m}"),
         ":3 search.stop.time: `a duration above 0…'٣m'",
-    ),
-    "a budget of two lines": (
-        setting('stop: {time: "3m\\n"}'),
-        ":3 search.stop.time: `a duration above 0…'3m\\n'",
     ),
     "a budget without an end": (
         setting(f"stop: {{time: {'9' * 400}d}}"),
@@ -548,10 +430,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         setting("metric: accuracy"),
         ":3 search.metric: `'train_loss', 'train_acc', 'val_loss' or 'val_acc'`",
     ),
-    "misspelt metric": (
-        setting("metric: valacc"),
-        ":3 search.metric: `'train_loss'…'valacc'",
-    ),
     "a metric of the test set": (setting("metric: test_acc"), ":3 search.metric: `'train_loss', "),
     "a metric of 10,000 letters": (
         setting("metric: " + "x" * 10_000),
@@ -569,10 +447,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     "start_with outside the range": (
         setting("start_with: [{fc1: 65}]"),
         ":3 search.start_with.0.fc1: `8 <= value <= 64`",
-    ),
-    "start_with of 320 digits": (
-        setting(f"start_with: [{{fc1: {'9' * 320}}}]"),
-        ":3 search.start_with.0.fc1: `a whole number from -9",
     ),
     "start_with incomplete": (
         setting("start_with: [{}]"),
@@ -602,14 +476,9 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         fixed("a: [1, {b: .nan}]"),
         ":1 experiment.a: `a finite number` must hold, but got nan",
     ),
-    "NaN under experiment": (fixed("lr: .nan"), ":1 experiment.lr: `a finite number`"),
     "max_epochs under experiment": (
         fixed("max_epochs: 3"),
         ":1 experiment.max_epochs…Set it under search.",
-    ),
-    "many machines under experiment": (
-        fixed("num_nodes: 3"),
-        ":1 experiment.num_nodes…One trial uses one device",
     ),
     "a searched model": (
         GOOD.replace("fc1", "model_class"),
@@ -642,28 +511,12 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
 # name -> the arguments beside a good file, and the beginning of each line; None for what argparse
 # says in its own way
 FLAGS: dict[str, tuple[list[str], tuple[str, ...] | None]] = {
-    "gpus -1": (
-        ["--gpus-per-trial", "-1"],
-        ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1` must hold, but got -1",),
-    ),
     "gpus nan": (
         ["--gpus-per-trial", "nan"],
         ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1` must hold, but got nan",),
     ),
-    "gpus inf": (
-        ["--gpus-per-trial=inf"],
-        ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1` must hold, but got inf",),
-    ),
-    "gpus 1.5": (
-        ["--gpus_per_trial=1.5"],
-        ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1`…One trial uses a fraction",),
-    ),
     "gpus 0.00001": (
         ["--gpus-per-trial", "0.00001"],
-        ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1`",),
-    ),
-    "more gpus than a node has": (
-        ["--gpus-per-trial", "64"],
         ("--gpus-per-trial: `0 or 0.01 <= gpus-per-trial <= 1`",),
     ),
     "trials 0": (["--trials", "0"], ("--trials: `trials >= 1` must hold, but got 0",)),
@@ -675,7 +528,6 @@ FLAGS: dict[str, tuple[list[str], tuple[str, ...] | None]] = {
         ["--metric", "\ud83d"],
         ("--metric: `text of whole characters`…'\\ud83d'",),
     ),
-    "a billion trials": (["--trials", "1000000000"], ("--trials: `trials <= 1000000`",)),
     "concurrent 0": (
         ["--max-concurrent", "0"],
         ("--max-concurrent: `max-concurrent >= 1` must hold, but got 0",),
@@ -686,14 +538,8 @@ FLAGS: dict[str, tuple[list[str], tuple[str, ...] | None]] = {
     ),
     "retries -1": (["--retries", "-1"], ("--retries: `retries >= 0`",)),
     "keep 0": (["--keep", "0"], ("--keep: `keep >= 1`",)),
-    "two at once": (
-        ["--keep", "0", "--gpus-per-trial", "2"],
-        ("--gpus-per-trial: ", "--keep: `keep >= 1`"),
-    ),
-    "seed -1": (["--seed=-1"], ("--seed: `seed >= 0` must hold, but got -1",)),
     "max_epochs 0": (["--max_epochs=0"], ("--max-epochs: `max_epochs >= 1` must hold, but got 0",)),
     "misspelt metric": (["--metric", "val_ac"], ("--metric: `'train_loss'…'val_ac'",)),
-    "metric of two lines": (["--metric", "val\nacc"], ("--metric: `'train_loss'…'val\\nacc'",)),
     "mode": (
         ["--mode", "MIN"],
         ("--mode: `'max' or 'min'` must hold, but got 'MIN'",),
@@ -702,10 +548,8 @@ FLAGS: dict[str, tuple[list[str], tuple[str, ...] | None]] = {
         ["--name", "../x"],
         ("--name: `letters, digits…but got '../x'",),
     ),
-    "an absolute name": (["--name", "/tmp/x"], ("--name: `letters, digits…but got '/tmp/x'",)),
     "an empty name": (["--name", ""], ("--name: `letters, digits…but got ''",)),
     "a name of 300 characters": (["--name", "x" * 300], ("--name: `letters, digits…but got 'xxx",)),
-    "a name of two lines": (["--name", "a\nb"], ("--name: `letters, digits…but got 'a\\nb'",)),
     "the name of the link to the newest": (
         ["--name", "latest"],
         ("--name: `letters, digits…but got 'latest'",),
@@ -752,7 +596,6 @@ FLAGS: dict[str, tuple[list[str], tuple[str, ...] | None]] = {
         ("--storage: `a URL without a password`…but got one with a password…PGPASSWORD…",),
     ),
     "trials many": (["--trials", "many"], None),
-    "trials 1.5": (["--trials", "1.5"], None),
     "gpus half": (["--gpus-per-trial", "half"], None),
     "unknown": (["--gpu", "1"], None),
     "half a name": (["--trial", "3"], None),
@@ -807,10 +650,6 @@ PATHS: dict[str, tuple[str, str]] = {
     "a link to itself": (
         "loop",
         "loop: too many levels of symbolic links",
-    ),
-    "a link to nothing": (
-        "dangling",
-        "dangling: no such file",
     ),
     "a name of 300 letters": (
         "x" * 300,

@@ -63,6 +63,7 @@ def duration(value: Any) -> Any:
 
 
 Whole = Annotated[int, Field(ge=-MAX_INT, le=MAX_INT)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
 Scalar = Annotated[Any, AfterValidator(single_value)]
 # Editors are told that a condition may be a single value: `json_schema_input_type`.
@@ -169,10 +170,10 @@ class CategoricalParameter(Conditional):
 
     @model_validator(mode="after")
     def _rules(self) -> CategoricalParameter:
-        # Optuna compares choices with ==, so it would mix up two equal ones.
+        # Optuna finds a choice by ==, so the study would record all equal ones as the first.
         for index, choice in enumerate(self.choices):
             is_new = choice not in self.choices[:index]
-            hint = "To the study 1, 1.0 and true are one."
+            hint = "Optuna takes 1, 1.0 and true for the same choice."
             require(is_new, "each choice stands once", f"{shown(choice)} again", hint)
         return self
 
@@ -197,7 +198,7 @@ class Asha(FrozenModel):
         reduction_factor: at each rung the best 1/reduction_factor of the trials go on.
     """
 
-    grace_epochs: Annotated[int, Field(ge=1)] = 1
+    grace_epochs: Count = 1
     reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
 
 
@@ -216,7 +217,7 @@ class Stop(FrozenModel):
     time: Annotated[str | None, BeforeValidator(duration)] = None
     gpu_hours: Annotated[Real, Field(gt=0)] | None = None
     target: Real | None = None
-    plateau: Annotated[int, Field(ge=1)] | None = None
+    plateau: Count | None = None
 
 
 class SearchSettings(FrozenModel):
@@ -224,8 +225,8 @@ class SearchSettings(FrozenModel):
 
     metric: Metric = "val_acc"
     mode: Mode | None = None
-    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 30
-    max_epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 12
+    trials: Count = 30
+    max_epochs: Count = 12
     sampler: Literal["tpe", "random", "gp"] = "tpe"
     scheduler: Literal["asha", "none"] = "asha"
     asha: Asha = Asha()

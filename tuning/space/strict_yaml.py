@@ -23,8 +23,9 @@ MAX_DEPTH = 20  # a search space needs 5
 SUCH_AS = "Give the path of a search space such as search_spaces/mlp.yaml."
 Keys = tuple[str | int, ...]  # the place of a value in a file, e.g. ("space", "lr", "low")
 
-# YAML 1.2 without its octal and hexadecimal numbers, and with exponents as people write them
-INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+# As in YAML 1.2, but `0x1F` and `0o17` are words. Python converts no int of more than 4,300 digits:
+# a longer one is read as a float, and so as infinite.
+INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,399})")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 WORDS = {
     "": None,
@@ -203,6 +204,5 @@ def scalar(text: str) -> Any:
     if text.lower() in WORDS:
         return WORDS[text.lower()]
     if INTEGER.fullmatch(text):
-        # Python refuses to convert more than 4,300 digits to an int
-        return int(text) if len(text) <= 400 else float(text)
+        return int(text)
     return float(text) if FLOAT.fullmatch(text) else text
