@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-
-from pydantic_core import to_jsonable_python
 
 from text_recognizer.command import exit_code_of
 from text_recognizer.text import printable
 from tuning.cli import Parser, shown_path
 from tuning.run.folder import open_run
-from tuning.run.reading import read_as_ours
 
 
 def parser() -> Parser:
@@ -30,15 +26,13 @@ def main(argv: list[str] | None = None) -> None:
     """Write the report of a run, or print its numbers."""
     flags = parser().parse(argv)
     folder = open_run(flags.run)
-    # these import Optuna, which takes a second: a wrong path and --help do not wait for it
-    from tuning.analysis.html import numbers, write_report
+    # Optuna takes a second to import: --help and a wrong path do not wait for it
+    from tuning.analysis.html import as_json, write_report
     from tuning.analysis.run_data import read_run_data
 
     run = read_run_data(folder)
     if flags.json:
-        with read_as_ours(folder.path):
-            plain = to_jsonable_python(numbers(run), inf_nan_mode="null")
-        print(json.dumps(plain, indent=2))
+        print(as_json(run))
     else:
         os.umask(0o077)  # a run is private to its owner
         for text in run.damaged:

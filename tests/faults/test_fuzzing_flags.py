@@ -301,7 +301,7 @@ class Stage:
         found = self.work("report", SimpleNamespace(damaged=[]))
         monkeypatch.setattr("tuning.analysis.run_data.read_run_data", found)
         monkeypatch.setattr("tuning.analysis.html.write_report", lambda _: Path("report.html"))
-        monkeypatch.setattr("tuning.analysis.html.numbers", lambda _: {})
+        monkeypatch.setattr("tuning.analysis.html.as_json", lambda _: "{}")
 
     def work(self, name: str, result: Any = 0) -> Callable[..., Any]:
         def begin(*given: Any, **named: Any) -> Any:

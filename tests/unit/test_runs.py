@@ -18,7 +18,7 @@ from text_recognizer.command import exit_code_of
 from text_recognizer.errors import InputError, RunError
 from text_recognizer.metrics import Objective, mode_of
 from tuning import runs
-from tuning.analysis.comparison import compare, verdict
+from tuning.analysis.comparison import Comparison
 from tuning.run.files import BestTrial, Environment, Resources, Summary
 from tuning.run.folder import RunFolder, create_run
 from tuning.run.listing import all_runs, read_run_info
@@ -511,21 +511,18 @@ def test_a_pipe_gets_whole_lines_and_no_colours(make: Maker) -> None:
         assert "…" not in done.stdout
 
 
-def test_a_narrow_terminal_shows_less_and_says_so(make: Maker) -> None:
+def test_a_narrow_terminal_shows_less_and_says_so(
+    make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     make.run("r", 0.9)
-    found = all_runs(make.runs_dir)
-    assert [str(column.header) for column in runs.fitting_table(found, 200).columns] == list(
-        runs.COLUMNS
-    )
-    narrow = runs.fitting_table(found, 52)
-    assert [str(column.header) for column in narrow.columns] == [
-        "run",
-        "status",
-        "trials",
-        "best",
-        "test acc",
-    ]
-    assert narrow.caption == "a wider terminal shows begun, time, epochs, by trial, data"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")  # without colours
+    monkeypatch.setenv("COLUMNS", "52")
+    head, _, last = said(capsys)
+    assert head.split() == ["run", "status", "trials", "best", "test", "acc"]
+    assert last == "a wider terminal shows begun, time, epochs, by trial, data"
+    monkeypatch.setenv("COLUMNS", "200")
+    assert said(capsys)[0].split()[-1] == "begun"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], [], ["runs/a", "runs/b"], ["runs/a"]])
@@ -550,5 +547,6 @@ def test_every_value_of_a_comparison_can_be_shown(make: Maker) -> None:
     """A run with everything against one that has only just begun."""
     whole = read_run_info(make.run("whole", 0.9))
     bare = type(whole)("bare", make.runs_dir, 0.0, "running")
-    assert "no best trial in bare" in verdict(whole, bare, ("whole", "bare"))
-    assert {row.texts()[1] for row in compare(whole, bare)} == {"-", "running"}
+    comparison = Comparison(whole, bare)
+    assert "no best trial in bare" in comparison.verdict()
+    assert {row.texts()[1] for row in comparison.rows()} == {"-", "running"}

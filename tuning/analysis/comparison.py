@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from text_recognizer.metrics import Objective
+from tuning.cli import shown_path
 from tuning.run.listing import RunInfo
 from tuning.space.durations import shown_duration
 from tuning.trials.table import score
@@ -29,42 +30,63 @@ class Row:
         return [as_cell(self.what, value) for value in (self.left, self.right)]
 
 
-def verdict(left: RunInfo, right: RunInfo, names: tuple[str, str]) -> str:
-    """Which run has the better result and by how much, or why that cannot be said."""
-    found = [
-        (run.summary, run.summary.best) for run in (left, right) if run.summary and run.summary.best
-    ]
-    if len(found) < 2:
-        known = [bool(run.summary and run.summary.best) for run in (left, right)]
-        without = " and ".join(name for name, best in zip(names, known, strict=True) if not best)
-        return f"they cannot be compared: there is no best trial in {without}"
-    (a, best_a), (b, best_b) = found
-    if a.metric != b.metric:
-        return (
-            f"they cannot be compared: {names[0]} is judged by {a.metric}, {names[1]} by {b.metric}"
-        )
-    if a.data_class != b.data_class:
-        return (
-            f"they cannot be compared: {names[0]} is on {a.data_class}, {names[1]} on "
-            f"{b.data_class}"
-        )
-    values = (best_a.value, best_b.value)
-    if values[0] == values[1]:
-        return f"neither is better: both have {a.metric} {score(values[0])}"
-    better, worse = (0, 1) if Objective(a.metric, a.mode).is_better(*values) else (1, 0)
-    return (
-        f"{names[better]} is better: {a.metric} {score(values[better])} against "
-        f"{score(values[worse])}, by {abs(values[0] - values[1]):.2g}"
-    )
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs side by side."""
 
+    left: RunInfo
+    right: RunInfo
 
-def compare(left: RunInfo, right: RunInfo) -> list[Row]:
-    """A row for each value that matters of two runs; of package versions those that differ."""
-    rows = []
-    for one, other in zip(sections(left), sections(right), strict=True):
-        rows += [Row(what, one.get(what), other.get(what)) for what in one | other]
-    versions = {*sections(left)[-1], *sections(right)[-1]}
-    return [row for row in rows if row.differs or row.what not in versions]
+    @property
+    def names(self) -> tuple[str, str]:
+        """The names of the runs, or their paths if the names are the same."""
+        if self.left.name == self.right.name:
+            return shown_path(self.left.path), shown_path(self.right.path)
+        return self.left.name, self.right.name
+
+    def verdict(self) -> str:
+        """Which run has the better result and by how much, or why that cannot be said."""
+        names = self.names
+        summaries = [run.summary for run in (self.left, self.right)]
+        bests = [summary.best if summary else None for summary in summaries]
+        (a, b), (best_a, best_b) = summaries, bests
+        if not (a and b and best_a and best_b):
+            without = " and ".join(n for n, best in zip(names, bests, strict=True) if not best)
+            return f"they cannot be compared: there is no best trial in {without}"
+        if a.metric != b.metric:
+            judged = f"{names[0]} is judged by {a.metric}, {names[1]} by {b.metric}"
+            return f"they cannot be compared: {judged}"
+        if a.data_class != b.data_class:
+            trained = f"{names[0]} is on {a.data_class}, {names[1]} on {b.data_class}"
+            return f"they cannot be compared: {trained}"
+        values = (best_a.value, best_b.value)
+        if values[0] == values[1]:
+            return f"neither is better: both have {a.metric} {score(values[0])}"
+        better, worse = (0, 1) if Objective(a.metric, a.mode).is_better(*values) else (1, 0)
+        return (
+            f"{names[better]} is better: {a.metric} {score(values[better])} against "
+            f"{score(values[worse])}, by {abs(values[0] - values[1]):.2g}"
+        )
+
+    def rows(self) -> list[Row]:
+        """A row for each value that matters; of package versions those that differ."""
+        pairs = list(zip(sections(self.left), sections(self.right), strict=True))
+        rows = [
+            Row(what, one.get(what), other.get(what))
+            for one, other in pairs
+            for what in one | other
+        ]
+        versions = pairs[-1][0] | pairs[-1][1]
+        return [row for row in rows if row.differs or row.what not in versions]
+
+    def as_plain(self) -> dict[str, Any]:
+        """For a script: the verdict, what is known of both runs, the rows that differ."""
+        return {
+            "verdict": self.verdict(),
+            "left": self.left.as_plain(),
+            "right": self.right.as_plain(),
+            "differences": [row for row in self.rows() if row.differs],
+        }
 
 
 def sections(run: RunInfo) -> tuple[dict[str, Any], ...]:

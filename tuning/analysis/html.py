@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -63,7 +64,7 @@ class LiveReport:
 
 
 def numbers(run: RunData) -> dict[str, Any]:
-    """The numbers that a report shows, and `report.py --json` prints."""
+    """The numbers that a report shows."""
     search, trials = run.space.search, run.trials
     return {
         "summary": run.summary,
@@ -80,6 +81,12 @@ def numbers(run: RunData) -> dict[str, Any]:
         "confusion": run.validation.confusion if run.validation else None,
         "final": run.final,
     }
+
+
+def as_json(run: RunData) -> str:
+    """The numbers as JSON, which has no NaN. Raises `RunError` if a file of the run is damaged."""
+    with read_as_ours(run.path):
+        return json.dumps(to_jsonable_python(numbers(run), inf_nan_mode="null"), indent=2)
 
 
 def leaderboard(run: RunData) -> list[dict[str, Any]]:
