@@ -90,47 +90,58 @@ class Comparison:
 
 
 def sections(run: RunInfo) -> tuple[dict[str, Any], ...]:
-    """The values that matter of a run by their names: its result, its effort, its space, its
-    environment, the versions of packages.
-    """
-    result: dict[str, Any] = {"status": run.status}
-    effort: dict[str, Any] = {"trials wanted": run.trials_wanted}
-    searched: dict[str, Any] = {}
-    environment: dict[str, Any] = {}
-    versions: dict[str, Any] = {}
+    """The values that matter of a run, by their names. The last section are package versions."""
+    made = run.environment
+    if made is None:
+        return result_of(run), effort_of(run), searched_by(run), {}, {}
+    commit = made.git_commit and made.git_commit[:12] + ", changed" * made.git_dirty
+    origin = {"git commit": commit, "python": made.python}
+    return result_of(run), effort_of(run), searched_by(run), origin, made.versions
+
+
+def result_of(run: RunInfo) -> dict[str, Any]:
+    """What a run found."""
+    values: dict[str, Any] = {"status": run.status}
     if summary := run.summary:
-        result |= {
+        values |= {
             "ended because": summary.stop_reason,
             "data": summary.data_class,
             "metric": f"{summary.metric} ({summary.mode})",
         }
         if best := summary.best:
-            result |= {"best value": best.value, "best trial": best.trial, "best epoch": best.epoch}
-            result |= {f"best {name}": value for name, value in best.params.items()}
-        effort |= {
-            f"trials {status.replace('_', ' ')}": n for status, n in summary.counts.items() if n
-        }
-        effort |= {
+            values |= {"best value": best.value, "best trial": best.trial, "best epoch": best.epoch}
+            values |= {f"best {name}": value for name, value in best.params.items()}
+    if final := run.final:
+        values |= {"final test acc": final.test_acc, "final test acc std": final.test_acc_std}
+    return values
+
+
+def effort_of(run: RunInfo) -> dict[str, Any]:
+    """What a run cost."""
+    values: dict[str, Any] = {"trials wanted": run.trials_wanted}
+    if summary := run.summary:
+        values |= {
+            **{
+                f"trials {status.replace('_', ' ')}": n for status, n in summary.counts.items() if n
+            },
             "epochs trained": summary.epochs_trained,
             "epochs skipped": run.epochs_skipped,
             "wall time": summary.wall_time_s,
             **dict(summary.resources),
         }
-    if run.final:
-        result["final test acc"] = run.final.test_acc
-        result["final test acc std"] = run.final.test_acc_std
-    if run.space:
-        plain = run.space.as_plain()
-        told = ("metric", "mode", "trials")
-        searched = {key: value for key, value in plain["search"].items() if key not in told}
-        searched |= {f"range of {name}": value for name, value in plain["space"].items()}
-        searched |= {f"fixed {name}": value for name, value in plain["experiment"].items()}
-        del searched["fixed data_class"]
-    if made := run.environment:
-        commit = made.git_commit and made.git_commit[:12] + ", changed" * made.git_dirty
-        environment = {"git commit": commit, "python": made.python}
-        versions = made.versions
-    return result, effort, searched, environment, versions
+    return values
+
+
+def searched_by(run: RunInfo) -> dict[str, Any]:
+    """The settings and the search space of a run, without what the other sections show."""
+    if run.space is None:
+        return {}
+    plain, shown = run.space.as_plain(), ("metric", "mode", "trials", "data_class")
+    return {
+        **{key: value for key, value in plain["search"].items() if key not in shown},
+        **{f"range of {name}": value for name, value in plain["space"].items()},
+        **{f"fixed {key}": value for key, value in plain["experiment"].items() if key not in shown},
+    }
 
 
 def as_cell(what: str, value: Any) -> str:
