@@ -44,6 +44,7 @@ def search_remarks(
             f"the best trial was still improving at its last epoch ({best.epoch.epoch}); try more "
             "epochs"
         )
+    # with fewer than two trials for each parameter, nothing is known of the best one's neighbours
     usable = sum(trial.outcome in RANKED for trial in trials)
     if usable < 2 * n_parameters:
         remarks.append(f"only {usable} usable trials for {n_parameters} parameters; try more")
@@ -81,6 +82,7 @@ def range_remarks(best: Best, parameters: Mapping[str, Parameter]) -> Iterator[s
 
 def outlier_remark(ranked: Sequence[Best]) -> str | None:
     """A remark if hardly any other trial comes close to the best."""
+    # no fixed distance would do: 0.01 is much at an accuracy of 0.99, and little at 0.5
     best, median = ranked[0].value, ranked[len(ranked) // 2].value
     within = CLOSE * abs(best - median)
     close = sum(abs(other.value - best) <= within for other in ranked[1:])
@@ -110,6 +112,7 @@ def validation_remarks(validation: Validation) -> list[str]:
         others = sum(sizes) - size
         if size and others:
             recall, rest = hit / size, (sum(hits) - hit) / others
+            # the standard error of a share; at least that of one error in the rest, which may be 0
             error = math.sqrt(max(rest * (1 - rest), 1 / others) / size)
             if rest - recall > max(0.03, 3 * error):
                 remarks.append(
@@ -140,6 +143,7 @@ def final_remarks(final: FinalMetrics, ranked: Sequence[Best], metric: str) -> l
             f"{final.baseline.test_acc - final.test_acc:.2%} more of the test images"
         )
     spread = final.test_acc_std if metric.endswith("acc") else final.test_loss_std
+    # candidates were compared by their means over seeds: luck is accounted for
     if spread is not None and len(ranked) > 1 and not final.candidates:
         lead = abs(ranked[0].value - ranked[1].value)
         if lead < spread:

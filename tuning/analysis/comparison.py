@@ -70,12 +70,14 @@ class Comparison:
 
     def rows(self) -> list[Row]:
         """A row for each value that matters; of package versions those that differ."""
+        # section by section, so that a value of one run alone stands beside its like
         pairs = list(zip(sections(self.left), sections(self.right), strict=True))
         rows = [
             Row(what, one.get(what), other.get(what))
             for one, other in pairs
             for what in one | other
         ]
+        # a dozen packages that are the same would hide what differs
         versions = pairs[-1][0] | pairs[-1][1]
         return [row for row in rows if row.differs or row.what not in versions]
 
@@ -146,6 +148,7 @@ def searched_by(run: RunInfo) -> dict[str, Any]:
 
 def as_cell(what: str, value: Any) -> str:
     """A value of a run in few characters; "-" if there is none."""
+    # an empty `stop` or `start_with` is as good as none
     if value is None or value in ({}, []):
         return "-"
     if what == "wall time":

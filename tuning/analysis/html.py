@@ -60,6 +60,7 @@ class LiveReport:
             return
         write_report(read())
         end = time.monotonic()
+        # after a report of 0.05 s the next one waits 5 s, after one of 1 s it waits 50 s
         self._next = end + max(LIVE_EVERY_S / 2, (end - start) / LIVE_SHARE)
 
 
@@ -149,7 +150,7 @@ def report_template() -> Template:
     """The page's template with all that does not change; made once for all live reports."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
+        autoescape=True,  # names, causes and choices may hold markup
         undefined=StrictUndefined,
         trim_blocks=True,
     )

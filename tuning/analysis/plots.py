@@ -53,6 +53,7 @@ def figure(traces: list[Any], x_title: str, y_title: str, **layout: Any) -> Figu
             "margin": {"l": 10, "r": 10, "t": 12, "b": 10},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
+            # the default names every trace at that x: hundreds of trials
             "hovermode": "closest",
             "showlegend": False,
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
@@ -117,6 +118,7 @@ def learning_curves(run: RunData) -> Figure:
     ]
     values = [epoch.metrics[objective.metric] for trial in run.trials for epoch in trial.epochs]
     longest = max(len(trial.epochs) for trial in run.trials)
+    # ticks at whole epochs, at most a dozen of them
     return figure(
         traces,
         "epoch",
@@ -224,6 +226,7 @@ def slices(run: RunData) -> Iterator[tuple[str, Figure]]:
             "hovertemplate": "%{x}<br>%{text}<extra></extra>",
             "mode": "markers",
             "cliponaxis": False,
+            # one trace with a style for each point is smaller than a trace for each outcome
             "marker": {
                 "opacity": 1,
                 "color": [STATUS_COLOURS[trial.status] for trial in members],
@@ -252,6 +255,7 @@ def parameter_axis(parameter: Parameter) -> dict[str, Any]:
     low, high = (
         map(math.log10, parameter.corner_values()) if parameter.log else parameter.corner_values()
     )
+    # points at the ends of the range are drawn whole
     room = 0.03 * (high - low)
     kind = "log" if parameter.log else "linear"
     return {"type": kind, "nticks": 6, "range": [low - room, high + room]}
@@ -263,6 +267,7 @@ def parallel(run: RunData) -> Figure:
     """
     objective = run.space.search.objective
     low, high = visible_range((best.value for best in run.ranked), objective) or (0.0, 1.0)
+    # the metric is drawn as one more parameter
     metric = FloatParameter(type="float", low=low, high=high)
     axes: dict[str, Parameter] = {**run.space.parameters, objective.metric: metric}
     lines: list[list[Point]] = []

@@ -42,6 +42,7 @@ class Budget:
 
 def in_time(trials: Iterable[Trial]) -> list[tuple[Trial, Epoch]]:
     """Every recorded epoch of the search, the earliest first."""
+    # trials run at the same time: their numbers are not the order of their epochs
     pairs = ((trial, epoch) for trial in trials for epoch in trial.epochs)
     return sorted(pairs, key=lambda pair: pair[1].time)
 
@@ -76,6 +77,7 @@ def steps(
         best = found[-1].value if found else None
         if trial.outcome in RANKED and objective.is_better(value, best):
             found.append(Step(so_far, value, trial.number, epoch.epoch))
+    # the stairs end where the search ends, not at its last success
     if found and spent[-1] > found[-1].spent:
         found.append(replace(found[-1], spent=spent[-1]))
     return found
@@ -117,6 +119,7 @@ def visible_range(
     found = sorted(value for value in values if math.isfinite(value))
     if not found:
         return None
+    # the first epochs of all trials are bad values, too: they would fill half of the plot
     cut = len(found) // 4 if len(found) >= 8 else 0
     low, high = (found[cut], found[-1]) if objective.mode == "max" else (found[0], found[-1 - cut])
     room = margin * (high - low or max(abs(high), 1e-3))
@@ -130,6 +133,7 @@ def position(value: Any, parameter: Parameter) -> float:
     if isinstance(parameter, CategoricalParameter):
         return parameter.choices.index(value) / (len(parameter.choices) - 1)
     low, high = parameter.low, parameter.high
+    # the axis of a metric shows a part of its values only
     inside = min(max(value, low), high)
     if parameter.log:
         return math.log(inside / low) / math.log(high / low)

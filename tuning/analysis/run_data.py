@@ -63,6 +63,7 @@ def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunD
     Raises:
         RunError: the run is damaged.
     """
+    # a study is a database: what is in it may be anybody's
     with read_as_ours(folder.path):
         space, record = read_run_space(folder), record or open_study(folder)
         trials = own_trials(record, space.search.metric)

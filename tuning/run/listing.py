@@ -98,7 +98,7 @@ def read_run_info(folder: RunFolder, name: str = "") -> RunInfo:
     Raises:
         RunError: a file of it is missing or damaged.
     """
-    check_plain(folder.path)
+    check_plain(folder.path)  # a stranger's run may have links to anywhere
     summary, space = current_summary(folder), read_run_space(folder)
     return RunInfo(
         name=name or folder.name,
@@ -141,6 +141,7 @@ def skipped_epochs(folder: RunFolder, max_epochs: int) -> int | None:
     A trial that a limit of the search stopped has a cause, and does not count.
     """
     try:
+        # the study knows better, but takes Optuna, and a password if it is in a database
         table = csv.DictReader(io.StringIO(read_whole(folder.trials_csv).decode(), newline=""))
         return sum(
             max_epochs - int(row["epochs"])
@@ -178,9 +179,11 @@ def run_folders(runs_dir: Path) -> Iterator[tuple[str, RunFolder]]:
         OSError: the folder cannot be read.
     """
     seen: set[Path] = set()
+    # links last: a run has the name of its folder, if the folder is here
     for path in sorted(runs_dir.iterdir(), key=lambda path: (path.is_symlink(), path.name)):
         if path.is_dir() and path.resolve() not in seen:
             folder = RunFolder(path.resolve())
+            # one file is enough: a run that has lost the others is damaged, and not to be hidden
             if any(map(os.path.lexists, (folder.space, folder.summary, folder.study))):
                 seen.add(folder.path)
                 yield path.name, folder
