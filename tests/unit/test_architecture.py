@@ -1,7 +1,5 @@
-"""The rules of the house that a linter does not know. `make check` holds the rest: imports go down
-only, strict types.
-
-That nothing which is read is run: `tests/security/test_code.py`.
+"""Rules of the house that no linter knows. `make check` holds the others: imports go down only,
+strict types. `tests/security/test_code.py` checks that our code runs nothing that it reads.
 """
 
 from __future__ import annotations
@@ -25,18 +23,16 @@ SCRIPTS = {"training": ["run_experiment"], "tuning": ["search", "retrain", "repo
 
 
 @pytest.mark.parametrize("folder", SCRIPTS)
-def test_no_module_beside_a_script_hides_another(folder: str) -> None:
-    """A script's folder is first in `sys.path`: `tuning/queue.py` would break whatever imports
-    the library's.
-    """
-    for path in (ROOT / folder).glob("*.py"):
-        if path.stem == "__init__":
-            continue
-        assert path.stem not in sys.stdlib_module_names
-        found = importlib.util.find_spec(path.stem)
-        # a mere folder, `runs/` after the first search, has none and hides nothing
+def test_no_module_or_package_beside_a_script_hides_another(folder: str) -> None:
+    """A script's folder is first in `sys.path`: `tuning/queue.py` would hide Python's own `queue`."""
+    modules = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+    packages = {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
+    for name in modules | packages:
+        assert name not in sys.stdlib_module_names
+        found = importlib.util.find_spec(name)
+        # A mere folder, such as `runs/` after the first search, has no origin and hides nothing.
         if found and found.origin:
-            assert str(ROOT) in found.origin, f"{path.stem} is an installed module, too"
+            assert str(ROOT) in found.origin, f"{name} is an installed module, too"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
