@@ -29,20 +29,19 @@ def exit_code_of(main: Callable[[], int | None]) -> int:
         # The text may hold the name of a stranger's file, and that name control characters.
         print(printable_lines(f"error: {error}"), file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (`head`, say) has closed it. Python flushes stdout once more at
         # its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except SystemExit as end:
-        if end.code == signal.SIGTERM:  # Ray's handler, and ours, exit with the signal's number
-            return 128 + signal.SIGTERM
-        if not isinstance(end.__context__, KeyboardInterrupt):
-            raise
-        print("interrupted", file=sys.stderr)  # Lightning turns Ctrl-C into an exit with 1
+    except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, SystemExit):
+            if end.code == signal.SIGTERM:  # Ray's handler, and ours, exit with the signal's number
+                return 128 + signal.SIGTERM
+            # Lightning turns Ctrl-C into an exit with 1. `--help` and the like exit without one.
+            if not isinstance(end.__context__, KeyboardInterrupt):
+                raise
+        print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception:
         traceback.print_exc()

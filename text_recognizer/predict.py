@@ -99,38 +99,30 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     check_size(path)
     try:
+        # A checkpoint is a pickle, which could run any code. Without `weights_only` torch lets it.
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(checkpoint, dict):
+            raise TypeError(f"it holds a {type(checkpoint).__name__}")
     except Exception as error:  # on a damaged file the unpickler may raise anything
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"{path}: not a readable checkpoint: {clipped(reason)}") from None
-    if not isinstance(checkpoint, dict):
-        raise CheckpointError(f"{path}: not a checkpoint, but a {type(checkpoint).__name__}")
     return checkpoint
 
 
 def check_size(path: Path) -> None:
-    """Raise `CheckpointError` for a missing file, or one that is too large for the memory."""
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}") from None
+    """Raise `CheckpointError` if a file is too large for the memory."""
+    size = path.stat().st_size if path.exists() else 0
     if size > MAX_CHECKPOINT:
-        raise CheckpointError(
-            f"{path}: `at most {MAX_CHECKPOINT:,} bytes` must hold, but got {size:,}."
-        )
+        rule = f"at most {MAX_CHECKPOINT:,} bytes"
+        raise CheckpointError(f"{path}: `{rule}` must hold, but got {size:,}.")
 
 
 def main() -> None:
     """Print a line for each image of `python -m text_recognizer.predict CHECKPOINT IMAGE…`."""
     parser = argparse.ArgumentParser(description="Read the digit in each picture.")
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument(
-        "images",
-        type=Path,
-        nargs="+",
-        metavar="image",
-        help="PNG or JPEG; ink on paper is inverted",
-    )
+    about = "PNG or JPEG; ink on paper is inverted"
+    parser.add_argument("images", type=Path, nargs="+", metavar="image", help=about)
     arguments = parser.parse_args()
     recognizer = Recognizer.load(arguments.checkpoint)
     channels, height, width = recognizer.data.input_dims

@@ -1,4 +1,4 @@
-"""Small tools: checksums, downloads, pictures, one-hot vectors."""
+"""Small tools: checksums, downloads, pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rich.progress import wrap_file
 from text_recognizer.atomic import atomic_write
 from text_recognizer.errors import DataError, InputError
 
-if TYPE_CHECKING:  # torch takes seconds to import, and most of this file does not need it
+if TYPE_CHECKING:
     from torch import Tensor
 
 READ_TIMEOUT_S = 30
@@ -34,12 +34,12 @@ def checksum(path: Path, algorithm: Literal["sha256", "md5"] = "sha256") -> str:
 
 
 @contextmanager
-def opened(request: str | urllib.request.Request, timeout_s: float) -> Iterator[HTTPResponse]:
+def opened(url: str, timeout_s: float, method: str = "GET") -> Iterator[HTTPResponse]:
     """The answer to a request. Raises `OSError`, also if a redirect leads from https to http."""
+    request = urllib.request.Request(url, method=method)
     with urllib.request.urlopen(request, timeout=timeout_s) as response:
-        asked = request if isinstance(request, str) else request.full_url
-        if urlsplit(asked).scheme == "https" != urlsplit(response.url).scheme:
-            raise OSError(f"{asked} leads to {response.url}, which is not https")
+        if urlsplit(url).scheme == "https" != urlsplit(response.url).scheme:
+            raise OSError(f"{url} leads to {response.url}, which is not https")
         yield response
 
 
@@ -81,7 +81,7 @@ def read_image(path: Path, size: tuple[int, int], *, grey: bool = True) -> Tenso
     Raises:
         InputError: there is no such file, or it is not a picture.
     """
-    from torch import from_numpy
+    from torch import from_numpy  # imported here: it takes seconds
 
     try:
         with Image.open(path) as file:
@@ -97,24 +97,10 @@ def read_image(path: Path, size: tuple[int, int], *, grey: bool = True) -> Tenso
 
 
 def opaque(image: Image.Image) -> Image.Image:
-    """Put a transparent picture on white paper, and reduce one with 16 or 32 bits to 8."""
+    """Put a transparent picture on white paper, and reduce one with 16 bits to 8."""
     if image.has_transparency_data:
         ink = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", ink.size, "white"), ink)
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        scale = 65535.0 if image.mode.startswith("I") else max(float(values.max()), 1e-9)
-        return Image.fromarray((values * (255 / scale)).clip(0, 255).astype(np.uint8))
+    if image.mode.startswith("I"):  # Pillow itself would clip values above 255 instead
+        return Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
     return image
-
-
-def to_categorical(labels: Tensor, num_classes: int) -> Tensor:
-    """One-hot vectors.
-
-    Args:
-        labels: int64 class numbers in [0, num_classes), of shape (n,).
-
-    Returns:
-        int64 of shape (n, num_classes), with a single 1 in each row.
-    """
-    return labels.new_zeros(len(labels), num_classes).scatter_(1, labels.unsqueeze(1), 1)

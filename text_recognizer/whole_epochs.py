@@ -81,9 +81,6 @@ class EpochData(pl.LightningDataModule):
         super().__init__()
         self.data = data
 
-    def prepare_data(self) -> None:
-        self.data.prepare_data()
-
     def setup(self, stage: str) -> None:
         self.data.trainer = self.trainer
 

@@ -26,9 +26,9 @@ from text_recognizer.metrics import mode_of
 from text_recognizer.predict import check_size, read_checkpoint
 from text_recognizer.registry import hyperparameters
 from text_recognizer.seeds import seed_of
-from text_recognizer.tables import DATASETS, MODELS, build_model, chosen
+from text_recognizer.tables import DATASETS, build_model, chosen
 from text_recognizer.whole_epochs import with_whole_epochs
-from training.settings import TRAINER_NAMES, RunSettings, Settings, run_settings
+from training.settings import TRAINER_NAMES, Settings, own_classes, run_settings
 
 Metrics = dict[str, float]
 
@@ -68,7 +68,7 @@ def build_lit_model(settings: Mapping[str, Any]) -> BaseLitModel:
     data_config = DATASETS[run.data_class].config
     # The checkpoint gets the defaults, too: it must mean the same after one of them has changed.
     whole: Settings = {}
-    for cls in (RunSettings, MODELS[run.model_class], DATASETS[run.data_class], BaseLitModel):
+    for cls in own_classes(run.model_class, run.data_class):
         whole |= hyperparameters(cls)
     whole |= settings
     torch.manual_seed(seed_of("initialisation", run.seed))

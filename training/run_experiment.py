@@ -20,7 +20,7 @@ import yaml
 from text_recognizer.command import exit_code_of, leave
 from text_recognizer.errors import InputError, ensure
 from text_recognizer.text import shown
-from training.experiment import ExperimentResult, Metrics, device_flags, quiet_lightning, run
+from training.experiment import ExperimentResult, device_flags, quiet_lightning, run
 from training.settings import Settings, checked, chosen_classes, settings_parser
 
 LOG_ROOT = Path("training/logs")
@@ -90,17 +90,13 @@ def read_config(path: Path) -> Settings:
 def print_result(result: ExperimentResult) -> None:
     """Print the metrics, and where the files are."""
     where = f"epoch {result.best_epoch}" if result.best_epoch else "the last epoch"
-    print_metrics(f"validation, {where}", result.validation)
-    if result.test:
-        print_metrics(f"test, {where}", result.test)
+    for part, metrics in (("validation", result.validation), ("test", result.test)):
+        if metrics:
+            values = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            print(f"{part}, {where}: {values}")
     if result.checkpoint:
         print(f"best checkpoint: {result.checkpoint}")
     print(f"curves: tensorboard --logdir {result.log_dir}")
-
-
-def print_metrics(title: str, metrics: Metrics) -> None:
-    """Print `title: val_loss 0.1234  val_acc 0.9876`."""
-    print(f"{title}: " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any, Union, get_args, get_origin
 import jsonargparse
 import pytorch_lightning as pl
 
-from text_recognizer.errors import InputError, Problem, ensure, ensure_range
+from text_recognizer.errors import InputError, Problem, ensure_range
 from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.metrics import Metric
 from text_recognizer.registry import claim, hyperparameters, keyword_arguments
@@ -56,8 +56,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         ensure_range(0, 2**32, seed=self.seed)
-        one_device = "gpus is 0 or 1: one experiment uses one device"
-        ensure("gpus", one_device, self.gpus, self.gpus in (None, 0, 1))
+        ensure_range(0, 2, gpus=self.gpus)
         ensure_range(1, threads=self.threads)
         ensure_range(0, patience=self.patience)
 
@@ -68,19 +67,23 @@ claim("experiment", RUN_DEFAULTS, "RunSettings")
 claim("trainer", TRAINER_NAMES, "pl.Trainer")
 
 
-@cache
-def settings_parser(model_class: str, data_class: str) -> jsonargparse.ArgumentParser:
-    """A parser with the settings of an experiment with these classes.
+def own_classes(model_class: str, data_class: str) -> tuple[type, ...]:
+    """The classes of ours that take the settings of an experiment.
 
     Raises:
         InputError: there is no such model or data set.
     """
+    return (RunSettings, MODELS[model_class], DATASETS[data_class], BaseLitModel)
+
+
+@cache
+def settings_parser(model_class: str, data_class: str) -> jsonargparse.ArgumentParser:
+    """A parser with the settings of an experiment with these classes. Raises `InputError`."""
     parser = jsonargparse.ArgumentParser("run_experiment.py", exit_on_error=False)
-    parser.add_class_arguments(RunSettings)
-    for cls in (MODELS[model_class], DATASETS[data_class], BaseLitModel):
+    for cls in own_classes(model_class, data_class):
         # The arguments that an experiment itself passes (dimensions, seed, ...) are no settings.
-        own = inspect.signature(cls).parameters.keys() - hyperparameters(cls)
-        parser.add_class_arguments(cls, skip=set(own))
+        passed = inspect.signature(cls).parameters.keys() - hyperparameters(cls)
+        parser.add_class_arguments(cls, skip=set(passed))
     parser.add_class_arguments(pl.Trainer, skip={*TRAINER_SKIPS, *WORDS_ALONE})
     for name in WORDS_ALONE:
         default = hyperparameters(pl.Trainer)[name]
@@ -89,15 +92,10 @@ def settings_parser(model_class: str, data_class: str) -> jsonargparse.ArgumentP
 
 
 def known_settings(model_class: str, data_class: str) -> dict[str, str]:
-    """Name -> type of every setting of an experiment with these classes.
-
-    Raises:
-        InputError: there is no such model or data set.
-    """
-    classes = (RunSettings, MODELS[model_class], DATASETS[data_class], BaseLitModel, pl.Trainer)
+    """Name -> type of every setting of an experiment with these classes. Raises `InputError`."""
     known = {
         name: type_name(argument.annotation)
-        for cls in classes
+        for cls in (*own_classes(model_class, data_class), pl.Trainer)
         for name, argument in keyword_arguments(cls).items()
         if name not in TRAINER_SKIPS
     }

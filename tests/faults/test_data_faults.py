@@ -182,6 +182,6 @@ def test_without_a_network_unnamed_data_is_digits_and_that_is_said(
     data_class, note = start.prepare(space, start.check_names(space), str(tmp_path / "data"))
     assert data_class == "Digits"
     assert note.startswith(
-        f"MNIST is not in {tmp_path / 'data'} and could not be downloaded: no mirror answered"
+        f"MNIST is not in {tmp_path / 'data'} and could not be downloaded: no answer from"
     )
     assert "Searching on Digits instead" in note

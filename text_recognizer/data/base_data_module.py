@@ -176,18 +176,14 @@ class BaseDataModule(pl.LightningDataModule):
         return inputs, labels
 
     def __str__(self) -> str:
-        training, validation = self.splits()
-        images, labels = next(iter(self.train_dataloader()))
-        inputs, _ = self.prepared((images, labels))
-        sizes = f"train {len(training):,}, validation {len(validation):,}, test {len(self.test):,}"
-        values = f"mean {inputs.mean():.2f}, std {inputs.std():.2f}"
-        batch = f"{tuple(inputs.shape)} {inputs.dtype}, {values}; labels {tuple(labels.shape)}"
+        sizes = [len(part) for part in (*self.splits(), self.test)]
+        inputs, labels = self.prepared(next(iter(self.train_dataloader())))
         return f"""{type(self).__name__} in {self.data_dir}
-sizes      {sizes}
+examples   {sizes} (training, validation, test)
 dimensions {self.config.input_dims} (channels, height, width)
 classes    {len(self.config.mapping)}: {", ".join(self.config.mapping)}
-raw values {images.dtype}, {images.min()} to {images.max()}
-a batch    {batch} {labels.dtype}"""
+a batch    {tuple(inputs.shape)} {inputs.dtype}, mean {inputs.mean():.2f}, std {inputs.std():.2f}
+labels     {tuple(labels.shape)} {labels.dtype}"""
 
 
 def find_data_dir(named: str | None) -> Path:

@@ -16,9 +16,7 @@ class FashionMNIST(MNIST):
 
     archives = torchvision.datasets.FashionMNIST.resources
     # The repository of the authors: torchvision's own mirror is plain http.
-    mirrors = (
-        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-    )
+    mirror = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
     config = DataConfig(
         (1, 28, 28), tuple(torchvision.datasets.FashionMNIST.classes), mean=0.2860, std=0.3530
     )

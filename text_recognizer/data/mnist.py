@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import queue
 import sys
 import threading
-import time
-import urllib.request
 import zlib
-from collections.abc import Sequence
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 
@@ -36,11 +33,9 @@ class MNIST(BaseDataModule):
     downloaded.
     """
 
-    archives: Sequence[tuple[str, str]] = torchvision.datasets.MNIST.resources  # (name, md5)
+    archives = torchvision.datasets.MNIST.resources  # (name, md5)
     # Not all of torchvision's mirrors are https.
-    mirrors: Sequence[str] = tuple(
-        url for url in torchvision.datasets.MNIST.mirrors if url.startswith("https://")
-    )
+    mirror = next(url for url in torchvision.datasets.MNIST.mirrors if url.startswith("https://"))
     config = DataConfig((1, 28, 28), tuple("0123456789"), mean=0.1307, std=0.3081)
     trainval_size = 60_000
     val_size = 5_000
@@ -58,14 +53,15 @@ class MNIST(BaseDataModule):
         missing = self._missing()
         if not missing:
             return
-        mirror = first_answering(self.mirrors, missing[0][0])
-        if mirror is None:
-            raise self._unavailable(f"no mirror answered within {PROBE_TIMEOUT_S:.0f} seconds")
+        if not answers(self.mirror + missing[0][0]):
+            raise self._unavailable(
+                f"no answer from {self.mirror} in {PROBE_TIMEOUT_S:.0f} seconds"
+            )
         try:
             self.raw_dir.mkdir(parents=True, exist_ok=True)
             with FileLock(self.raw_dir / ".lock"):
                 for name, md5 in self._missing():  # less, if another process was faster
-                    download(mirror + name, self.raw_dir / name, md5)
+                    download(self.mirror + name, self.raw_dir / name, md5)
         except (OSError, HTTPException) as error:
             raise self._unavailable(str(error) or type(error).__name__) from None
 
@@ -135,36 +131,20 @@ def read_idx(path: Path) -> Tensor:
         raise DataError(f"{path}: {error}.", "Delete it, it is damaged.") from None
 
 
-def first_answering(
-    mirrors: Sequence[str], name: str, timeout_s: float = PROBE_TIMEOUT_S
-) -> str | None:
-    """The mirror that first answers that it has the file `name`, or None.
+def answers(url: str, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
+    """Whether a file can be downloaded. Gives up after `timeout_s` seconds."""
+    found = threading.Event()
 
-    Args:
-        timeout_s: how long to wait for all of them, in seconds.
-    """
-    answers: queue.Queue[str | None] = queue.Queue()
+    def probe() -> None:
+        with suppress(OSError, HTTPException), opened(url, timeout_s, "HEAD"):
+            found.set()
 
-    def probe(mirror: str) -> None:
-        try:
-            with opened(urllib.request.Request(mirror + name, method="HEAD"), timeout_s):
-                answers.put(mirror)
-        except (OSError, HTTPException):
-            answers.put(None)
-
-    # A request's timeout does not cover the look-up of the name. The threads are daemons, so that a
+    # A request's timeout does not cover the look-up of the name. The thread is a daemon, so that a
     # hanging look-up does not keep the process alive.
-    for mirror in mirrors:
-        threading.Thread(target=probe, args=(mirror,), daemon=True).start()
-    deadline = time.monotonic() + timeout_s
-    for _ in mirrors:
-        try:
-            answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            return None
-        if answer:
-            return answer
-    return None
+    thread = threading.Thread(target=probe, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return found.is_set()
 
 
 if __name__ == "__main__":

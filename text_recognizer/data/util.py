@@ -44,6 +44,7 @@ class BaseDataset:
         return BaseDataset(self.images.to(device), self.labels.to(device))
 
 
+@dataclass(eq=False)
 class BatchLoader:
     """Serves the batches of an epoch, sliced from a data set.
 
@@ -57,17 +58,10 @@ class BatchLoader:
         order: called at the start of an epoch with `indices`; returns them in the epoch's order.
     """
 
-    def __init__(
-        self,
-        dataset: BaseDataset,
-        indices: Tensor,
-        batch_size: int,
-        order: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        self.dataset = dataset
-        self.indices = indices
-        self.batch_size = batch_size
-        self.order = order
+    dataset: BaseDataset
+    indices: Tensor
+    batch_size: int
+    order: Callable[[Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
         return math.ceil(len(self.indices) / self.batch_size)

@@ -114,7 +114,7 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every mirror of MNIST is a closed port."""
     from text_recognizer.data.mnist import MNIST
 
-    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:1/"])
+    monkeypatch.setattr(MNIST, "mirror", "http://127.0.0.1:1/")
 
 
 @pytest.mark.usefixtures("unreachable")
