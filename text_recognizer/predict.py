@@ -64,8 +64,8 @@ class Recognizer:
         return cls(model, data)
 
     @torch.inference_mode()
-    def probabilities(self, images: Tensor) -> Tensor:
-        """The probability of each class for each image, of shape (n, classes).
+    def logits(self, images: Tensor) -> Tensor:
+        """The logit of each class for each image, of shape (n, classes).
 
         Args:
             images: uint8 of shape (n, channels, height, width) or (n, height, width).
@@ -80,10 +80,14 @@ class Recognizer:
         fits = images.dtype == torch.uint8 and images.shape[1:] == dims
         ensure("images", rule, (images.dtype, tuple(images.shape)), fits)
         logits: Tensor = self.model(normalise(images, self.data.mean, self.data.std))
-        return logits.softmax(1)
+        return logits
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """The probability of each class for each image, of shape (n, classes); see `logits`."""
+        return self.logits(images).softmax(1)
 
     def predict(self, images: Any) -> list[Prediction]:
-        """The most probable class of each image; `images` as for `probabilities`, or an array."""
+        """The most probable class of each image; `images` as for `logits`, or an array."""
         best = self.probabilities(torch.as_tensor(images)).max(1)
         return [
             Prediction(self.data.mapping[int(index)], float(value))

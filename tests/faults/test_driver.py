@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.faults.acknowledging import folder_of
 from tests.finished import finished_run
 from tests.formula import check, measured, search_without_ray
 from tests.processes import ROOT, Command, left, run
 from text_recognizer.data.digits import Digits
+from text_recognizer.data.util import BaseDataset
 from tuning.callbacks.artifacts import trial_settings
 from tuning.run.folder import RunFolder
 from tuning.run.resources import Slots
@@ -104,9 +104,9 @@ def close(folder: RunFolder) -> None:
     assert best["value"] == max(
         epoch.metrics["val_acc"] for trial in study.trials for epoch in trial.epochs
     )
-    settings = yaml.safe_load(folder.best_config.read_text())
-    again = evaluate(folder.best_checkpoint, settings, Digits().trainval)
-    assert again["val_acc"] == best["value"], (
+    data = Digits()
+    again = evaluate(folder.best_checkpoint, BaseDataset(*data.trainval[data.splits()[1]]))
+    assert again.accuracy == pytest.approx(best["value"], rel=1e-6), (
         "the best checkpoint loads and re-evaluates to what was reported"
     )
 

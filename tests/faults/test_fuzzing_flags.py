@@ -289,7 +289,7 @@ class Stage:
                 "tuning.final.retraining",
                 {
                     "Request": lambda *_: None,
-                    "Retraining": self.work("retrain", SimpleNamespace(go=lambda: None)),
+                    "Retraining": self.work("retrain", SimpleNamespace(run=lambda: None)),
                 },
             ),
         ):

@@ -1,17 +1,16 @@
-"""The final script as a user runs it, twice, on a run of real digits; what it says is measured
-again from what it left.
+"""The final script as a user runs it, twice, on a run of real digits; its numbers are measured
+again from its files.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import math
 import re
 import stat
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import pytorch_lightning as pl
@@ -27,21 +26,29 @@ from text_recognizer.util import checksum
 from training.experiment import build_data, train
 from tuning.run.files import FinalMetrics
 from tuning.run.folder import open_run
+from tuning.run.reading import read_existing
 from tuning.study.optuna_record import get_attr, open_record
 from tuning.trials.trial import Epoch
-from tuning.verification.evaluation import SILENT
+from tuning.worker.training_task import SILENT
 
-MAX_EPOCHS, BEST = 4, 3  # the length of the learning rate schedule, and how far the trials came
-CYCLE = SPACE.replace("{data_class: Digits}", "{data_class: Digits, one_cycle: true}")
+MAX_EPOCHS, BEST = 3, 2  # the length of the learning rate schedule, and where the trials ended
+CYCLE = SPACE.replace("{data_class: Digits}", "{data_class: Digits, one_cycle: true}").replace(
+    "max_epochs: 4", f"max_epochs: {MAX_EPOCHS}"
+)
 # of the better of the two trials
 CONFIG = {"data_class": "Digits", "one_cycle": True, "fc1": 32, "optimizer": "Adam"}
-Metrics = dict[str, Any]
+
+
+class Call(NamedTuple):
+    """One call of the final script."""
+
+    output: str
+    metrics: FinalMetrics
+    final: Path  # the folder that it left
 
 
 def curve(settings: dict[str, Any]) -> list[Epoch]:
-    """What a trial with these settings really comes to, epoch by epoch, until it is stopped
-    early.
-    """
+    """The epochs of a trial with these settings, really trained, until it is stopped early."""
     measured: list[dict[str, float]] = []
     note = pl.callbacks.LambdaCallback(
         on_validation_end=lambda trainer, _: measured.append(
@@ -68,56 +75,52 @@ def place(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Pat
     return folder
 
 
+def call(place: Path, *flags: str) -> Call:
+    command = Command([str(ROOT / "tuning/retrain.py"), "runs/done", *flags], place)
+    command.wait_to_say("on training and validation data")
+    family = command.family()
+    assert command.end() == 0, command.errors
+    assert command.errors == ""
+    assert left(family) == [], "no process is left"
+    final = place / "runs/done/final"
+    metrics = read_existing(final / "metrics.json", FinalMetrics)
+    return Call(command.output, metrics, final.rename(place / f"final-{metrics.test_reads}"))
+
+
 @pytest.fixture(scope="module")
-def twice(place: Path) -> list[tuple[str, Metrics]]:
-    """What was said, and `metrics.json`, of two calls in a row."""
-    found = []
-    for _ in range(2):
-        command = Command(
-            [str(ROOT / "tuning/retrain.py"), "runs/done", "--seeds=2", "--top", "2"], place
-        )
-        command.wait_to_say("on training and validation data")
-        family = command.family()
-        assert command.end() == 0, command.errors
-        assert command.errors == ""
-        assert left(family) == [], "no process is left"
-        found.append(
-            (command.output, json.loads((place / "runs/done/final/metrics.json").read_text()))
-        )
-    return found
+def first(place: Path) -> Call:
+    """Two configs are compared with two seeds each."""
+    return call(place, "--seeds=2", "--top", "2")
 
 
-@pytest.fixture
-def final(place: Path, twice: list[tuple[str, Metrics]]) -> Path:
-    return place / "runs/done/final"
+@pytest.fixture(scope="module")
+def second(place: Path, first: Call) -> Call:
+    """The best config alone, with one seed."""
+    (place / "runs/done/final").mkdir()
+    (place / "runs/done/final/of an older one").touch()
+    return call(place, "--seeds=1")
 
 
-def test_the_test_results_are_those_of_the_model(
-    final: Path, twice: list[tuple[str, Metrics]]
-) -> None:
+def test_the_test_results_are_those_of_the_model(first: Call) -> None:
     examples = Digits().load_test()
-    probabilities = Recognizer.load(final / "model.ckpt").probabilities(examples.images)
+    probabilities = Recognizer.load(first.final / "model.ckpt").probabilities(examples.images)
     hits = (probabilities.argmax(1) == examples.labels).double()
-    _, metrics = twice[1]
-    first, second = metrics["per_seed"]
-    assert first["test_acc"] == hits.mean().item()
-    assert first["test_loss"] == pytest.approx(
-        nll_loss(probabilities.log(), examples.labels).item(), rel=1e-5
-    )
-    for name in ("test_acc", "test_loss"):
-        values = [first[name], second[name]]
-        assert (metrics[name], metrics[f"{name}_std"]) == (fmean(values), stdev(values))
-    assert metrics["test_examples"] == len(examples)
-    counts = torch.bincount(examples.labels)
-    assert sum(metrics["per_class"][str(i)] * n for i, n in enumerate(counts.tolist())) / len(
-        examples
-    ) == pytest.approx(metrics["test_acc"])
+    metrics = first.metrics
+    one, other = metrics.per_seed
+    assert one.test_acc == hits.mean().item()
+    loss = nll_loss(probabilities.log(), examples.labels).item()
+    assert one.test_loss == pytest.approx(loss, rel=1e-5)
+    values = [one.test_acc, other.test_acc]
+    assert (metrics.test_acc, metrics.test_acc_std) == (fmean(values), stdev(values))
+    values = [one.test_loss, other.test_loss]
+    assert (metrics.test_loss, metrics.test_loss_std) == (fmean(values), stdev(values))
+    assert metrics.test_examples == len(examples)
+    counts = torch.bincount(examples.labels).tolist()
+    right = sum(metrics.per_class[str(i)] * n for i, n in enumerate(counts))
+    assert right / len(examples) == pytest.approx(metrics.test_acc)
 
 
-def test_the_model_is_the_configs_on_all_but_the_test_examples(
-    final: Path, twice: list[tuple[str, Metrics]]
-) -> None:
-    _, metrics = twice[1]
+def test_the_model_is_the_configs_on_all_but_the_test_examples(first: Call) -> None:
     data = Digits()
     data.train_on_validation_too()
     states: list[dict[str, torch.Tensor]] = []
@@ -132,83 +135,79 @@ def test_the_model_is_the_configs_on_all_but_the_test_examples(
         limit_val_batches=0,
         **SILENT,
     )
-    saved = read_checkpoint(final / "model.ckpt")["state_dict"]
-    assert metrics["epochs"] == BEST < len(states)
+    saved = read_checkpoint(first.final / "model.ckpt")["state_dict"]
+    assert first.metrics.epochs == BEST < len(states)
     assert all(torch.equal(weights, saved[name]) for name, weights in states[BEST - 1].items())
-    assert metrics["trained_on"] == {"data_class": "Digits", "examples": len(data.trainval)}
+    trained_on = first.metrics.trained_on
+    assert (trained_on.data_class, trained_on.examples) == ("Digits", len(data.trainval))
 
 
-def test_the_candidates_are_told_with_what_they_had_and_have(
-    twice: list[tuple[str, Metrics]],
-) -> None:
-    said, metrics = twice[0]
-    first, second = metrics["candidates"]
-    assert [first["chosen"], second["chosen"]] == [True, False]
-    assert first["mean"] == fmean(first["each"]) > second["mean"]
-    for one in (first, second):
-        assert one["each"][0] == one["searched"], (
+def test_the_candidates_have_their_value_in_the_search_and_their_mean(first: Call) -> None:
+    best, other = first.metrics.candidates
+    assert [best.chosen, other.chosen] == [True, False]
+    assert best.mean == fmean(value for value in best.each if value) > (other.mean or 1)
+    for one in (best, other):
+        assert one.each[0] == one.searched, (
             "the first seed is the search's, and so are data, schedule and epochs"
         )
-    assert (metrics["trial"], metrics["epochs"], metrics["promised"]) == (
-        first["trial"],
-        first["epochs"],
-        first["searched"],
+    metrics = first.metrics
+    assert (metrics.trial, metrics.epochs, metrics.promised) == (
+        best.trial,
+        best.epochs,
+        best.searched,
     )
-    assert f"trial {first['trial']}    {first['mean']:.4f} ± {first['std']:.4f}" in said
+    assert f"trial {best.trial}    {best.mean:.4f} ± {best.std:.4f}" in first.output
 
 
-def test_lab_1_is_trained_the_same_way(twice: list[tuple[str, Metrics]]) -> None:
-    said, metrics = twice[0]
-    baseline = metrics["baseline"]
-    assert baseline["config"] == {
+def test_lab_1_is_trained_the_same_way(first: Call) -> None:
+    metrics, baseline = first.metrics, first.metrics.baseline
+    assert baseline.config == {
         "model_class": "MLP",
         "data_class": "Digits",
-        "max_epochs": metrics["epochs"],
+        "max_epochs": metrics.epochs,
     }
-    assert [one["seed"] for one in baseline["per_seed"]] == metrics["seeds"] == [0, 1]
+    assert [one.seed for one in baseline.per_seed] == metrics.seeds == [0, 1]
     assert re.search(
-        rf"lab 1's defaults acc {baseline['test_acc']:.4f} ± {baseline['test_acc_std']:.4f}", said
+        rf"lab 1's defaults acc {baseline.test_acc:.4f} ± {baseline.test_acc_std:.4f}",
+        first.output,
     )
-    assert baseline["test_acc"] > 0.9
+    assert baseline.test_acc > 0.9
 
 
-def test_a_second_call_says_the_same_and_that_it_is_the_second(
-    place: Path, twice: list[tuple[str, Metrics]]
+def test_a_second_call_gives_the_same_numbers_and_says_that_it_is_the_second(
+    place: Path, first: Call, second: Call
 ) -> None:
-    (said, first), (said_again, second) = twice
-    assert [first["test_reads"], second["test_reads"]] == [1, 2]
-    assert {**second, "test_reads": 1} == first, "the same seeds, the same numbers"
-    assert "read once for this run (360 images, never seen before)" in said
-    assert "note: the test set has been read 2 times for this run" in said_again
-    assert "note:" not in said
+    assert [first.metrics.test_reads, second.metrics.test_reads] == [1, 2]
+    assert second.metrics.per_seed == first.metrics.per_seed[:1], "the same seed, the same numbers"
+    assert second.metrics.baseline.per_seed == first.metrics.baseline.per_seed[:1]
+    assert (second.metrics.candidates, second.metrics.test_acc_std) == ([], None)
+    assert "360 test images, read once for this run" in first.output
+    assert "note: the test set has been read 2 times for this run" in second.output
+    assert "note:" not in first.output
     _, record = open_record(open_run(place / "runs/done"))
     assert get_attr(record, "test_reads") == 2
 
 
 def test_the_folder_is_whole_private_and_explains_itself(
-    place: Path, final: Path, twice: list[tuple[str, Metrics]]
+    place: Path, first: Call, second: Call
 ) -> None:
-    assert sorted(path.name for path in final.iterdir()) == [
-        "README.md",
-        "config.yaml",
-        "metrics.json",
-        "model.ckpt",
-    ]
-    assert list(final.parent.glob(".final*")) == []
-    assert stat.S_IMODE(final.stat().st_mode) == 0o700
-    _, metrics = twice[1]
-    assert metrics["sha256"] == {
-        name: checksum(final / name) for name in ("model.ckpt", "config.yaml")
-    }
-    assert CONFIG.items() <= yaml.safe_load((final / "config.yaml").read_text()).items()
-    card = (final / "README.md").read_text()
+    for final, metrics in ((first.final, first.metrics), (second.final, second.metrics)):
+        assert sorted(path.name for path in final.iterdir()) == [
+            "README.md",
+            "config.yaml",
+            "metrics.json",
+            "model.ckpt",
+        ]
+        assert stat.S_IMODE(final.stat().st_mode) == 0o700
+        sums = {name: checksum(final / name) for name in ("model.ckpt", "config.yaml")}
+        assert metrics.sha256 == sums
+        assert CONFIG.items() <= yaml.safe_load((final / "config.yaml").read_text()).items()
+    assert not [*place.glob("runs/done/*final*"), *place.glob("runs/done/.final*")]
+    card = (first.final / "README.md").read_text()
     for part in (
-        f"{metrics['test_acc']:.4f} ± {metrics['test_acc_std']:.4f}",
-        metrics["sha256"]["model.ckpt"],
+        f"{first.metrics.test_acc:.4f} ± {first.metrics.test_acc_std:.4f}",
+        first.metrics.sha256["model.ckpt"],
         "`fc1` | `8 to 64`",
     ):
         assert part in card
-    assert FinalMetrics.model_validate_json((final / "metrics.json").read_bytes()), (
-        "the report can read it"
-    )
-    assert f"{metrics['test_acc']:.4f}" in (final.parent / "report.html").read_text()
+    assert f"{second.metrics.test_acc:.4f}" in (place / "runs/done/report.html").read_text()

@@ -202,9 +202,7 @@ class Artifacts:
         settings = trial_settings(self.space, self.slots) | best.trial.params
         target = self.folder.best_checkpoint
         evaluation.export_best(self.folder.checkpoints, best, target)
-        evaluation.verify(target, best, settings, data)
-        answers = evaluation.examine(target, best.trial.number, settings, data)
-        write_model(self.folder.validation, answers)
+        write_model(self.folder.validation, evaluation.verify(target, best, settings, data))
 
     def _sound(self) -> list[Best]:
         return [best for best in self.study.ranked if best.trial.number not in self.damaged]

@@ -1,22 +1,20 @@
-"""`final/README.md`: what the final model is, how it was found, what it is good for, and what
-not.
-"""
+"""Writes the model card: where the final model comes from, its results and its limits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from text_recognizer.predict import Recognizer
 from text_recognizer.text import printable
-from tuning.final.scores import Final, plus_minus, times
-from tuning.space.search_space import SearchSpace
+from tuning.analysis.run_data import RunData
+from tuning.final.candidates import Config
+from tuning.final.scores import plus_minus, times
+from tuning.run.environment import environment
+from tuning.run.files import FinalMetrics
 
-HERE = Path(__file__).parent
-TEMPLATE = "model_card.md.jinja"
 LICENCES = {
     "MNIST": "MNIST is by Y. LeCun, C. Cortes and C. J. C. Burges, CC BY-SA 3.0.",
     "FashionMNIST": "Fashion-MNIST is by Zalando SE, MIT licence.",
@@ -25,73 +23,35 @@ LICENCES = {
         "and C. Kaynak, CC BY 4.0."
     ),
 }
-NO_LICENCE = "What its images may be used for is said where they come from."
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where the model comes from: the run's name, its space, how many trials it had, and the
-    versions that trained it.
-    """
-
-    run: str
-    space: SearchSpace
-    trials: int
-    versions: dict[str, str | None]
+NO_LICENCE = "See the source of the data set for its licence."
 
 
 def model_card(
-    recognizer: Recognizer, final: Final, origin: Origin, metrics: dict[str, Any]
+    recognizer: Recognizer, config: Config, metrics: FinalMetrics, search: RunData
 ) -> str:
-    """The card as Markdown.
-
-    Args:
-        recognizer: the final model.
-        metrics: as `metrics.json` has them.
-    """
-    channels, height, width = recognizer.data.input_dims
-    classes, data_class = recognizer.data.mapping, metrics["trained_on"]["data_class"]
-    plain = origin.space.as_plain()
-    return template().render(
-        {
-            "model": type(recognizer.model).__name__,
-            "weights": sum(weight.numel() for weight in recognizer.model.parameters()),
-            "channels": channels,
-            "height": height,
-            "width": width,
-            "classes": classes,
-            "subject": "digit"
-            if all(name.isdecimal() for name in classes)
-            else "object of one of these classes",
-            "data_class": data_class,
-            "data_licence": LICENCES.get(data_class, NO_LICENCE),
-            "config": final.config,
-            "run": origin.run,
-            "trials": origin.trials,
-            "search": origin.space.search,
-            "searched": {name: range_of(parameter) for name, parameter in plain["space"].items()},
-            "versions": ", ".join(
-                f"{name} {version}" for name, version in origin.versions.items() if version
-            ),
-            "metrics": metrics,
-            "times": times(final.test_reads),
-        }
-    )
-
-
-def template() -> Template:
-    """Markdown, not HTML: nothing is escaped, so that what comes from a file goes through
-    `code`.
-    """
-    made = Environment(
-        loader=FileSystemLoader(HERE),
+    """The card of the final model as Markdown."""
+    # Markdown, not HTML: nothing is escaped, so values from files go through `code`.
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=False,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    made.filters["code"] = code
-    made.globals["plus_minus"] = plus_minus
-    return made.get_template(TEMPLATE)
+    templates.filters |= {"code": code, "searched": search_range}
+    templates.globals |= {"plus_minus": plus_minus, "times": times}
+    return templates.get_template("model_card.md.jinja").render(
+        model=type(recognizer.model).__name__,
+        weights=sum(weight.numel() for weight in recognizer.model.parameters()),
+        data=recognizer.data,
+        digits=all(name.isdecimal() for name in recognizer.data.mapping),
+        licence=LICENCES.get(metrics.trained_on.data_class, NO_LICENCE),
+        config=config,
+        metrics=metrics,
+        search=search,
+        settings=search.space.search,
+        parameters=search.space.as_plain()["space"],
+        versions=environment().versions,
+    )
 
 
 def code(value: object) -> str:
@@ -102,8 +62,8 @@ def code(value: object) -> str:
     return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
 
 
-def range_of(parameter: dict[str, Any]) -> str:
-    """What a parameter might have been."""
+def search_range(parameter: dict[str, Any]) -> str:
+    """The values that a parameter could take."""
     if "choices" in parameter:
         return ", ".join(map(str, parameter["choices"]))
     return f"{parameter['low']} to {parameter['high']}" + (", log" if parameter.get("log") else "")

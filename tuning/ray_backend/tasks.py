@@ -1,9 +1,9 @@
-"""A function in Ray's workers, once for each of some calls: the final trainings."""
+"""Runs a function in Ray's workers: the trainings of the final script."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -13,62 +13,54 @@ from tuning.run.resources import Slots
 from tuning.worker.guard import DISK, first_line
 
 Call = TypeVar("Call")
-Result = TypeVar("Result")
+Answer = TypeVar("Answer")
 
 
-class Tasks(Generic[Call, Result]):
-    """Runs a function in workers, once for each of some calls; what all calls share goes through
-    the object store once.
+def run_tasks(
+    function: Callable[..., Answer],
+    calls: Sequence[Call],
+    shared: Mapping[str, Any],
+    slots: Slots,
+    on_done: Callable[[Call, Answer], None],
+) -> list[Answer]:
+    """Run `function(call, **shared)` for each call, as many at once as there is room for.
 
     Args:
-        function: called as `function(call, **shared)`; it is imported by the workers.
-        slots: what each call gets.
+        function: importable by the workers.
+        shared: arguments of all calls; large arrays go through the object store once.
+        slots: the CPUs and the share of a GPU for each call.
+        on_done: called with each call and its result as it comes.
+
+    Returns:
+        The results in the order of the calls.
+
+    Raises:
+        RecogniserError: the first error of a call, the call named first. The other calls go on
+            until the cluster ends.
     """
-
-    def __init__(
-        self, function: Callable[..., Result], slots: Slots, shared: Mapping[str, Any]
-    ) -> None:
-        self._body = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=1)(function)
-        self._shared = {name: ray.put(value) for name, value in shared.items()}
-
-    def run(self, calls: Sequence[Call], on_done: Callable[[Call, Result], None]) -> list[Result]:
-        """The results in the order of the calls; each is told to `on_done` when it is there.
-
-        Raises:
-            RecogniserError: the first that a call raised, or what became of it, with the call in
-                front. The others go on until the cluster ends.
-        """
-        waiting = {
-            self._body.remote(call, **self._shared): place for place, call in enumerate(calls)
-        }
-        results: dict[int, Result] = {}
-        while waiting:
-            (done, *_), _ = ray.wait(list(waiting))
-            place = waiting.pop(done)
-            try:
-                results[place] = ray.get(done)
-            except RayError as error:
-                raise failure(str(calls[place]), error) from None
-            on_done(calls[place], results[place])
-        return [results[place] for place in range(len(calls))]
+    # A worker that is killed from outside is tried once more; an exception is not.
+    task = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=1)(function)
+    references = {name: ray.put(value) for name, value in shared.items()}
+    waiting = {task.remote(call, **references): place for place, call in enumerate(calls)}
+    results: dict[int, Answer] = {}
+    while waiting:
+        (done, *_), _ = ray.wait(list(waiting))
+        place = waiting.pop(done)
+        try:
+            results[place] = ray.get(done)
+        except RayError as error:
+            raise task_error(str(calls[place]), error) from None
+        on_done(calls[place], results[place])
+    return [results[place] for place in range(len(calls))]
 
 
-def failure(call: str, error: RayError) -> RecogniserError:
-    """Why a task has no result, without Ray's traceback: what it raised, or that its process
-    died twice.
-    """
+def task_error(call: str, error: RayError) -> RecogniserError:
+    """The reason for which a call has no result, in one line and without Ray's traceback."""
     if not isinstance(error, RayTaskError):
-        return NoResultError(
-            f"{call}: `a worker that lives to its end` must hold, but its process died "
-            f"({type(error).__name__})."
-        )
+        return NoResultError(f"{call}: its process died twice ({type(error).__name__}).")
     cause = error.cause
     if isinstance(cause, RecogniserError):
         return type(cause)(f"{call}: {cause}")
     if isinstance(cause, OSError) and cause.errno in DISK:
-        return StorageError(
-            f"{call}: `a disk that can be written` must hold, but got {first_line(cause)}"
-        )
-    return NoResultError(
-        f"{call}: `a training that comes to its end` must hold, but got {first_line(cause)}"
-    )
+        return StorageError(f"{call}: the disk cannot be written: {first_line(cause)}")
+    return NoResultError(f"{call}: the training failed: {first_line(cause)}")

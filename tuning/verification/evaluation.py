@@ -1,15 +1,17 @@
-"""The checkpoints of a run: which ones stay, and how the best becomes `best.ckpt`."""
+"""Evaluates checkpoints, and exports the best one of a search as `best.ckpt`."""
 
 from __future__ import annotations
 
 import base64
 import io
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from text_recognizer.atomic import atomic_write
 from text_recognizer.data.base_data_module import EVALUATION_BATCH_SIZE
@@ -17,20 +19,13 @@ from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import CheckpointError
 from text_recognizer.predict import Recognizer, read_checkpoint
 from text_recognizer.util import checksum
-from training.experiment import (
-    Metrics,
-    build_data,
-    build_lit_model,
-    load_weights,
-    make_trainer,
-    merge_metrics,
-    quiet_lightning,
-)
+from training.experiment import build_data
 from training.settings import Settings
 from tuning.run.files import WORST, Validation, WorstImage
 from tuning.trials.trial import Best
 
-WEIGHTS_ONLY = (
+# A training checkpoint also has the optimizer's state, which is twice as large as the weights.
+KEPT_IN_EXPORT = (
     "state_dict",
     "hyper_parameters",
     "data_config",
@@ -38,19 +33,53 @@ WEIGHTS_ONLY = (
     "global_step",
     "pytorch-lightning_version",
 )
-SILENT: Settings = {
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "enable_checkpointing": False,
-}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's results on n labelled images."""
+
+    classes: tuple[str, ...]
+    loss: float  # cross entropy, mean over the images
+    confusion: list[list[int]]  # numbers of images, by true class and then by answer
+    probabilities: Tensor  # (n, classes)
+
+    @property
+    def accuracy(self) -> float:
+        hits = sum(row[i] for i, row in enumerate(self.confusion))
+        return hits / len(self.probabilities)
+
+
+def evaluate(checkpoint: Path, examples: BaseDataset) -> Evaluation:
+    """Load a checkpoint as its users do, and run its model on labelled images.
+
+    It runs on the CPU, whatever the model was trained on.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded.
+    """
+    recognizer = Recognizer.load(checkpoint)
+    # In batches: a CNN's activations for all images at once would take gigabytes.
+    batches = torch.split(examples.images, EVALUATION_BATCH_SIZE)
+    logits = torch.cat([recognizer.logits(images) for images in batches])
+    n = len(recognizer.data.mapping)
+    counts = torch.bincount(examples.labels * n + logits.argmax(1), minlength=n * n)
+    return Evaluation(
+        classes=recognizer.data.mapping,
+        loss=float(cross_entropy(logits, examples.labels)),
+        confusion=counts.view(n, n).tolist(),
+        probabilities=logits.softmax(1),
+    )
 
 
 def export_best(folder: Path, best: Best, target: Path) -> None:
-    """Write the weights of the best epoch to `target`, after its file in `folder` proved to be the
-    one that was recorded.
+    """Write the weights of the best epoch to `target`, without the optimizer's state.
+
+    Args:
+        folder: where the search's checkpoints are.
 
     Raises:
-        CheckpointError: it is missing, or was changed.
+        CheckpointError: the checkpoint is missing, or is not the recorded one.
     """
     source = folder / (best.epoch.checkpoint or "")
     found = checksum(source) if source.is_file() else "no file"
@@ -58,94 +87,67 @@ def export_best(folder: Path, best: Best, target: Path) -> None:
         raise CheckpointError(
             f"{source}: `sha256 == {best.epoch.sha256}` must hold, but got {found}."
         )
-    save_weights(source, target)
-
-
-def save_weights(source: Path, target: Path) -> None:
-    """Write what it takes to predict: a training checkpoint without the optimizer's state.
-    Raises `CheckpointError`.
-    """
     content = read_checkpoint(source)
     with atomic_write(target) as file:
-        torch.save({name: content[name] for name in WEIGHTS_ONLY if name in content}, file)
+        torch.save({name: content[name] for name in KEPT_IN_EXPORT if name in content}, file)
 
 
-def evaluate(checkpoint: Path, settings: Settings, trainval: BaseDataset | None = None) -> Metrics:
-    """Validation metrics of the weights in a checkpoint, measured afresh. Raises
-    `CheckpointError`, `DataError`.
-    """
-    quiet_lightning(silent=True)
-    data = build_data(settings)
-    if trainval:
-        data.share(trainval)
-    lit_model = build_lit_model(settings)
-    load_weights(lit_model, checkpoint)
-    trainer = make_trainer(settings, **SILENT)
-    return merge_metrics(trainer.validate(lit_model, datamodule=data, verbose=False))
+def verify(checkpoint: Path, best: Best, settings: Settings, trainval: BaseDataset) -> Validation:
+    """Evaluate an exported checkpoint on the validation data and compare it with its record.
 
-
-def verify(
-    checkpoint: Path, best: Best, settings: Settings, trainval: BaseDataset | None = None
-) -> None:
-    """Load the exported checkpoint and see that it is as good as was recorded, within what another
-    device may round.
-
-    Raises:
-        CheckpointError: it is not.
-    """
-    found = evaluate(checkpoint, settings, trainval)
-    for name, value in found.items():
-        if not math.isclose(value, best.epoch.metrics[name], rel_tol=1e-2, abs_tol=2e-3):
-            rule = (
-                f"{name} == {best.epoch.metrics[name]:.6f}, as recorded for trial "
-                f"{best.trial.number} at epoch {best.epoch.epoch}"
-            )
-            raise CheckpointError(
-                f"{checkpoint}: `{rule}` must hold, but it re-evaluates to {value:.6f}."
-            )
-
-
-def examine(checkpoint: Path, trial: int, settings: Settings, trainval: BaseDataset) -> Validation:
-    """What the weights in a checkpoint answer on the validation data: counts, and the images they
-    get most wrong.
+    Only the validation metrics are compared. Training metrics cannot be measured again: they are
+    means over an epoch in which the weights changed.
 
     Args:
-        trial: whose weights they are.
+        settings: of the trial.
+        trainval: training and validation examples.
+
+    Returns:
+        The model's answers, for the report.
+
+    Raises:
+        CheckpointError: a metric differs by more than devices and precisions round.
     """
-    recognizer = Recognizer.load(checkpoint)
     indices = build_data(settings).splits()[1]
-    images, labels = trainval[indices]
-    batches = [
-        slice(start, start + EVALUATION_BATCH_SIZE)
-        for start in range(0, len(labels), EVALUATION_BATCH_SIZE)
-    ]
-    probabilities = torch.cat([recognizer.probabilities(images[batch]) for batch in batches])
-    answers, classes = probabilities.argmax(1), recognizer.data.mapping
-    # (n,) what the true class was given
-    truth = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1)
-    counts = torch.bincount(labels * len(classes) + answers, minlength=len(classes) ** 2)
-    return Validation(
-        trial=trial,
-        sha256=checksum(checkpoint),
-        classes=list(classes),
-        confusion=counts.view(len(classes), len(classes)).tolist(),
-        worst=[
-            WorstImage(
-                index=int(indices[i]),
-                label=classes[labels[i]],
-                predicted=classes[answers[i]],
-                probability=min(1.0, float(truth[i])),
-                png=png_of(images[i]),
+    examples = BaseDataset(*trainval[indices])
+    found = evaluate(checkpoint, examples)
+    for name, value in (("val_loss", found.loss), ("val_acc", found.accuracy)):
+        recorded = best.epoch.metrics[name]
+        if not math.isclose(value, recorded, rel_tol=1e-2, abs_tol=2e-3):
+            raise CheckpointError(
+                f"{checkpoint}: `{name} == {recorded:.6f}` must hold, as recorded for trial "
+                f"{best.trial.number} at epoch {best.epoch.epoch}, but got {value:.6f}."
             )
-            for i in truth.argsort(stable=True)[:WORST].tolist()
-        ],
+    return Validation(
+        trial=best.trial.number,
+        sha256=checksum(checkpoint),
+        classes=list(found.classes),
+        confusion=found.confusion,
+        worst=worst_images(found, examples, indices),
     )
 
 
-def png_of(image: Tensor) -> str:
-    """A uint8 image of shape (channels, height, width), one channel or three, as base64 of a
-    PNG.
+def worst_images(found: Evaluation, examples: BaseDataset, indices: Tensor) -> list[WorstImage]:
+    """The images to whose true class the model gives the least probability, worst first.
+
+    Args:
+        indices: (n,) the number of each image among the training and validation examples.
     """
+    given = found.probabilities.gather(1, examples.labels.unsqueeze(1)).squeeze(1)  # (n,)
+    return [
+        WorstImage(
+            index=int(indices[i]),
+            label=found.classes[examples.labels[i]],
+            predicted=found.classes[found.probabilities[i].argmax()],
+            probability=min(1.0, float(given[i])),  # rounding may give 1.0000001
+            png=png_of(examples.images[i]),
+        )
+        for i in given.argsort(stable=True)[:WORST].tolist()
+    ]
+
+
+def png_of(image: Tensor) -> str:
+    """A uint8 image of shape (1 or 3, height, width) as base64 of a PNG."""
     pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
     file = io.BytesIO()
     Image.fromarray(pixels.numpy()).save(file, format="PNG")

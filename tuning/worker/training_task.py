@@ -1,4 +1,4 @@
-"""One training of a config with one seed, in a Ray worker; what `tuning/retrain.py` is made of."""
+"""Trains one config with one seed in a Ray worker, for the final script."""
 
 from __future__ import annotations
 
@@ -9,44 +9,48 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import LambdaCallback
 
 from training.experiment import build_data, quiet_lightning, train
 from training.settings import Settings
-from tuning.verification.evaluation import SILENT, save_weights
+from tuning.run.resources import Slots
 from tuning.worker.trainable import as_dataset
 
-# settings that would keep Lightning from ending at the best epoch
-NO_LEAST = ("min_epochs", "min_steps")
+SILENT: Settings = {
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "enable_checkpointing": False,
+}
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a worker is to do.
+    """One training of a config.
 
-    `weights` is where the weights go after a training on training and validation examples; None is
-    a training on the training examples alone, which is judged on the validation examples.
+    Args:
+        label: the config's name in messages.
+        settings: flat settings with a seed.
+        epochs: training ends after so many, at least 1.
+        weights: where the weights go after a training on training and validation data; None trains
+            on the training data alone and evaluates on the validation data.
     """
 
     label: str
-    seed: int
     settings: Settings
     epochs: int
     weights: Path | None = None
 
     def __str__(self) -> str:
-        return f"{self.label}, seed {self.seed}"
+        return f"{self.label}, seed {self.settings['seed']}"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of it. `value` is the search's metric, NaN where nothing was judged; `sound`
-    that all weights are finite.
-    """
+    """The result of a training."""
 
-    value: float
-    sound: bool
+    value: float  # the search's metric; NaN if it was not measured, or training diverged
+    diverged: bool  # a weight is not finite
     seconds: float
 
 
@@ -54,57 +58,42 @@ def train_once(
     training: Training,
     *,
     metric: str,
-    memory_share: float | None,
+    slots: Slots,
     images: np.ndarray[Any, Any],
     labels: np.ndarray[Any, Any],
 ) -> Trained:
     """Train to the given epoch. Raises whatever training raises.
 
     Args:
-        memory_share: the part of the GPU's memory that it may take, or None on the CPU.
-        images, labels: the training and validation examples, shared memory that is not to be
-            written.
+        metric: the search's metric.
+        slots: the CPUs and the share of a GPU that training may use.
+        images, labels: the training and validation examples, in read-only shared memory.
     """
     start = time.monotonic()
     quiet_lightning(silent=True)
-    if memory_share and torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(memory_share)
-    data = build_data(training.settings)
+    if slots.gpus and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(slots.gpus)
+    settings = training.settings | {"threads": slots.cpus, "gpus": 1 if slots.gpus else 0}
+    for name in ("min_epochs", "min_steps"):
+        settings.pop(name, None)  # they would overrule the stop below
+    data = build_data(settings)
     data.share(as_dataset(images, labels))
-    # at the end only: it changes nothing of the training
-    judging: Settings = {"check_val_every_n_epoch": training.epochs}
+    flags: Settings = {"check_val_every_n_epoch": training.epochs}  # only after the last one
     if training.weights:
         data.train_on_validation_too()
-        judging = {"limit_val_batches": 0}
-    settings = {name: value for name, value in training.settings.items() if name not in NO_LEAST}
-    trainer, lit_model = train(
-        settings,
-        data,
-        callbacks=[stop_after(training.epochs)],
-        whole_epochs=True,
-        **SILENT | judging,
-    )
-    if training.weights:
-        save(trainer, training.weights)
-    value = float(trainer.callback_metrics.get(metric, math.nan))
-    sound = all(bool(weight.isfinite().all()) for weight in lit_model.parameters())
-    return Trained(value, sound, time.monotonic() - start)
-
-
-def stop_after(epochs: int) -> pl.Callback:
-    """Ends training there, while the learning rate schedule keeps the length it had in the
-    search.
-    """
-    return pl.callbacks.LambdaCallback(
+        flags = {"limit_val_batches": 0}
+    # Training stops at the best epoch of the search, but `max_epochs` stays: the learning rate
+    # schedule must keep the length that it had in the search.
+    stop = LambdaCallback(
         on_train_epoch_end=lambda trainer, _: setattr(
-            trainer, "should_stop", trainer.current_epoch + 1 >= epochs
+            trainer, "should_stop", trainer.current_epoch + 1 >= training.epochs
         )
     )
-
-
-def save(trainer: pl.Trainer, target: Path) -> None:
-    """What it takes to predict, without the optimizer's state."""
-    whole = target.with_suffix(".training")
-    trainer.save_checkpoint(whole, weights_only=True)
-    save_weights(whole, target)
-    whole.unlink()
+    trainer, lit_model = train(
+        settings, data, callbacks=[stop], whole_epochs=True, **SILENT | flags
+    )
+    if training.weights:
+        trainer.save_checkpoint(training.weights, weights_only=True)
+    value = float(trainer.callback_metrics.get(metric, math.nan))
+    diverged = not all(weight.isfinite().all() for weight in lit_model.parameters())
+    return Trained(math.nan if diverged else value, diverged, time.monotonic() - start)

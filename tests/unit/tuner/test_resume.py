@@ -251,6 +251,6 @@ def test_a_run_that_was_renamed_is_the_same_run(
 
 @pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
 def test_the_final_script_refuses_a_search_that_has_not_ended(status: str, run: RunFolder) -> None:
-    write_json(run.summary, {"status": status, "best": {"trial": 1, "epoch": 1, "value": 0.9}})
+    write_json(run.summary, read_json(run.summary) | {"status": status, "stop_reason": None})
     with pytest.raises(NoResultError, match=f"it is {status}.*--resume"):
-        retrain.read_summary(run)
+        retrain.check_finished(run)
