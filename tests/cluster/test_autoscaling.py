@@ -1,5 +1,6 @@
-"""Autoscaling clusters, with the provider of nodes that Ray tests itself with: they are real
-processes on the head's machine.
+"""An autoscaling cluster, with the provider that Ray tests itself with.
+
+Its nodes are real processes on the head's machine.
 """
 
 from __future__ import annotations
@@ -60,32 +61,33 @@ CONFIG = {
 }
 
 
-FIRST: dict[str, str] = {}
-# as `ray up` and KubeRay set them
-SECOND = {"RAY_enable_autoscaler_v2": "1", "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID}
+# as `ray up` and KubeRay start an autoscaler
+SETTINGS = {
+    "RAY_enable_autoscaler_v2": "1",
+    "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
+    "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+    "RAY_FAKE_CLUSTER": "1",
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "autoscaler", [FIRST, SECOND], ids=["Ray's first autoscaler", "Ray's second"]
-)
-def test_a_cluster_without_room_is_waited_for_and_grows_with_the_trials(
-    network: Hosts, tmp_path: Path, autoscaler: dict[str, str]
+def test_a_cluster_without_room_grows_for_max_concurrent_or_the_search_is_refused(
+    network: Hosts, tmp_path: Path
 ) -> None:
     (tmp_path / "cluster.json").write_text(json.dumps(CONFIG))
-    settings = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1", **autoscaler}
-    network.start_head(
-        tmp_path, f"--autoscaling-config={tmp_path / 'cluster.json'}", cpus=0, **settings
-    )
-    search = start(network.head, network.address, tmp_path, epochs=40)
-    search.wait_to_say(
-        "no node of the cluster has room for a trial (1 CPU) now: waiting for it to grow"
-    )
+    config = f"--autoscaling-config={tmp_path / 'cluster.json'}"
+    network.start_head(tmp_path, config, cpus=0, **SETTINGS)
+    refused = start(network.head, network.address, tmp_path)
+    assert refused.end() == 2, refused.output + refused.errors
+    assert "or wait for one with --max-concurrent N" in refused.errors
+    assert not (tmp_path / "runs").exists()
+    search = start(network.head, network.address, tmp_path, "--max-concurrent", "2", epochs=40)
+    search.wait_to_say("no node has room for a trial (1 CPU): waiting for a node to join")
     search.wait_to_say("the cluster has room for 2 trials at once now")
     assert search.end() == 0, search.output + search.errors
-    assert "cluster   1 node, 0 CPUs, 0 GPUs, autoscaling" in search.output
+    assert "cluster   1 node, 0 CPUs, 0 GPUs" in search.output
+    assert "up to 2 at once" in search.output
     run = RunFolder(tmp_path / "runs/run")
     close(run)
-    assert json.loads(run.summary.read_text())["resources"]["slots"] == 2, (
-        "what there was room for in the end"
-    )
+    slots = json.loads(run.summary.read_text())["resources"]["slots"]
+    assert slots == 2, "as many as there was room for in the end"

@@ -1,4 +1,4 @@
-"""A search as a job of the cluster, and one from outside of it."""
+"""A search as a job of the cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.test_nodes import SPACE, close, start
+from tests.cluster.test_nodes import SPACE
 from tests.hosts import Hosts
 from tests.processes import ROOT, Command
 from tuning.run.folder import RunFolder
@@ -68,11 +68,3 @@ def test_a_search_as_a_job_prints_the_same_and_its_run_outlives_the_job(
         assert line in job.output
     assert json.loads(run.summary.read_text())["status"] == "complete"
     assert len(load_record(sqlite_url(run.study), "run").get_trials()) == 4
-
-
-@pytest.mark.slow
-def test_from_outside_by_ray_client(three: Hosts, tmp_path: Path) -> None:
-    outside = three.add()
-    search = start(outside, f"ray://{three.head.address}:10001", tmp_path, epochs=3)
-    assert search.end() == 0, search.output + search.errors
-    close(RunFolder(tmp_path / "runs/run"))

@@ -1,6 +1,4 @@
-"""The gate of a Ray cluster that runs already: what an address names, whether anything answers
-there, and with which token.
-"""
+"""The address of a Ray cluster that runs already."""
 
 from __future__ import annotations
 
@@ -8,128 +6,59 @@ import os
 import re
 import socket
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import grpc
-from ray._private.services import canonicalize_bootstrap_address_or_die
-from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+from ray._private.services import canonicalize_bootstrap_address_or_die as local_ray
 
-from text_recognizer.errors import InputError, Problem
+from text_recognizer.errors import InputError
 
-CLIENT = "ray://"
-ANSWER_S = 3  # for a connection; a machine that is gone does not even refuse
+HOST_AND_PORT = re.compile(r"\[?([^\s/\[\]]+?)\]?:(\d{1,5})")
+CONNECT_S = 3  # a machine that is gone does not even refuse
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where a cluster is joined.
+class Address(NamedTuple):
+    """Host and port of a process of Ray."""
 
-    Args:
-        given: the address in the user's own words.
-        client: whether by Ray Client, from outside of the cluster.
-    """
-
-    given: str
     host: str
     port: int
-    client: bool
 
     @classmethod
-    def of(cls, given: str) -> Address:
-        """The gate at `HOST:PORT` or `ray://HOST:PORT`; for `auto` at what `RAY_ADDRESS` says, else
-        of this machine's Ray.
+    def parse(cls, given: str) -> Address:
+        """Read `HOST:PORT`; `auto` is `RAY_ADDRESS`, else the Ray of this machine.
 
         Raises:
-            InputError: it names none.
+            InputError: it is no address, or no Ray runs on this machine.
         """
         named = given
         if given == "auto":
             try:
-                named = os.environ.get("RAY_ADDRESS") or canonicalize_bootstrap_address_or_die(
-                    "auto"
-                )
+                named = os.environ.get("RAY_ADDRESS") or local_ray("auto")
             except ConnectionError:
-                raise refused(given, "no Ray that was started on this machine") from None
-        host, _, port = named.removeprefix(CLIENT).rpartition(":")
-        if not re.fullmatch(r"\d{1,5}", port) or not host or "/" in host:
-            raise refused(
-                given,
-                f"RAY_ADDRESS={named}, which is no HOST:PORT"
-                if given == "auto"
-                else "no HOST:PORT",
-            )
-        return cls(given, host.strip("[]"), int(port), named.startswith(CLIENT))
+                raise refused(given, "no Ray was started on this machine") from None
+        found = HOST_AND_PORT.fullmatch(named)
+        if not found:
+            raise refused(given, f"{named} is not HOST:PORT")
+        return cls(found[1], int(found[2]))
 
     def __str__(self) -> str:
-        """`HOST:PORT`, as Ray and gRPC take it."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    @property
-    def for_ray(self) -> str:
-        return f"{CLIENT if self.client else ''}{self}"
-
     def answers(self, patience: float = 0) -> bool:
-        """Whether the cluster's head is there, now or within so many seconds."""
-        return answers(self.host, self.port, patience)
-
-    def asks_for_a_token(self) -> bool:
-        """Whether only those with a token are let in. Raises `InputError` where it is another
-        one than ours.
-        """
-        if not self._turns_away():
-            return False
-        ours = AuthenticationTokenLoader.instance().get_token_for_http_header()
-        if self._turns_away(list(ours.items())):
-            raise refused(
-                self.given,
-                (
-                    "it has another token. Copy the head's ~/.ray/auth_token, or set "
-                    "RAY_AUTH_TOKEN_PATH"
-                ),
-            )
-        return True
-
-    def _turns_away(self, token: Sequence[tuple[str, str]] = ()) -> bool:
-        """Whether a question with this token, or none, is refused. Where nothing can be learned
-        (TLS) Ray is left to find out.
-        """
-        method = (
-            "/ray.rpc.RayletDriver/ClusterInfo"
-            if self.client
-            else "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
-        )
-        refusals = [grpc.StatusCode.UNAUTHENTICATED]
-        if not token:  # one that is slow to answer has not let us in
-            refusals += [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED]
-        with grpc.insecure_channel(str(self)) as channel:
-            ask = channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)
+        """Whether something listens there, now or within so many seconds."""
+        end = time.monotonic() + patience
+        while True:
             try:
-                ask(b"", timeout=ANSWER_S, metadata=token)
-            except grpc.RpcError as error:
-                return error.code() in refusals
-        return False
-
-
-def answers(host: str, port: int, patience: float = 0) -> bool:
-    """Whether something listens there, now or within so many seconds."""
-    end = time.monotonic() + patience
-    while True:
-        try:
-            socket.create_connection((host, port), ANSWER_S).close()
-        except (OSError, UnicodeError):  # a name that cannot be one
-            if time.monotonic() >= end:
-                return False
-            time.sleep(0.5)
-        else:
-            return True
+                socket.create_connection(self, CONNECT_S).close()
+                return True
+            except (OSError, UnicodeError):  # UnicodeError: no machine can have this name
+                if time.monotonic() >= end:
+                    return False
+                time.sleep(0.5)
 
 
 def refused(given: str, why: str) -> InputError:
-    """That no cluster is to be had at the address."""
-    hint = (
-        "`ray start --head` begins one (docs/cluster.md); without --address this machine is used."
-    )
+    """The error of an address at which no cluster can be joined."""
     return InputError(
-        Problem("--address", "a Ray cluster that lets this process join", f"{given}: {why}", hint)
+        f"--address {given}: {why}. Start a cluster with `ray start --head` (docs/cluster.md), or "
+        "leave --address out to use this machine."
     )

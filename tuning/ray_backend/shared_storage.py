@@ -1,35 +1,34 @@
-"""A folder that all nodes of a cluster are to see: each is asked, by a worker of its own, before
-anything is made.
-"""
+"""Checks, before anything is made, that all nodes of a cluster see the same folder."""
 
 from __future__ import annotations
 
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from text_recognizer.errors import InputError, Problem, StorageError
+from text_recognizer.errors import InputError, Problem
+from tuning.run.reading import unwritable
 
 PROBE_S = 120  # a first worker on a busy node
 SEEN_S = 3  # a file system may be slow to show what another node wrote
 
 
 def check_shared(folder: Path, nodes: Mapping[str, str], where: str, hint: str) -> None:
-    """See that every node reads and writes the same folder as this process.
+    """Check that every node reads and writes the same folder as this process.
 
     Args:
-        folder: is made where it is missing.
-        nodes: Ray's id of each, and its address.
-        where, hint: for the message: what names the folder, and what to do.
+        folder: is created if it is missing, and removed again if it is refused.
+        nodes: Ray's id of each node, and its address.
+        where, hint: for the message: the flag that names the folder, and what to do.
 
     Raises:
-        InputError: with each node that does not.
+        InputError: with each node that does not see the folder.
         StorageError: this process cannot write there.
     """
     probe = folder / f".shared-{secrets.token_hex(8)}"
@@ -38,19 +37,11 @@ def check_shared(folder: Path, nodes: Mapping[str, str], where: str, hint: str) 
         probe.mkdir(parents=True)
         (probe / "driver").write_text(probe.name, encoding="utf-8")
         problems = [
-            Problem(
-                where,
-                "a folder that every node sees",
-                f"{folder}, and node {address}: {found}",
-                hint,
-            )
-            for address, found in asked_of_all(probe, nodes)
-            if found
+            Problem(where, "a folder that every node sees", f"{folder}; {found}", hint)
+            for found in ask_nodes(probe, nodes)
         ]
     except OSError as error:
-        raise StorageError(
-            f"{folder}: `a folder that can be written` must hold, but got: {error.strerror}."
-        ) from None
+        raise unwritable(folder, error) from None
     finally:
         shutil.rmtree(probe, ignore_errors=True)
     if problems:
@@ -60,32 +51,31 @@ def check_shared(folder: Path, nodes: Mapping[str, str], where: str, hint: str) 
         raise InputError(*problems)
 
 
-def asked_of_all(probe: Path, nodes: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Each node's address, and what keeps it and this process from seeing the same; nothing
-    where all is well.
-    """
-    there = {name: NodeAffinitySchedulingStrategy(name, soft=False) for name in nodes}
-    ask = ray.remote(num_cpus=0)(sees)
-    asked = {
-        name: ask.options(scheduling_strategy=there[name]).remote(str(probe), name)
+def ask_nodes(probe: Path, nodes: Mapping[str, str]) -> list[str]:
+    """One sentence for each node that does not see the same folder."""
+    answers = {
+        name: ray.remote(answer_driver)
+        .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False))
+        .remote(str(probe), name)
         for name in nodes
     }
-    for name, answer in asked.items():
+    found = []
+    for name, answer in answers.items():
         try:
-            found = ray.get(answer, timeout=PROBE_S)
-        except ray.exceptions.RayError as error:
-            found = f"no answer: {str(error).splitlines()[0]}"
-        if not found and (why := unread(probe / name, probe.name)):
-            found = f"what it wrote is not here: {why}"
-        yield nodes[name], found
+            error = ray.get(answer, timeout=PROBE_S)
+        except ray.exceptions.RayError as failure:
+            error = f"no answer: {str(failure).splitlines()[0]}"
+        if not error and (error := read_error(probe / name, probe.name)):
+            error = f"what it wrote is not here: {error}"
+        if error:
+            found.append(f"node {nodes[name]}: {error}")
+    return found
 
 
-def sees(probe: str, name: str) -> str:
-    """In a worker: what keeps it from reading what the driver wrote and from writing beside it;
-    nothing where all is well.
-    """
+def answer_driver(probe: str, name: str) -> str:
+    """In a worker: read what the driver wrote, and write beside it. Returns an error, or ""."""
     folder = Path(probe)
-    if why := unread(folder / "driver", folder.name):
+    if why := read_error(folder / "driver", folder.name):
         return why
     try:
         (folder / name).write_text(folder.name, encoding="utf-8")
@@ -94,16 +84,16 @@ def sees(probe: str, name: str) -> str:
     return ""
 
 
-def unread(path: Path, text: str) -> str:
-    """What keeps `text` from being read there, now or soon; nothing where it is read."""
+def read_error(path: Path, text: str) -> str:
+    """Why `text` cannot be read from a file, now or soon; "" if it can."""
     end = time.monotonic() + SEEN_S
     while True:
         try:
             if path.read_text(encoding="utf-8") == text:
                 return ""
-            why = "another file is there"
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or str(error)
+            error = "another file is there"
+        except (OSError, ValueError) as failure:
+            error = getattr(failure, "strerror", None) or str(failure)
         if time.monotonic() >= end:
-            return why
+            return error
         time.sleep(0.2)

@@ -29,7 +29,7 @@ class Options:
     keep_alive: bool = False  # Ray and its dashboard stay up until the user ends them
     quiet: bool = False
 
-    def slots(self, nodes: Sequence[Node], trials: int, *, grows: bool = False) -> Slots:
+    def slots(self, nodes: Sequence[Node], trials: int) -> Slots:
         """How many trials of so many run at once on these nodes; see `plan`. Raises `InputError`
         where none can hold one.
         """
@@ -39,5 +39,5 @@ class Options:
             cpus=self.cpus_per_trial,
             concurrent=min(self.max_concurrent or trials, trials),
             require_gpu=self.require_gpu,
-            grows=grows,
+            waits=bool(self.address and self.max_concurrent),
         )

@@ -31,6 +31,7 @@ class Slots:
         gpus: share of a GPU of each trial, in [0, 1].
         note: tells the user that this is not what was asked for.
         most: how many may run at once if nodes join; None means no limit.
+        waits: whether trials up to `most` are handed out and wait for nodes.
     """
 
     count: int
@@ -38,6 +39,7 @@ class Slots:
     gpus: float
     note: str = ""
     most: int | None = None
+    waits: bool = False
 
     @property
     def each(self) -> str:
@@ -45,12 +47,8 @@ class Slots:
 
     def __str__(self) -> str:
         gpu = f"{self.gpus:g} GPU" if self.gpus else "no GPU"
-        at_once = (
-            f"{self.count} at once"
-            if self.count
-            else "as many at once as the cluster grows to hold"
-        )
-        return f"{at_once} ({self.cpus} CPU each, {gpu})"
+        at_once = self.count or f"up to {self.most}"
+        return f"{at_once} at once ({self.cpus} CPU each, {gpu})"
 
     def as_plain(self) -> dict[str, Any]:
         return {"slots": self.count, "cpus_per_trial": self.cpus, "gpus_per_trial": self.gpus}
@@ -76,7 +74,7 @@ def plan(
     cpus: int | None = None,
     concurrent: int | None = None,
     require_gpu: bool = False,
-    grows: bool = False,
+    waits: bool = False,
 ) -> Slots:
     """Plan the slots for trials on these nodes.
 
@@ -85,26 +83,20 @@ def plan(
         cpus: CPUs per trial; None means one.
         concurrent: the most trials at once.
         require_gpu: refuse to search on the CPUs.
-        grows: nodes are added where trials wait, so that a request may be for one that is not there
-            yet.
+        waits: trials may wait for a node that is not there yet.
 
     Raises:
-        InputError: no node can ever hold a trial.
+        InputError: no node can hold a trial, and `waits` is false.
     """
     any_gpu = any(node.gpus >= 1 for node in nodes)
-    if grows:
+    if waits:
         share = gpus if gpus is not None else float(any_gpu or require_gpu)
-        waits = share and not any_gpu and not require_gpu
-        note = (
-            (
-                "no node has a GPU yet, and the trials wait for one; --gpus-per-trial 0 "
-                "searches on "
-                "the CPUs"
+        note = ""
+        if share and not any_gpu:
+            note = (
+                "no node has a GPU: trials wait for one (--gpus-per-trial 0 searches on the CPUs)"
             )
-            if waits
-            else ""
-        )
-        slots = Slots(0, cpus or 1, share, note, most=concurrent)
+        slots = Slots(0, cpus or 1, share, note, most=concurrent, waits=True)
         count = room(nodes, slots)
         return replace(slots, count=min(count, concurrent or count))
     if require_gpu and not any_gpu:
@@ -125,8 +117,8 @@ def no_room(nodes: Sequence[Node], slots: Slots) -> Problem | str:
     most = max((node.cpus for node in nodes if node.gpus >= 1 or not slots.gpus), default=0)
     if not most:
         return (
-            "--address: no node that is up has a CPU for trials. Start one first: ray start "
-            "--address=HOST:PORT"
+            "--address: no node that is up has a CPU for trials. Start one (ray start "
+            "--address=HOST:PORT), or wait for one with --max-concurrent N."
         )
     which = "node with a GPU" if slots.gpus and len(nodes) > 1 else "node"
     rule = f"cpus-per-trial <= {most:g}, the CPUs of the largest {which}"

@@ -69,14 +69,11 @@ def place(
     console.tell(f"joining Ray at {options.address} …")
     with joined_cluster(options.address, console.note) as cluster:
         nodes = cluster.nodes()
-        slots = options.slots(nodes, trials, grows=cluster.grows)
+        slots = options.slots(nodes, trials)
         has = (
             f"{sum(node.cpus for node in nodes):g} CPUs, {sum(node.gpus for node in nodes):g} GPUs"
         )
-        console.tell(
-            f"cluster   {len(nodes)} node{'s' * (len(nodes) != 1)}, "
-            f"{has}{', autoscaling' * cluster.grows}"
-        )
+        console.tell(f"cluster   {len(nodes)} node{'s' * (len(nodes) != 1)}, {has}")
         where = "--checkpoint-dir" if options.checkpoint_dir else "--runs-dir"
         hint = (
             "Name a folder of a shared file system with --checkpoint-dir; it is the same "

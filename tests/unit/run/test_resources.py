@@ -72,14 +72,14 @@ def test_a_trial_fits_on_one_node() -> None:
         plan([Node(16, 0), Node(2, 1)], gpus=1, cpus=4)
 
 
-def test_a_cluster_that_grows_is_asked_for_what_is_not_there_yet() -> None:
-    slots = plan([Node(0, 0)], gpus=0.5, concurrent=8, grows=True)
-    assert (slots.count, slots.gpus, slots.most) == (0, 0.5, 8)
-    assert str(slots) == "as many at once as the cluster grows to hold (1 CPU each, 0.5 GPU)"
-    assert "no node has a GPU yet" in slots.note
-    assert plan([Node(4, 0)], concurrent=8, grows=True).count == 4
-    for asked in ({"gpus": 0.0}, {"gpus": 0.5, "require_gpu": True}, {}):
-        assert plan([Node(4, 0)], grows=True, **asked).note == "", "nothing that was not meant"
+def test_with_max_concurrent_a_cluster_is_asked_for_what_is_not_there_yet() -> None:
+    slots = plan([Node(0, 0)], gpus=0.5, concurrent=8, waits=True)
+    assert (slots.count, slots.gpus, slots.most, slots.waits) == (0, 0.5, 8, True)
+    assert str(slots) == "up to 8 at once (1 CPU each, 0.5 GPU)"
+    assert "no node has a GPU: trials wait for one" in slots.note
+    assert plan([], require_gpu=True, concurrent=8, waits=True).gpus == 1
+    found = plan([Node(4, 0)], concurrent=8, waits=True)
+    assert (found.count, found.gpus, found.note) == (4, 0, "")
 
 
 def test_a_cluster_whose_nodes_are_not_up_yet_is_told_so() -> None:
