@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tuning.run.resources import Node, Slots, plan
+from text_recognizer.errors import InputError
+from tuning.run.resources import Node, Slots, no_room, room
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,31 @@ class Options:
     quiet: bool = False
 
     def slots(self, nodes: Sequence[Node], trials: int) -> Slots:
-        """How many trials of so many run at once on these nodes; see `plan`. Raises `InputError`
-        where none can hold one.
+        """Plan how many of the `trials` run at once on these nodes, and what each of them gets.
+
+        With `address` and `max_concurrent`, trials may wait for nodes that are not there yet.
+
+        Raises:
+            InputError: no node can hold a trial, and none is waited for.
         """
-        return plan(
-            nodes,
-            gpus=self.gpus_per_trial,
-            cpus=self.cpus_per_trial,
-            concurrent=min(self.max_concurrent or trials, trials),
-            require_gpu=self.require_gpu,
-            waits=bool(self.address and self.max_concurrent),
-        )
+        any_gpu = any(node.gpus >= 1 for node in nodes)
+        waits = bool(self.address and self.max_concurrent)
+        if self.require_gpu and not any_gpu and not waits:
+            raise InputError(
+                "--require-gpu: no node has a GPU. Leave the flag out to search on the CPUs."
+            )
+        share, note = self.gpus_per_trial, ""
+        if share is None:
+            share = float(any_gpu or self.require_gpu)
+        if share and not any_gpu and waits:
+            note = (
+                "no node has a GPU: trials wait for one (--gpus-per-trial 0 searches on the CPUs)"
+            )
+        elif share and not any_gpu:
+            share, note = 0.0, "no GPU here: searching on the CPUs"
+        most = min(self.max_concurrent or trials, trials)
+        slots = Slots(0, self.cpus_per_trial or 1, share, note, most, waits)
+        count = room(nodes, slots)
+        if not count and not waits:
+            raise InputError(no_room(nodes, slots))
+        return replace(slots, count=min(count, most))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from text_recognizer.errors import InputError, Problem
+from text_recognizer.errors import Problem
 
 # Ray counts in ten-thousandths of a GPU, but with less than this a trial has no memory to work in.
 SMALLEST_SHARE = 0.01
@@ -65,51 +65,6 @@ def request_problems(gpus: float | None, cpus: int | None, concurrent: int | Non
         if value is not None and value < 1:
             problems.append(Problem(f"--{name}", f"{name} >= 1", str(value)))
     return problems
-
-
-def plan(
-    nodes: Sequence[Node],
-    *,
-    gpus: float | None = None,
-    cpus: int | None = None,
-    concurrent: int | None = None,
-    require_gpu: bool = False,
-    waits: bool = False,
-) -> Slots:
-    """Plan the slots for trials on these nodes.
-
-    Args:
-        gpus: share of a GPU per trial; None means a whole one if there are GPUs, else none.
-        cpus: CPUs per trial; None means one.
-        concurrent: the most trials at once.
-        require_gpu: refuse to search on the CPUs.
-        waits: trials may wait for a node that is not there yet.
-
-    Raises:
-        InputError: no node can hold a trial, and `waits` is false.
-    """
-    any_gpu = any(node.gpus >= 1 for node in nodes)
-    if waits:
-        share = gpus if gpus is not None else float(any_gpu or require_gpu)
-        note = ""
-        if share and not any_gpu:
-            note = (
-                "no node has a GPU: trials wait for one (--gpus-per-trial 0 searches on the CPUs)"
-            )
-        slots = Slots(0, cpus or 1, share, note, most=concurrent, waits=True)
-        count = room(nodes, slots)
-        return replace(slots, count=min(count, concurrent or count))
-    if require_gpu and not any_gpu:
-        raise InputError(
-            "--require-gpu: no node has a GPU. Leave the flag out to search on the CPUs."
-        )
-    share = float(any_gpu) if gpus is None else gpus
-    note = "no GPU here: searching on the CPUs" if share and not any_gpu else ""
-    slots = Slots(0, cpus or 1, share if any_gpu else 0.0, note, most=concurrent)
-    count = room(nodes, slots)
-    if count == 0:
-        raise InputError(no_room(nodes, slots))
-    return replace(slots, count=min(count, concurrent or count))
 
 
 def no_room(nodes: Sequence[Node], slots: Slots) -> Problem | str:
