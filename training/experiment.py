@@ -24,11 +24,10 @@ from text_recognizer.errors import CheckpointError, InputError, ensure
 from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.metrics import mode_of
 from text_recognizer.predict import check_size, read_checkpoint
-from text_recognizer.registry import hyperparameters
 from text_recognizer.seeds import seed_of
 from text_recognizer.tables import DATASETS, build_model, chosen
 from text_recognizer.whole_epochs import with_whole_epochs
-from training.settings import TRAINER_NAMES, Settings, own_classes, run_settings
+from training.settings import TRAINER_NAMES, Settings, run_settings, with_defaults
 
 Metrics = dict[str, float]
 
@@ -67,10 +66,7 @@ def build_lit_model(settings: Mapping[str, Any]) -> BaseLitModel:
     run = run_settings(settings)
     data_config = DATASETS[run.data_class].config
     # The checkpoint gets the defaults, too: it must mean the same after one of them has changed.
-    whole: Settings = {}
-    for cls in own_classes(run.model_class, run.data_class):
-        whole |= hyperparameters(cls)
-    whole |= settings
+    whole = with_defaults(settings)
     torch.manual_seed(seed_of("initialisation", run.seed))
     model = build_model(whole, data_config)
     return BaseLitModel(model, data_config, whole, **chosen(BaseLitModel, whole))

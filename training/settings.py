@@ -120,6 +120,14 @@ def chosen_classes(settings: Mapping[str, Any]) -> tuple[str, str]:
     return str(chosen["model_class"]), str(chosen["data_class"])
 
 
+def with_defaults(settings: Mapping[str, Any]) -> Settings:
+    """The settings with the defaults of all classes of ours. Raises `InputError`."""
+    whole: Settings = {}
+    for cls in own_classes(*chosen_classes(settings)):
+        whole |= hyperparameters(cls)
+    return whole | dict(settings)
+
+
 def checked(settings: Mapping[str, Any]) -> Settings:
     """The settings with their types checked and converted (an int to a float, say).
 

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 import yaml
 
 from text_recognizer.errors import RunError
-from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.metrics import Objective
-from text_recognizer.registry import hyperparameters
-from text_recognizer.tables import DATASETS, MODELS
 from text_recognizer.util import checksum
-from training.settings import RUN_DEFAULTS, Settings, checked
+from training.settings import Settings, checked, with_defaults
 from tuning.analysis.run_data import RunData
 from tuning.cli import shown_path
 from tuning.run.files import Candidate
@@ -95,10 +92,8 @@ def effective(settings: Settings) -> Settings:
 
     Two configs with the same effective settings, epochs and seed give the same model.
     """
-    given = RUN_DEFAULTS | settings
-    classes = (MODELS[given["model_class"]], DATASETS[given["data_class"]], BaseLitModel)
-    full = {name: value for cls in classes for name, value in hyperparameters(cls).items()} | given
-    return {name: value for name, value in full.items() if name not in WITHOUT_EFFECT}
+    whole = with_defaults(settings)
+    return {name: value for name, value in whole.items() if name not in WITHOUT_EFFECT}
 
 
 def by_mean(candidates: Sequence[Candidate], objective: Objective) -> list[Candidate]:

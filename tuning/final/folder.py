@@ -17,7 +17,12 @@ from tuning.run.files import FinalMetrics
 from tuning.run.folder import RunFolder
 from tuning.run.reading import unwritable, write_model, write_text
 
-MODEL, CONFIG, METRICS, CARD = "model.ckpt", "config.yaml", "metrics.json", "README.md"
+MODEL_FILE, CONFIG_FILE, METRICS_FILE, CARD_FILE = (
+    "model.ckpt",
+    "config.yaml",
+    "metrics.json",
+    "README.md",
+)
 WORKPLACE = ".final."  # prefix of the temporary folder in the run's
 
 
@@ -47,13 +52,13 @@ def write_final(
     new = model.with_name("final")
     try:
         new.mkdir()
-        model.rename(new / MODEL)
-        write_text(new / CONFIG, config_text(config, metrics.seeds[0], folder.name))
-        sums = {name: checksum(new / name) for name in (MODEL, CONFIG)}
+        model.rename(new / MODEL_FILE)
+        write_text(new / CONFIG_FILE, config_text(config, metrics.seeds[0], folder.name))
+        sums = {name: checksum(new / name) for name in (MODEL_FILE, CONFIG_FILE)}
         metrics = metrics.model_copy(update={"sha256": sums})
-        write_model(new / METRICS, metrics)
-        recognizer = Recognizer.load(new / MODEL)
-        write_text(new / CARD, model_card(recognizer, config, metrics, search))
+        write_model(new / METRICS_FILE, metrics)
+        recognizer = Recognizer.load(new / MODEL_FILE)
+        write_text(new / CARD_FILE, model_card(recognizer, config, metrics, search))
         replace_final(folder, new)
     except OSError as error:
         raise unwritable(folder.final, error) from None

@@ -31,7 +31,15 @@ from tuning.final.candidates import (
     lab_1,
     read_best_config,
 )
-from tuning.final.folder import CARD, CONFIG, METRICS, MODEL, WORKPLACE, mend_final, write_final
+from tuning.final.folder import (
+    CARD_FILE,
+    CONFIG_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    WORKPLACE,
+    mend_final,
+    write_final,
+)
 from tuning.final.scores import (
     accuracy_per_class,
     candidate_lines,
@@ -48,7 +56,7 @@ from tuning.run.reading import read_as_ours
 from tuning.study.optuna_record import check_direction, get_attr, open_study, set_attr
 from tuning.verification import preflight
 from tuning.verification.evaluation import evaluate
-from tuning.verification.fingerprint import data_sum, differences
+from tuning.verification.fingerprint import data_sum
 from tuning.worker.training_task import Trained, Training, train_once
 
 TEST_READS = "test_reads"  # attribute of the study: how often the run's test set was read
@@ -130,21 +138,21 @@ class Retraining:
             write_final(self.folder, models[0], config, metrics, self.search)
         for line in result_lines(metrics):
             self.say(line)
-        model = shown_path(self.folder.final / MODEL)
-        self.say(f"wrote {model} (seed {self.seeds[0]}), {CONFIG}, {METRICS}, {CARD}")
+        model = shown_path(self.folder.final / MODEL_FILE)
+        self.say(
+            f"wrote {model} (seed {self.seeds[0]}), {CONFIG_FILE}, {METRICS_FILE}, {CARD_FILE}"
+        )
         self.say(f"wrote {shown_path(write_report(read_run_data(self.folder, self.record)))}")
 
     def searched_data(self) -> BaseDataset:
         """The training and validation examples, which must be those of the search."""
         data = build_data(self.configs[0].settings)
         data.prepare_data()
+        name = type(data).__name__
         with read_as_ours(self.folder.path):
-            recorded = dict(get_attr(self.record, "fingerprint")["data"])
-        found = {type(data).__name__: data_sum(data.trainval)}
-        if lines := list(differences(recorded, found)):
-            raise RunError(
-                "\n".join([f"{data.data_dir}: the data is not what the search used:", *lines])
-            )
+            recorded = get_attr(self.record, "fingerprint")["data"][name]
+        if data_sum(data.trainval) != recorded:
+            raise RunError(f"{data.data_dir}: {name} is not the data that the search used.")
         return data.trainval
 
     @contextmanager

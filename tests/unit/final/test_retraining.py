@@ -55,7 +55,7 @@ def test_other_data_than_was_searched_on_is_refused(
     monkeypatch.setattr(
         Digits, "load_trainval", lambda _: BaseDataset(real.images.flip(0), real.labels)
     )
-    with pytest.raises(RunError, match="not what the search used:\nDigits: was"):
+    with pytest.raises(RunError, match="Digits is not the data that the search used"):
         start().searched_data()
 
 
