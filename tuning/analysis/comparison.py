@@ -169,10 +169,10 @@ def describe_range(parameter: Mapping[str, Any]) -> str:
         parameter: as `SearchSpace.as_plain` has it.
     """
     if "choices" in parameter:
-        values = ", ".join(map(str, parameter["choices"]))
+        parts = [", ".join(map(str, parameter["choices"]))]
     else:
-        values = " to ".join(as_cell(end, parameter[end]) for end in ("low", "high"))
-    parts = [f"{parameter['type']} {values}"]
+        ends = " to ".join(as_cell(end, parameter[end]) for end in ("low", "high"))
+        parts = [f"{parameter['type']} {ends}"]
     if parameter.get("log"):
         parts.append("log")
     if parameter.get("step"):

@@ -25,7 +25,7 @@ from tuning.cli import typed_path
 from tuning.run.folder import RunFolder
 from tuning.run.reading import read_as_ours, write_text
 from tuning.space.durations import shown_duration
-from tuning.trials.table import score, short
+from tuning.trials.table import plus_minus, score, short
 from tuning.trials.trial import ahead
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -165,5 +165,6 @@ def report_template() -> Template:
         "script_sums": Markup(" ".join(f"'sha256-{text}'" for text in sums)),
         "style": Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         "colours": plots.STATUS_COLOURS,
+        "plus_minus": plus_minus,
     }
     return made.get_template("report.html.jinja")

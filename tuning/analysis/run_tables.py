@@ -15,7 +15,7 @@ from tuning.analysis.comparison import Comparison
 from tuning.cli import shown_path
 from tuning.run.listing import DAMAGED, KILLED, RunInfo
 from tuning.space.durations import shown_duration
-from tuning.trials.table import score
+from tuning.trials.table import plus_minus, score
 
 COLUMNS = (
     *("run", "status", "data", "trials", "best", "by trial", "epochs", "time"),
@@ -70,8 +70,7 @@ def cells(run: RunInfo) -> dict[str, str]:
         if best := summary.best:
             found |= {"best": f"{summary.metric} {score(best.value)}", "by trial": str(best.trial)}
     if run.final:
-        std = run.final.test_acc_std
-        found["test acc"] = f"{run.final.test_acc:.4f}" + (f" ± {std:.4f}" if std else "")
+        found["test acc"] = plus_minus(run.final.test_acc, run.final.test_acc_std)
     return found
 
 

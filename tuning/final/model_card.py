@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from text_recognizer.predict import Recognizer
 from text_recognizer.text import printable
+from tuning.analysis.comparison import describe_range
 from tuning.analysis.run_data import RunData
 from tuning.final.candidates import Config
-from tuning.final.scores import plus_minus, times
+from tuning.final.scores import times
 from tuning.run.environment import environment
 from tuning.run.files import FinalMetrics
+from tuning.trials.table import plus_minus
 
 LICENCES = {
     "MNIST": "MNIST is by Y. LeCun, C. Cortes and C. J. C. Burges, CC BY-SA 3.0.",
@@ -37,7 +38,7 @@ def model_card(
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    templates.filters |= {"code": code, "searched": search_range}
+    templates.filters |= {"code": code, "searched": describe_range}
     templates.globals |= {"plus_minus": plus_minus, "times": times}
     return templates.get_template("model_card.md.jinja").render(
         model=type(recognizer.model).__name__,
@@ -60,10 +61,3 @@ def code(value: object) -> str:
     """
     text = printable(f"{value:.6g}" if isinstance(value, float) else str(value))
     return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
-
-
-def search_range(parameter: dict[str, Any]) -> str:
-    """The values that a parameter could take."""
-    if "choices" in parameter:
-        return ", ".join(map(str, parameter["choices"]))
-    return f"{parameter['low']} to {parameter['high']}" + (", log" if parameter.get("log") else "")

@@ -10,6 +10,7 @@ from typing import Any
 from text_recognizer.metrics import Objective
 from tuning.final.candidates import Config, by_mean
 from tuning.run.files import Candidate, FinalMetrics, Score
+from tuning.trials.table import plus_minus
 from tuning.verification.evaluation import Evaluation
 
 
@@ -94,13 +95,6 @@ def result_lines(metrics: FinalMetrics) -> Iterator[str]:
             f"note: the test set has been read {reads} for this run; do not choose a model by "
             "these results, because the best of several is partly luck"
         )
-
-
-def plus_minus(mean: float | None, std: float | None) -> str:
-    """Mean ± standard deviation, or the mean alone; `diverged` without a mean."""
-    if mean is None:
-        return "diverged"
-    return f"{mean:.4f}" if std is None else f"{mean:.4f} ± {std:.4f}"
 
 
 def times(n: int) -> str:

@@ -52,6 +52,13 @@ def score(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 1e5 else f"{value:.4g}"
 
 
+def plus_minus(mean: float | None, std: float | None) -> str:
+    """Mean ± standard deviation, or the mean alone; `diverged` without a mean."""
+    if mean is None:
+        return "diverged"
+    return f"{mean:.4f}" if std is None else f"{mean:.4f} ± {std:.4f}"
+
+
 def short(value: Any) -> str:
     """A parameter's value in few characters."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
