@@ -98,18 +98,17 @@ class SearchSpace:
         problems: list[Problem] = []
         expected = self.choose(lambda name, parameter: point.get(name))  # with None if missing
         for name in expected | point:
-            got = shown(point.get(name))
-            if name not in self.parameters:
-                rule, got = "a searched parameter", shown(name)
-                hint = did_you_mean(name, self.parameters)
+            parameter, value = self.parameters.get(name), point.get(name)
+            if parameter is None:
+                rule, hint = "a searched parameter", did_you_mean(name, self.parameters)
             elif name not in point:
                 rule, hint = "a value for every parameter that applies", "Add one."
             elif name not in expected:
-                condition = shown(self.parameters[name].when)
-                rule, hint = f"{name} applies only when {condition}", "Leave it out."
+                rule, hint = f"{name} applies only when {shown(parameter.when)}", "Leave it out."
             else:
-                rule, hint = self.parameters[name].problem(point[name]) or "", ""
+                rule, hint = parameter.problem(value) or "", ""
             if rule:
+                got = shown(value if parameter else name)
                 problems.append(Problem(self.where(*keys, name), rule, got, hint))
         return problems
 
@@ -121,7 +120,7 @@ class SearchSpace:
         }
         # The mode follows from the metric, but older versions recorded it: a resume compares.
         search = asdict(self.search.objective) | self.search.model_dump(exclude_none=True)
-        return {"experiment": dict(self.experiment), "space": parameters, "search": search}
+        return {"experiment": self.experiment, "space": parameters, "search": search}
 
     def as_yaml(self) -> str:
         """`as_plain` as the text of a file.
