@@ -17,12 +17,6 @@ from tuning.run.files import FinalMetrics
 from tuning.run.folder import RunFolder
 from tuning.run.reading import unwritable, write_model, write_text
 
-MODEL_FILE, CONFIG_FILE, METRICS_FILE, CARD_FILE = (
-    "model.ckpt",
-    "config.yaml",
-    "metrics.json",
-    "README.md",
-)
 WORKPLACE = ".final."  # prefix of the temporary folder in the run's
 
 
@@ -52,13 +46,14 @@ def write_final(
     new = model.with_name("final")
     try:
         new.mkdir()
-        model.rename(new / MODEL_FILE)
-        write_text(new / CONFIG_FILE, config_text(config, metrics.seeds[0], folder.name))
-        sums = {name: checksum(new / name) for name in (MODEL_FILE, CONFIG_FILE)}
+        weights = model.rename(new / "model.ckpt")
+        settings = new / "config.yaml"
+        write_text(settings, config_text(config, metrics.seeds[0], folder.name))
+        sums = {path.name: checksum(path) for path in (weights, settings)}
         metrics = metrics.model_copy(update={"sha256": sums})
-        write_model(new / METRICS_FILE, metrics)
-        recognizer = Recognizer.load(new / MODEL_FILE)
-        write_text(new / CARD_FILE, model_card(recognizer, config, metrics, search))
+        write_model(new / "metrics.json", metrics)
+        card = model_card(Recognizer.load(weights), config, metrics, search)
+        write_text(new / "README.md", card)
         replace_final(folder, new)
     except OSError as error:
         raise unwritable(folder.final, error) from None

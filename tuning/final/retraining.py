@@ -31,15 +31,7 @@ from tuning.final.candidates import (
     lab_1,
     read_best_config,
 )
-from tuning.final.folder import (
-    CARD_FILE,
-    CONFIG_FILE,
-    METRICS_FILE,
-    MODEL_FILE,
-    WORKPLACE,
-    mend_final,
-    write_final,
-)
+from tuning.final.folder import WORKPLACE, mend_final, write_final
 from tuning.final.scores import (
     accuracy_per_class,
     candidate_lines,
@@ -138,9 +130,9 @@ class Retraining:
             write_final(self.folder, models[0], config, metrics, self.search)
         for line in result_lines(metrics):
             self.say(line)
-        model = shown_path(self.folder.final / MODEL_FILE)
+        final = shown_path(self.folder.final)
         self.say(
-            f"wrote {model} (seed {self.seeds[0]}), {CONFIG_FILE}, {METRICS_FILE}, {CARD_FILE}"
+            f"wrote {final}/model.ckpt (seed {self.seeds[0]}), config.yaml, metrics.json, README.md"
         )
         self.say(f"wrote {shown_path(write_report(read_run_data(self.folder, self.record)))}")
 
