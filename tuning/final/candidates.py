@@ -58,6 +58,7 @@ def read_best_config(search: RunData) -> Settings:
 
 def check_best(search: RunData) -> None:
     """Raise `RunError` unless summary.json and the study name the same best trial."""
+    # Without this check the model card could have the value of one trial and the name of another.
     found = [(best.trial.number, best.epoch.epoch, best.value) for best in search.ranked[:1]]
     best = search.summary.best
     if best is None or found != [(best.trial, best.epoch, best.value)]:

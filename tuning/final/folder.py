@@ -27,6 +27,7 @@ def mend_final(folder: RunFolder) -> None:
     old = folder.final.with_suffix(".old")
     if old.exists() and not folder.final.exists():
         old.rename(folder.final)
+    # These belong to no living process: this one has locked the run.
     for left in (old, *folder.path.glob(f"{WORKPLACE}*")):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -52,6 +53,7 @@ def write_final(
         sums = {path.name: checksum(path) for path in (weights, settings)}
         metrics = metrics.model_copy(update={"sha256": sums})
         write_model(new / "metrics.json", metrics)
+        # Loaded from the file: a model that cannot be loaded must not replace an older one.
         card = model_card(Recognizer.load(weights), config, metrics, search)
         write_text(new / "README.md", card)
         replace_final(folder, new)

@@ -44,7 +44,7 @@ from tuning.ray_backend.tasks import run_tasks
 from tuning.run.files import Baseline, Candidate, FinalMetrics, TrainedOn
 from tuning.run.folder import RunFolder
 from tuning.run.options import Options
-from tuning.run.reading import read_as_ours
+from tuning.run.reading import read_as_ours, unwritable
 from tuning.study.optuna_record import check_direction, get_attr, open_study, set_attr
 from tuning.verification import preflight
 from tuning.verification.evaluation import evaluate
@@ -102,6 +102,7 @@ class Retraining:
         # The first seed is the search's own: with it the best trial has the value of the search.
         first = best.get("seed", 0)
         self.seeds = [(first + i) % 2**32 for i in range(request.seeds)]
+        # All trainings of one step run side by side: three seeds of a config and of lab 1's, say.
         trainings = len(self.seeds) * max(len(self.configs), 2)
         self.slots = request.options.slots([preflight.machine()], trainings)
         if self.slots.note:
@@ -121,12 +122,20 @@ class Retraining:
         examples = self.searched_data()
         # The run is private to its owner; data that was downloaded just now is not.
         os.umask(0o077)
-        with TemporaryDirectory(dir=self.folder.path, prefix=WORKPLACE) as name:
+        try:
+            temporary = TemporaryDirectory(
+                dir=self.folder.path, prefix=WORKPLACE, ignore_cleanup_errors=True
+            )
+        except OSError as error:
+            raise unwritable(self.folder.path, error) from None
+        with temporary as name:
             place = Path(name)
             with self.workers(examples, place) as train:
                 config, candidates = self.choose(train)
                 models = self.train_final(train, config, place)
             metrics = self.test(config, candidates, models, len(examples))
+            # The first seed's model, whatever the others came to: to choose by test results would
+            # make the test set a validation set.
             write_final(self.folder, models[0], config, metrics, self.search)
         for line in result_lines(metrics):
             self.say(line)
@@ -161,7 +170,7 @@ class Retraining:
         ray = own_cluster(dashboard=False, num_cpus=int(node.cpus), num_gpus=int(node.gpus))
         with (
             ray as cluster,
-            sigterm_is_an_exit(),
+            sigterm_is_an_exit(),  # after Ray has started, which takes the signal for itself
             cluster.watched(lambda name: end_without_ray(name, place)),
         ):
             yield lambda calls: run_tasks(train_once, calls, shared, self.slots, self.say_done)
@@ -205,7 +214,7 @@ class Retraining:
         """
         settings = {str(config): config.settings}
         baseline = lab_1(config)
-        if effective(baseline) != effective(config.settings):
+        if effective(baseline) != effective(config.settings):  # else they give the same models
             settings["lab 1's defaults"] = baseline
         self.say_begin(
             f"{' and '.join(settings)} for {config.epochs} epochs on training and validation data"

@@ -86,6 +86,7 @@ def result_lines(metrics: FinalMetrics) -> Iterator[str]:
         yield f"  {label:<{width}} acc {accuracy}   loss {loss}"
     part = "training" if metrics.metric.startswith("train") else "validation"
     yield f"in the search: {metrics.metric} {metrics.promised:.4f} on the {part} data"
+    # The mean hides a class that is hardly recognised.
     worst, share = min(metrics.per_class.items(), key=lambda item: item[1])
     yield f"worst class: {worst} ({share:.3f})"
     if metrics.baseline.test_acc > metrics.test_acc:

@@ -44,7 +44,7 @@ def run_tasks(
     waiting = {task.remote(call, **references): place for place, call in enumerate(calls)}
     results: dict[int, Answer] = {}
     while waiting:
-        (done, *_), _ = ray.wait(list(waiting))
+        (done, *_), _ = ray.wait(list(waiting))  # one at a time, as soon as it has ended
         place = waiting.pop(done)
         try:
             results[place] = ray.get(done)
@@ -58,7 +58,7 @@ def task_error(call: str, error: RayError) -> RecogniserError:
     """The reason for which a call has no result, in one line and without Ray's traceback."""
     if not isinstance(error, RayTaskError):
         return NoResultError(f"{call}: its process died twice ({type(error).__name__}).")
-    cause = error.cause
+    cause = error.cause  # the exception of the worker
     if isinstance(cause, RecogniserError):
         return type(cause)(f"{call}: {cause}")
     if isinstance(cause, OSError) and cause.errno in DISK:

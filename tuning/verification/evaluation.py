@@ -87,7 +87,7 @@ def export_best(folder: Path, best: Best, target: Path) -> None:
         raise CheckpointError(
             f"{source}: `sha256 == {best.epoch.sha256}` must hold, but got {found}."
         )
-    content = read_checkpoint(source)
+    content = read_checkpoint(source)  # unpickles nothing but tensors and plain values
     with atomic_write(target) as file:
         torch.save({name: content[name] for name in KEPT_IN_EXPORT if name in content}, file)
 
@@ -113,6 +113,7 @@ def verify(checkpoint: Path, best: Best, settings: Settings, trainval: BaseDatas
     found = evaluate(checkpoint, examples)
     for name, value in (("val_loss", found.loss), ("val_acc", found.accuracy)):
         recorded = best.epoch.metrics[name]
+        # Half precision and another device differ by less than this; another epoch by more.
         if not math.isclose(value, recorded, rel_tol=1e-2, abs_tol=2e-3):
             raise CheckpointError(
                 f"{checkpoint}: `{name} == {recorded:.6f}` must hold, as recorded for trial "
