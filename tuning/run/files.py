@@ -6,15 +6,15 @@ import base64
 import binascii
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from text_recognizer.metrics import Mode
 from tuning.run.reading import Lenient
+from tuning.space.schema import FrozenModel, Real
 from tuning.trials.trial import SCHEMA_VERSION
 
 WORST = 20  # images that are kept
 PNG = b"\x89PNG\r\n\x1a\n"
-Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class BestTrial(Lenient):
@@ -22,7 +22,7 @@ class BestTrial(Lenient):
 
     trial: int
     epoch: int
-    value: Number
+    value: Real
     params: dict[str, Any]
     metrics: dict[str, float | None] = Field(default={})
 
@@ -32,7 +32,7 @@ class Resources(Lenient):
 
     slots: int = 1
     cpus_per_trial: int = 1
-    gpus_per_trial: Number = 0.0
+    gpus_per_trial: Real = 0.0
 
 
 class Summary(Lenient):
@@ -47,7 +47,7 @@ class Summary(Lenient):
     seed: int
     counts: dict[str, int]
     epochs_trained: int
-    wall_time_s: Number
+    wall_time_s: Real
     stop_reason: str | None
     best: BestTrial | None
     resources: Resources
@@ -88,11 +88,7 @@ def png(text: str) -> str:
     return base64.b64encode(content).decode()
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class WorstImage(Strict):
+class WorstImage(FrozenModel):
     """One image: its number among the training and validation examples, what it is, and what the
     winner takes it for.
     """
@@ -104,7 +100,7 @@ class WorstImage(Strict):
     png: Annotated[str, AfterValidator(png)]
 
 
-class Validation(Strict):
+class Validation(FrozenModel):
     """The winner's answers on the validation data.
 
     `confusion[true][predicted]` counts images, both in the order of `classes`; `worst` begins with
@@ -129,8 +125,8 @@ class SeedScore(Lenient):
     """Test results of one model."""
 
     seed: int
-    test_acc: Number
-    test_loss: Number  # cross entropy, mean over the images
+    test_acc: Real
+    test_loss: Real  # cross entropy, mean over the images
 
 
 class Score(Lenient):
@@ -139,10 +135,10 @@ class Score(Lenient):
     The deviations are None for one seed.
     """
 
-    test_acc: Number
-    test_acc_std: Number | None
-    test_loss: Number
-    test_loss_std: Number | None
+    test_acc: Real
+    test_acc_std: Real | None
+    test_loss: Real
+    test_loss_std: Real | None
     per_seed: list[SeedScore]
 
 
@@ -157,10 +153,10 @@ class Candidate(Lenient):
 
     trial: int
     epochs: int
-    searched: Number  # its value in the search
-    mean: Number | None  # over the seeds; None if one of them diverged
-    std: Number | None
-    each: list[Number | None]  # None for a seed that diverged
+    searched: Real  # its value in the search
+    mean: Real | None  # over the seeds; None if one of them diverged
+    std: Real | None
+    each: list[Real | None]  # None for a seed that diverged
     chosen: bool
 
 
@@ -179,9 +175,9 @@ class FinalMetrics(Score):
     epochs: int
     metric: str
     mode: Mode
-    promised: Number  # the config's value in the search
+    promised: Real  # the config's value in the search
     seeds: list[int]
-    per_class: dict[str, Number]  # accuracy, mean over the seeds
+    per_class: dict[str, Real]  # accuracy, mean over the seeds
     test_examples: int
     test_reads: int  # of this run's test set, this one included
     baseline: Baseline
