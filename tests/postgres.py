@@ -77,8 +77,10 @@ class Postgres:
             "pg_ctl", "stop", "--wait", "--mode", "fast", "--pgdata", str(self.folder / "data")
         )
 
-    def url(self, password: str = f":{PASSWORD}") -> str:
-        return f"postgresql://{USER}{password}@127.0.0.1:{self.port}/postgres"
+    @property
+    def url(self) -> str:
+        """Its password is given in `PGPASSWORD`."""
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def test_c1_trials_of_a_lost_node_go_on_elsewhere_and_are_charged_with_nothing(
     assert search.end() == 0, search.output + search.errors
     assert "cluster   3 nodes, 3 CPUs, 0 GPUs" in search.output
     assert (
-        f"node {lost.address} is gone: its trials go on elsewhere, no retry is lost"
+        f"node {lost.address} is gone: its trials go on elsewhere and lose no retry"
         in search.output
     )
     study = close(run)

@@ -31,6 +31,11 @@ search: {trials: 2, max_epochs: 2, scheduler: none}
 """
 
 
+@pytest.fixture(autouse=True)
+def password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+
+
 @pytest.mark.usefixtures("cluster")
 def test_a_server_that_is_restarted_in_the_middle_of_a_search_is_waited_for(
     server: Postgres, tmp_path: Path
@@ -41,7 +46,7 @@ def test_a_server_that_is_restarted_in_the_middle_of_a_search_is_waited_for(
         said.append(text)
         server.start()
 
-    space, url = space_in(tmp_path), storage.StorageUrl.parse(server.url()).engine_url
+    space, url = space_in(tmp_path), storage.StorageUrl.parse(server.url).engine_url
     study = Study(create_record(url, space, "restarted", on_wait=start_again), space, trials=12)
     epochs = 0
 
@@ -65,7 +70,7 @@ def test_a_server_that_does_not_come_back_ends_the_search(
     server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "PATIENCE_S", 0)
-    space, url = space_in(tmp_path), storage.StorageUrl.parse(server.url()).engine_url
+    space, url = space_in(tmp_path), storage.StorageUrl.parse(server.url).engine_url
     study = Study(create_record(url, space, "gone", on_wait=print), space, trials=4)
     server.stop()
     try:
@@ -84,47 +89,32 @@ def test_a_search_with_its_study_there_and_its_password_nowhere(
     server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "small.yaml").write_text(SPACE)
-    flags = ["--space", "small.yaml", "--name", "run", "--no-dashboard", "--max-concurrent", "1"]
-    search = run_command([SEARCH, *flags, "--storage", server.url()], tmp_path)
+    flags = ["--no-dashboard", "--max-concurrent", "1", "--storage", server.url]
+    start = [SEARCH, "--space", "small.yaml", "--name", "run", *flags]
+    monkeypatch.setenv("PGPASSWORD", "wrong")
+    refused = run_command(start, tmp_path)
+    assert refused.process.returncode == 5
+    assert "password authentication failed" in refused.errors
+    assert "Set PGPASSWORD, or use ~/.pgpass" in refused.errors
+    assert not (tmp_path / "runs").exists()
+
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    search = run_command(start, tmp_path)
     assert search.process.returncode == 0, search.errors
     folder = RunFolder(tmp_path / "runs/run")
     assert not folder.study.exists()
-    assert json.loads(folder.storage.read_text()) == {"url": server.url(""), "study": "run"}
-    assert f"optuna-dashboard {server.url('')}" in search.output
-    assert PASSWORD.encode() not in everything_in(folder.path)
-    assert PASSWORD not in search.output + search.errors
-
-    refused = run_command(
-        [SEARCH, *flags, "--name", "second", "--storage", server.url(":wrong")], tmp_path
-    )
-    assert refused.process.returncode == 5
-    assert "password authentication failed" in refused.errors
-    assert not (tmp_path / "runs/second").exists()
-    without = run_command([SEARCH, "--resume", "runs/run", "--trials", "3"], tmp_path)
-    assert without.process.returncode == 5
-    assert "Give it in --storage, or in PostgreSQL's own ways" in without.errors
-    again = run_command(
-        [
-            SEARCH,
-            "--resume",
-            "runs/run",
-            "--trials",
-            "3",
-            "--no-dashboard",
-            "--storage",
-            server.url(),
-        ],
-        tmp_path,
-    )
-    assert again.process.returncode == 0, again.errors
+    assert json.loads(folder.storage.read_text()) == {"url": server.url, "study": "run"}
+    assert f"optuna-dashboard {server.url}" in search.output
+    again = [SEARCH, "--resume", "runs/run", "--trials", "3", "--no-dashboard"]
+    resumed = run_command(again, tmp_path)
+    assert resumed.process.returncode == 0, resumed.errors
     assert json.loads(folder.summary.read_text())["counts"]["complete"] == 3
-    monkeypatch.setenv("PGPASSWORD", PASSWORD)
     report = run_command([str(ROOT / "tuning/report.py"), "runs/run"], tmp_path)
     assert report.process.returncode == 0, report.errors
     assert PASSWORD.encode() not in everything_in(folder.path)
-    recorded = load_record(storage.StorageUrl.parse(server.url()).engine_url, "run")
-    assert [trial.user_attrs["outcome"] for trial in recorded.get_trials()] == [
-        Outcome.COMPLETE
-    ] * 3
+    assert PASSWORD not in search.output + search.errors
+    recorded = load_record(storage.StorageUrl.parse(server.url).engine_url, "run")
+    outcomes = [trial.user_attrs["outcome"] for trial in recorded.get_trials()]
+    assert outcomes == [Outcome.COMPLETE] * 3
     with pytest.raises(InputError, match="the run's own"):
         storage.read_storage_note(folder, "postgresql://searcher@elsewhere/other")

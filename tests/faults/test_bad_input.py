@@ -593,7 +593,7 @@ FLAGS: dict[str, tuple[list[str], tuple[str, ...] | None]] = {
     ),
     "a password": (
         ["--storage", "postgresql://a:pw@h/x"],
-        ("--storage: `a URL without a password`…but got one with a password…PGPASSWORD…",),
+        ("--storage: a password in the URL is refused; set PGPASSWORD, or use ~/.pgpass.",),
     ),
     "trials many": (["--trials", "many"], None),
     "gpus half": (["--gpus-per-trial", "half"], None),

@@ -6,7 +6,6 @@ import logging
 import os
 import secrets
 import signal
-import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -155,19 +154,11 @@ def keep_the_token_private() -> None:
 
 
 def private_folder() -> str:
-    """A folder for Ray's sockets and logs inside of one that only this user can enter.
+    """A new folder for Ray's sockets and logs inside of one that only this user can enter.
 
     Ray opens its folder to all users. The path is short, because paths of sockets have to be.
     """
-    parent = os.environ.get("RAY_TMPDIR") or "/tmp"
-    path = Path(parent, f"ray-{os.getuid()}")
-    with suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():  # another user's
-        path = Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
-    path.chmod(0o700)
-    return str(path / "ray")
+    return tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR") or "/tmp") + "/ray"
 
 
 @contextmanager

@@ -22,7 +22,6 @@ from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]
 import text_recognizer
 import training
 import tuning
-from text_recognizer.errors import InputError
 from tuning.ray_backend.address import Address, refused
 from tuning.ray_backend.local_cluster import Cluster, keep_the_token_private
 from tuning.ray_backend.shared_storage import check_shared
@@ -62,12 +61,17 @@ class JoinedCluster(Cluster):
         self._room: int | None = None
 
     def nodes(self) -> list[Node]:
-        """What the living nodes have for trials."""
-        return [offer_of(node) for node in self._living()]
-
-    def _living(self) -> list[dict[str, Any]]:
-        """Ray's record of each node that lives, as far as Ray and we know."""
-        return [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in self._lost]
+        """What the living nodes have for trials, as far as Ray and we know that they live."""
+        return [
+            Node(
+                node["Resources"].get("CPU", 0),
+                node["Resources"].get("GPU", 0),
+                node["NodeID"],
+                node["NodeManagerAddress"],
+            )
+            for node in ray.nodes()
+            if node["Alive"] and node["NodeID"] not in self._lost
+        ]
 
     def dead(self) -> str | None:
         if not self._raylet.answers():
@@ -125,30 +129,19 @@ class JoinedCluster(Cluster):
         self._counted = time.monotonic()
         found = room(self.nodes(), slots)
         found = min(found, slots.most or found)
-        # the search's head line names the first count, unless it is 0
-        told = (slots.count or None) if self._room is None else self._room
-        if found == 0 and told != 0:
-            self.say(f"no node has room for a trial ({slots.each}): waiting for a node to join")
-        elif found != told:
-            self.say(f"the cluster has room for {found} trials at once now")
         if found != self._room:
             self.on_capacity(found)
+            if not found:
+                self.say(f"no node has room for a trial ({slots.each}): waiting for a node to join")
+            elif self._room is not None:  # the search's head line has the first count
+                self.say(f"the cluster has room for {found} trials at once now")
         self._room = found
         return found
 
     def check_shared(self, folder: Path, where: str, hint: str, slots: Slots) -> None:
         """Check that every node with room for a trial sees `folder`; see `shared_storage`."""
-        nodes = {
-            node["NodeID"]: node["NodeManagerAddress"]
-            for node in self._living()
-            if room([offer_of(node)], slots)
-        }
+        nodes = {node.id: node.address for node in self.nodes() if room([node], slots)}
         check_shared(folder, nodes, where, hint)
-
-
-def offer_of(node: Mapping[str, Any]) -> Node:
-    """What a node has for trials."""
-    return Node(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))
 
 
 def raylet_of(node: Mapping[str, Any]) -> Address:
@@ -173,7 +166,7 @@ def joined_cluster(address: str, say: Callable[[str], None]) -> Iterator[JoinedC
     keep_the_token_private()
     hide_state_of_dead_raylets()
     try:
-        has_token = match_token_mode(head, address)
+        has_token = match_token_mode(head)
         if not has_token:
             say(
                 "the cluster asks for no token: whoever reaches it over the network can run code "
@@ -189,10 +182,7 @@ def joined_cluster(address: str, say: Callable[[str], None]) -> Iterator[JoinedC
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except InputError:
-        raise
-    # versions, runtime environments, TLS: each has a type of its own
-    except Exception as error:
+    except Exception as error:  # versions, runtime environments, TLS: each has its own type
         why = str(error).strip().partition("\n")[0].rstrip(".")
         raise refused(address, why or type(error).__name__) from None
     try:
@@ -201,7 +191,7 @@ def joined_cluster(address: str, say: Callable[[str], None]) -> Iterator[JoinedC
         ray.shutdown()
 
 
-def match_token_mode(head: Address, given: str) -> bool:
+def match_token_mode(head: Address) -> bool:
     """Set this process to the cluster's token mode; returns whether the cluster asks for a token.
 
     Workers of a cluster without a token have none to show to this process, so that it must not ask
@@ -209,7 +199,7 @@ def match_token_mode(head: Address, given: str) -> bool:
     would try a wrong token for 20 s.
 
     Raises:
-        InputError: the cluster has another token.
+        ConnectionError: the cluster has another token.
     """
     for mode in ("disabled", "token"):
         os.environ["RAY_AUTH_MODE"] = mode
@@ -218,7 +208,7 @@ def match_token_mode(head: Address, given: str) -> bool:
             GcsClient(address=str(head))
             return mode == "token"
     hint = "copy the head's ~/.ray/auth_token, or set RAY_AUTH_TOKEN_PATH"
-    raise refused(given, f"the cluster has another token; {hint}")
+    raise ConnectionError(f"the cluster has another token; {hint}")
 
 
 @contextmanager

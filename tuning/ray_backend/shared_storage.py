@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -31,13 +33,14 @@ def check_shared(folder: Path, nodes: Mapping[str, str], where: str, hint: str) 
         InputError: with each node that does not see the folder.
         StorageError: this process cannot write there.
     """
+    # no other folder has this name, so that a node that finds it sees the same file system
     probe = folder / f".shared-{secrets.token_hex(8)}"
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         probe.mkdir(parents=True)
-        (probe / "driver").write_text(probe.name, encoding="utf-8")
+        (probe / "driver").touch()
         problems = [
-            Problem(where, "a folder that every node sees", f"{folder}; {found}", hint)
+            Problem(where, "a folder that every node sees", f"{folder}, and {found}", hint)
             for found in ask_nodes(probe, nodes)
         ]
     except OSError as error:
@@ -51,49 +54,35 @@ def check_shared(folder: Path, nodes: Mapping[str, str], where: str, hint: str) 
         raise InputError(*problems)
 
 
-def ask_nodes(probe: Path, nodes: Mapping[str, str]) -> list[str]:
-    """One sentence for each node that does not see the same folder."""
-    answers = {
-        name: ray.remote(answer_driver)
-        .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(name, soft=False))
-        .remote(str(probe), name)
-        for name in nodes
-    }
-    found = []
-    for name, answer in answers.items():
+def ask_nodes(probe: Path, nodes: Mapping[str, str]) -> Iterator[str]:
+    """Each node that does not see the folder, and why."""
+    task = ray.remote(num_cpus=0)(copy_in)
+    answers = {}
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        answers[node] = task.options(scheduling_strategy=there).remote(probe, node)
+    for node, answer in answers.items():
         try:
             error = ray.get(answer, timeout=PROBE_S)
         except ray.exceptions.RayError as failure:
             error = f"no answer: {str(failure).splitlines()[0]}"
-        if not error and (error := read_error(probe / name, probe.name)):
-            error = f"what it wrote is not here: {error}"
-        if error:
-            found.append(f"node {nodes[name]}: {error}")
-    return found
+        if error := error or error_of((probe / node).read_bytes):
+            yield f"node {nodes[node]}: {error}"
 
 
-def answer_driver(probe: str, name: str) -> str:
-    """In a worker: read what the driver wrote, and write beside it. Returns an error, or ""."""
-    folder = Path(probe)
-    if why := read_error(folder / "driver", folder.name):
-        return why
-    try:
-        (folder / name).write_text(folder.name, encoding="utf-8")
-    except OSError as error:
-        return str(error.strerror)
-    return ""
+def copy_in(probe: Path, node: str) -> str:
+    """In a worker: read what the driver wrote and write beside it. Returns an error, or ""."""
+    return error_of(partial(shutil.copyfile, probe / "driver", probe / node))
 
 
-def read_error(path: Path, text: str) -> str:
-    """Why `text` cannot be read from a file, now or soon; "" if it can."""
+def error_of(step: Callable[[], Any]) -> str:
+    """Why the step fails, also when it is tried again for a while; "" if it succeeds."""
     end = time.monotonic() + SEEN_S
     while True:
         try:
-            if path.read_text(encoding="utf-8") == text:
-                return ""
-            error = "another file is there"
-        except (OSError, ValueError) as failure:
-            error = getattr(failure, "strerror", None) or str(failure)
-        if time.monotonic() >= end:
-            return error
+            step()
+            return ""
+        except OSError as error:
+            if time.monotonic() >= end:
+                return str(error.strerror)
         time.sleep(0.2)

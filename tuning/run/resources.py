@@ -15,10 +15,12 @@ SMALLEST_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Node:
-    """What one machine has for trials."""
+    """What one machine has for trials; in a cluster also its id and its address."""
 
     cpus: float
     gpus: float
+    id: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True)

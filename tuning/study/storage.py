@@ -58,9 +58,9 @@ class StorageUrl:
             InputError: it is another text, or has a password. The password is not shown.
         """
         if PASSWORD.search(text):
-            hint = "Set PGPASSWORD, or use ~/.pgpass."
-            rule = "a URL without a password"
-            raise InputError(Problem("--storage", rule, "one with a password", hint))
+            raise InputError(
+                "--storage: a password in the URL is refused; set PGPASSWORD, or use ~/.pgpass."
+            )
         found = FORM.fullmatch(text)
         if not found:
             hint = "Without the flag the study is an SQLite file in the run's folder."
@@ -106,9 +106,9 @@ def read_storage_note(folder: RunFolder, given: str | None = None) -> tuple[str,
     note = read_model(folder.storage, StorageNote)
     if note is None:
         if given:
-            rule = "a run that was started with --storage"
-            got = f"{folder.name}, whose study is in its folder"
-            raise InputError(Problem("--storage", rule, got, "Leave the flag out."))
+            raise InputError(
+                f"--storage: the study of {folder.name} is in its folder. Leave the flag out."
+            )
         if not folder.study.is_file():
             raise RunError(f"{folder.study}: no such file. The run is damaged.")
         return sqlite_url(folder.study), None
@@ -118,8 +118,7 @@ def read_storage_note(folder: RunFolder, given: str | None = None) -> tuple[str,
         raise RunError(f"{folder.storage} is damaged: {error}") from None
     address = StorageUrl.parse(given) if given else noted
     if address.server != noted.server:
-        rule = f"the run's own database, {noted}"
-        raise InputError(Problem("--storage", rule, str(address), "The study is only there."))
+        raise InputError(f"--storage: {address} is another database than the run's own, {noted}.")
     return address.engine_url, note.study
 
 
@@ -145,7 +144,7 @@ def open_storage(url: str, on_wait: Say | None = None) -> RDBStorage:
     from optuna.storages import RDBStorage
 
     if url.startswith("sqlite"):
-        # a reader, a dashboard say, may hold the lock for longer than SQLite's usual 5 s
+        # a dashboard that reads may hold the lock for longer than SQLite's usual 5 s
         return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
     # The ping before each use of a connection replaces connections that a restart has cut.
     settings = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_S}}

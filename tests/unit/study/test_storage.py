@@ -62,7 +62,7 @@ def test_a_run_knows_its_own_database_alone(tmp_path: Path) -> None:
         read_storage_note(folder)
     folder.study.touch()
     assert read_storage_note(folder) == (sqlite_url(folder.study), None)
-    with pytest.raises(InputError, match="a run that was started with --storage"):
+    with pytest.raises(InputError, match="is in its folder"):
         read_storage_note(folder, "postgresql://me@h/x")
     write_storage_note(folder, StorageUrl.parse("postgresql://me@h/x"), "name")
     assert json.loads(folder.storage.read_text()) == {"url": "postgresql://me@h/x", "study": "name"}
