@@ -14,7 +14,7 @@ from typing import NoReturn
 from text_recognizer.errors import BUG, RecogniserError
 from text_recognizer.text import printable_lines
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 
 
 def exit_code_of(main: Callable[[], int | None]) -> int:
@@ -51,6 +51,7 @@ def exit_code_of(main: Callable[[], int | None]) -> int:
 
 def leave(code: int) -> NoReturn:
     """End the process like `sys.exit`, without freeing memory: torch's modules take two seconds."""
+    # `os._exit` skips these: the exit handlers (Ray stops its processes in one) and the flush.
     atexit._run_exitfuncs()
     with suppress(BrokenPipeError):
         sys.stdout.flush()

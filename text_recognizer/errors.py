@@ -21,7 +21,7 @@ from typing import Any
 
 from text_recognizer.text import did_you_mean, printable, shown
 
-BUG = 70
+BUG = 70  # EX_SOFTWARE in sysexits.h
 
 
 class RecogniserError(Exception):

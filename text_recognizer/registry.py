@@ -58,6 +58,7 @@ def claim(kind: str, names: Iterable[str], owner: str) -> None:
     ]
     if problems:
         raise InputError(*problems)
+    # A name has an owner only if all names of its class are free.
     _owners.update(dict.fromkeys(names, kind))
 
 

@@ -27,6 +27,7 @@ def printable(text: str) -> str:
 
     A terminal would obey or hide the others: colours, titles, right-to-left marks.
     """
+    # The `repr` of a character in quotes, without the quotes.
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
@@ -47,7 +48,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return f"Did you mean {shown(close[0])}?"
     if len(known) <= MAX_LISTED:
         return f"Known: {', '.join(map(clipped, known))}." if known else ""
-    near = closest(name, known, MAX_LISTED, cutoff=0.0)
+    near = closest(name, known, MAX_LISTED, cutoff=0.0)  # without a cutoff nothing is too far
     return f"The nearest of {len(known)} known ones: {', '.join(map(clipped, near))}."
 
 

@@ -52,6 +52,7 @@ def download(url: str, path: Path, md5: str) -> None:
         DataError: the content does not match `md5`.
         OSError: the network or the disk failed.
     """
+    # md5 is what the authors of the data publish.
     digest = hashlib.md5(usedforsecurity=False)
     with opened(url, READ_TIMEOUT_S) as response, atomic_write(path) as file:
         size = int(response.headers.get("Content-Length") or 0)
@@ -90,6 +91,7 @@ def read_image(path: Path, size: tuple[int, int], *, grey: bool = True) -> Tenso
     except (OSError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: not a readable picture: {error}. Give a PNG or JPEG.") from None
     pixels = np.array(picture, dtype=np.uint8)
+    # MNIST's strokes are light on a dark ground.
     edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
     if np.median(np.concatenate(edges)) > 127:
         pixels = 255 - pixels

@@ -83,6 +83,8 @@ def device_flags(settings: Mapping[str, Any]) -> Settings:
     if gpus is not None:
         ensure("gpus", "either gpus, or accelerator and devices", {"gpus": gpus} | given, not given)
         given = {"accelerator": "gpu" if gpus and torch.cuda.is_available() else "cpu"}
+    # On several devices each process would need its own part of a batch, which our loader does not
+    # serve. A search runs a trial on each device instead.
     devices = given.get("devices", 1)
     one = devices in (1, "1", "auto", "0,") or (isinstance(devices, list) and len(devices) == 1)
     ensure("devices", "one experiment uses one device", devices, one)
@@ -109,6 +111,7 @@ def make_trainer(
         ensure(name, f"{name} >= 1", value, value is None or value >= 1)
     if run.threads:
         torch.set_num_threads(run.threads)
+    # The sanity check saves a long epoch before a failing validation. Our epochs take seconds.
     defaults = {"logger": False, "num_sanity_val_steps": 0}
     all_callbacks = [EpochSeed(run.seed), *callbacks]
     try:
@@ -165,7 +168,7 @@ def train(
     # Adam's averages of gradients that stay zero become denormal numbers, which are slow on CPUs:
     # its step took 1.1 ms in the first epoch and 2.8 in the third; flushed 1.4 in each.
     torch.set_flush_denormal(True)
-    try:
+    try:  # `weights_only`, because the checkpoint may come from a stranger's run
         trainer.fit(lit_model, datamodule=served, ckpt_path=continue_from, weights_only=True)
     except (MisconfigurationException, ValueError) as error:
         if isinstance(error, ValueError) and "val_check_interval" not in str(error):
@@ -206,6 +209,8 @@ def run(
     callbacks: list[pl.Callback] = []
     if settings.get("enable_checkpointing") is not False:
         callbacks.append(best)
+    # Both look at the end of the training epoch, when the training metrics exist. `strict=False`:
+    # an epoch without validation has no `val_loss`, and that is no reason to stop.
     if own.patience:
         stopping = EarlyStopping(
             patience=own.patience, check_on_train_epoch_end=True, strict=False, **monitoring
@@ -251,5 +256,7 @@ def quiet_lightning(*, silent: bool = False) -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
         lambda record: "litlogger" not in record.getMessage().lower()
     )
+    # A deprecation inside of Lightning, and advice for loaders with worker processes and for logs
+    # of single steps. We have neither.
     for advice in ("LeafSpec", "does not have many workers", "smaller than the logging interval"):
         warnings.filterwarnings("ignore", message=f".*{advice}")

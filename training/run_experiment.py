@@ -33,7 +33,9 @@ def main(argv: list[str] | None = None) -> None:
         given = read_config(Path(str(given.pop("config")))) | given
     wants_help, wants_config = given.pop("help", False), given.pop("print_config", False)
     checkpoint = given.pop("load_checkpoint", None)
-    test = given.pop("test", True) in (True, "true")
+    test = given.pop("test", True)
+    ensure("test", "test is true or false", test, test in (True, False, "true", "false"))
+    # Which flags there are depends on the model and the data set, so these are looked up first.
     parser = settings_parser(*chosen_classes(given))
     if wants_help:
         print(__doc__)
@@ -50,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         print("note: there is no GPU here; training on the CPU")
     quiet_lightning()
     load = Path(str(checkpoint)) if checkpoint else None
-    print_result(run(settings, LOG_ROOT, load_checkpoint=load, test=test))
+    print_result(run(settings, LOG_ROOT, load_checkpoint=load, test=test in (True, "true")))
 
 
 def read_flags(words: list[str]) -> Settings:
@@ -80,6 +82,7 @@ def read_flags(words: list[str]) -> Settings:
 def read_config(path: Path) -> Settings:
     """Read a file of settings. Raises `InputError`."""
     try:
+        # `safe_load` refuses tags, which would make objects of any class.
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not a readable YAML file in UTF-8: {error}") from None

@@ -61,6 +61,7 @@ class RunSettings:
         ensure_range(0, patience=self.patience)
 
 
+# Claimed here, so that no model and no data set can have an argument of the same name.
 RUN_DEFAULTS: Settings = hyperparameters(RunSettings)
 TRAINER_NAMES = frozenset(hyperparameters(pl.Trainer)) - TRAINER_SKIPS
 claim("experiment", RUN_DEFAULTS, "RunSettings")
@@ -143,7 +144,7 @@ def checked(settings: Mapping[str, Any]) -> Settings:
             rule = f"an argument of {', '.join(classes)}, BaseLitModel or pl.Trainer"
             problems.append(Problem(name, rule, shown(name), did_you_mean(name, known)))
             continue
-        try:
+        try:  # one at a time, because the parser stops at the first problem
             result[name] = parser.parse_object({name: value}, defaults=False)[name]
         except (ArgumentError, jsonargparse.ArgumentError, OverflowError):
             problems.append(Problem(name, f"{name} is {known[name]}", shown(value)))

@@ -117,6 +117,7 @@ class BaseDataModule(pl.LightningDataModule):
 
     def share(self, trainval: BaseDataset) -> None:
         """Use examples that are in memory already, instead of reading them again."""
+        # The workers of a search share one copy in Ray's object store, 47 MB for MNIST.
         self.trainval = trainval
 
     def train_on_validation_too(self) -> None:
@@ -201,6 +202,7 @@ def find_data_dir(named: str | None) -> Path:
             raise InputError(
                 Problem("data_dir", "the path of a folder", shown(wanted), f"{error}.")
             ) from None
+    # Installed elsewhere, the package has no project around it.
     project = Path(__file__).resolve().parents[2]
     return (project if (project / "pyproject.toml").exists() else Path.cwd()) / "data"
 

@@ -42,6 +42,7 @@ class MNIST(BaseDataModule):
 
     @property
     def raw_dir(self) -> Path:
+        # torchvision's layout: archives that it has downloaded are found here.
         return self.data_dir / type(self).__name__ / "raw"
 
     def prepare_data(self) -> None:
@@ -57,7 +58,7 @@ class MNIST(BaseDataModule):
             raise self._unavailable(
                 f"no answer from {self.mirror} in {PROBE_TIMEOUT_S:.0f} seconds"
             )
-        try:
+        try:  # the folder is made and locked only now: one that has all archives may be read-only
             self.raw_dir.mkdir(parents=True, exist_ok=True)
             with FileLock(self.raw_dir / ".lock"):
                 for name, md5 in self._missing():  # less, if another process was faster

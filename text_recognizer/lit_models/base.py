@@ -64,9 +64,10 @@ class BaseLitModel(pl.LightningModule):
         super().__init__()
         self.model = model
         self.data_config = data_config
-        self.save_hyperparameters(settings or {})
+        self.save_hyperparameters(settings or {})  # under Lightning's key in the checkpoint
         self.optimizer_class = OPTIMIZERS[optimizer]
         self.optimizer_arguments: dict[str, Any] = {"lr": lr}
+        # An argument that the optimizer does not know must not be dropped silently.
         known = inspect.signature(self.optimizer_class).parameters
         for name, value in {"weight_decay": weight_decay, "momentum": momentum}.items():
             if value is not None:
@@ -74,7 +75,7 @@ class BaseLitModel(pl.LightningModule):
                 ensure(name, rule, value, name in known, f"Leave {name} out.")
                 self.optimizer_arguments[name] = value
         self.one_cycle = one_cycle
-        self.sums: defaultdict[str, Sums] = defaultdict(Sums)  # of train, val and test
+        self.sums: defaultdict[str, Sums] = defaultdict(Sums)
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, channels, height, width) normalised images to (batch, classes) logits."""
@@ -117,6 +118,7 @@ class BaseLitModel(pl.LightningModule):
         images, labels = batch
         logits = self.model(images)
         loss = cross_entropy(logits, labels)
+        # Detached, or the graphs of 64 steps would stay in memory.
         self.sums[part].add(loss.detach(), logits.detach(), labels)
         return loss
 
@@ -130,6 +132,7 @@ class BaseLitModel(pl.LightningModule):
         self._log("test")
 
     def _log(self, part: str) -> None:
+        # Validation runs inside of the training epoch: each part has sums of its own.
         self.log_dict(self.sums.pop(part, Sums()).means(part), prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

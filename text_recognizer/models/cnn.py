@@ -36,16 +36,16 @@ class CNN(nn.Module):
         super().__init__()
         channels, height, width = input_dims
         self.layers = nn.Sequential(
-            nn.Conv2d(channels, conv_dim, 3, padding=1),
+            nn.Conv2d(channels, conv_dim, 3, padding=1),  # (batch, conv_dim, height, width)
             nn.ReLU(),
             nn.Conv2d(conv_dim, conv_dim, 3, padding=1),
             nn.ReLU(),
             nn.MaxPool2d(2),  # (batch, conv_dim, height // 2, width // 2)
             Dropout(conv_dropout),
-            nn.Flatten(),
+            nn.Flatten(),  # (batch, conv_dim * (height // 2) * (width // 2))
             nn.Linear(conv_dim * (height // 2) * (width // 2), fc_dim),
             nn.ReLU(),
-            nn.Linear(fc_dim, num_classes),
+            nn.Linear(fc_dim, num_classes),  # (batch, num_classes)
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -38,13 +38,13 @@ class MLP(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Flatten(),  # (batch, channels * height * width)
-            nn.Linear(math.prod(input_dims), fc1),
+            nn.Linear(math.prod(input_dims), fc1),  # (batch, fc1)
             nn.ReLU(),
             Dropout(dropout),
-            nn.Linear(fc1, fc2),
+            nn.Linear(fc1, fc2),  # (batch, fc2)
             nn.ReLU(),
             Dropout(dropout),
-            nn.Linear(fc2, num_classes),
+            nn.Linear(fc2, num_classes),  # (batch, num_classes)
         )
 
     def forward(self, images: Tensor) -> Tensor:
