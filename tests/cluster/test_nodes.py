@@ -15,7 +15,6 @@ from tests.faults.acknowledging import folder_of
 from tests.formula import check
 from tests.hosts import Host, Hosts
 from tests.processes import Command
-from tests.processes import run as run_command
 from tuning.run.folder import RunFolder
 from tuning.space.reader import read_space
 from tuning.study.optuna_record import load_record
@@ -168,13 +167,6 @@ def test_a_cluster_without_a_token_is_joined_and_it_is_said_loudly(
     assert "dashboard http://" in search.output
     assert "(asks for a token" not in search.output
     close(RunFolder(tmp_path / "runs/run"))
-
-
-def test_c1_on_rays_own_cluster_for_tests(tmp_path: Path) -> None:
-    search = run_command(["-m", "tests.cluster.several_nodes", str(tmp_path)], tmp_path)
-    assert search.process.returncode == 0, search.errors
-    assert "room for 2" in search.output
-    assert "ended 12 charged 0" in search.output
 
 
 @pytest.mark.slow

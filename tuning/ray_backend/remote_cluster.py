@@ -82,7 +82,7 @@ class JoinedCluster(Cluster):
         # a node that is going down still answers for a moment
         end = time.monotonic() + GOING_DOWN_S
         while True:
-            self._find_lost(ask=True)
+            self._find_lost()
             for address, moment in self._lost.values():
                 if moment > since:
                     return address
@@ -90,18 +90,12 @@ class JoinedCluster(Cluster):
                 return None
             time.sleep(0.5)
 
-    def _find_lost(self, *, ask: bool) -> None:
-        """Note which nodes are gone, and since when.
-
-        Args:
-            ask: connect to each node: Ray takes 15 s to see that one is dead.
-        """
+    def _find_lost(self) -> None:
+        """Note which nodes are gone, and since when."""
         for node in ray.nodes():
             name, raylet = node["NodeID"], raylet_of(node)
-            alive = node["Alive"]
-            if alive and (ask or name in self._lost):
-                alive = raylet.answers()
-            if alive:
+            # each is asked: Ray takes 15 s to see that one is dead
+            if node["Alive"] and raylet.answers():
                 self._lost.pop(name, None)
             elif name not in self._lost:
                 self._lost[name] = (raylet.host, time.time())
@@ -125,7 +119,7 @@ class JoinedCluster(Cluster):
         """How many trials the nodes hold, counted every two seconds; a change is printed."""
         if self._room is not None and time.monotonic() - self._counted < COUNT_EVERY_S:
             return self._room
-        self._find_lost(ask=False)
+        self._find_lost()
         self._counted = time.monotonic()
         found = room(self.nodes(), slots)
         found = min(found, slots.most or found)
