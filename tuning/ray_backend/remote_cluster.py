@@ -128,7 +128,7 @@ class JoinedCluster(Cluster):
             if not found:
                 self.say(f"no node has room for a trial ({slots.each}): waiting for a node to join")
             elif self._room is not None:  # the search's head line has the first count
-                self.say(f"the cluster has room for {found} trials at once now")
+                self.say(f"trials that fit at once now: {found}")
         self._room = found
         return found
 
