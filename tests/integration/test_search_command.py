@@ -26,7 +26,7 @@ def test_a_process_that_refuses_ends_with_2_and_leaves_nothing(path: Path) -> No
         [str(ROOT / "tuning/search.py"), "--space", path.name, "--metric", "test_acc"], path.parent
     )
     assert refused.process.returncode == 2
-    assert "--metric: `one of " in refused.errors
+    assert "--metric: `'train_loss'" in refused.errors
     assert "Traceback" not in refused.errors
     assert refused.output == ""
     assert list(path.parent.iterdir()) == [path]
