@@ -204,18 +204,7 @@ def run(
         InputError, DataError, CheckpointError
     """
     own = run_settings(settings)
-    monitoring: dict[str, Any] = {"monitor": own.monitor, "mode": mode_of(own.monitor)}
-    best = ModelCheckpoint(filename="best", save_on_train_epoch_end=True, **monitoring)
-    callbacks: list[pl.Callback] = []
-    if settings.get("enable_checkpointing") is not False:
-        callbacks.append(best)
-    # Both look at the end of the training epoch, when the training metrics exist. `strict=False`:
-    # an epoch without validation has no `val_loss`, and that is no reason to stop.
-    if own.patience:
-        stopping = EarlyStopping(
-            patience=own.patience, check_on_train_epoch_end=True, strict=False, **monitoring
-        )
-        callbacks.append(stopping)
+    best, callbacks = monitors(settings)
     if load_checkpoint:
         callbacks.append(
             LambdaCallback(on_fit_start=lambda _, model: load_weights(model, load_checkpoint))
@@ -228,15 +217,26 @@ def run(
     if checkpoint:
         load_weights(lit_model, checkpoint)
         best_epoch = read_checkpoint(checkpoint)["epoch"] + 1
-    validation = trainer.validate(lit_model, datamodule=data, verbose=False)
+    validation = merge_metrics(trainer.validate(lit_model, datamodule=data, verbose=False))
     tested = trainer.test(lit_model, datamodule=data, verbose=False) if test else []
-    return ExperimentResult(
-        best_epoch,
-        merge_metrics(validation),
-        merge_metrics(tested),
-        checkpoint,
-        Path(logger.log_dir),
+    log_dir = Path(logger.log_dir)
+    return ExperimentResult(best_epoch, validation, merge_metrics(tested), checkpoint, log_dir)
+
+
+def monitors(settings: Mapping[str, Any]) -> tuple[ModelCheckpoint, list[pl.Callback]]:
+    """The keeper of the best checkpoint, and all callbacks that follow the monitor."""
+    run = run_settings(settings)
+    monitor: dict[str, Any] = {"monitor": run.monitor, "mode": mode_of(run.monitor)}
+    # Both look at the end of the training epoch, when the training metrics exist. `strict=False`:
+    # an epoch without validation has no `val_loss`, and that is no reason to stop.
+    best = ModelCheckpoint(filename="best", save_on_train_epoch_end=True, **monitor)
+    stopping = EarlyStopping(
+        patience=run.patience, check_on_train_epoch_end=True, strict=False, **monitor
     )
+    callbacks: list[pl.Callback] = [stopping] if run.patience else []
+    if settings.get("enable_checkpointing") is not False:
+        callbacks.append(best)
+    return best, callbacks
 
 
 def merge_metrics(results: Sequence[Mapping[str, float]]) -> Metrics:
