@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.finished import finished_run
+from tuning.analysis.run_data import RunData, read_run_data
 from tuning.final.retraining import Request, Retraining
 from tuning.run.folder import RunFolder
 from tuning.run.options import Options
@@ -28,6 +29,12 @@ def curve(settings: dict[str, Any]) -> list[Epoch]:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> RunFolder:
     return finished_run(tmp_path_factory.mktemp("finished"), empty_database, curve)
+
+
+@pytest.fixture(scope="session")
+def search(finished: RunFolder) -> RunData:
+    """What is in the folder of the finished run; to open its study takes a while."""
+    return read_run_data(finished)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tests.unit.final.conftest import Start
 from text_recognizer.errors import InputError, RunError
 from text_recognizer.metrics import Objective
-from tuning.analysis.run_data import RunData, read_run_data
+from tuning.analysis.run_data import RunData
 from tuning.final.candidates import (
     Config,
     by_mean,
@@ -28,39 +29,40 @@ from tuning.run.folder import RunFolder
 LAB_1 = {"model_class": "MLP", "data_class": "Digits"}
 
 
-def without_sums(run: RunFolder) -> RunData:
-    search = read_run_data(run)
+def without_sums(search: RunData) -> RunData:
     return replace(search, summary=search.summary.model_copy(update={"sha256": {}}))
 
 
-def test_a_changed_best_config_is_refused_with_the_command_that_trains_it(run: RunFolder) -> None:
+def test_a_changed_best_config_is_refused_with_the_command_that_trains_it(
+    run: RunFolder, search: RunData
+) -> None:
     run.best_config.write_text(run.best_config.read_text().replace("fc1: 32", "fc1: 33"))
     with pytest.raises(
         RunError, match=r"was changed.*run_experiment\.py --config .*best_config\.yaml"
     ):
-        read_best_config(read_run_data(run))
+        read_best_config(replace(search, path=run.path))
 
 
-@pytest.mark.parametrize("text", ["", "- a list\n", "a: [\n", None])
-def test_a_damaged_best_config_is_refused(text: str | None, run: RunFolder) -> None:
-    search = replace(without_sums(run), best_config=text or "")
-    if text is None:
-        run.best_config.unlink()
-        search = read_run_data(run)
+@pytest.mark.parametrize("text", ["", "- a list\n", "a: [\n"])
+def test_a_damaged_best_config_is_refused(text: str, search: RunData) -> None:
     with pytest.raises(RunError, match=r"best_config\.yaml is damaged: "):
-        read_best_config(search)
+        read_best_config(replace(without_sums(search), best_config=text))
 
 
-def test_an_unknown_setting_in_a_best_config_is_an_input_error(run: RunFolder) -> None:
+def test_a_missing_best_config_is_refused(tmp_path: Path, search: RunData) -> None:
+    with pytest.raises(RunError, match=r"best_config\.yaml is damaged: .*No such file"):
+        read_best_config(replace(search, path=tmp_path))
+
+
+def test_an_unknown_setting_in_a_best_config_is_an_input_error(search: RunData) -> None:
     with pytest.raises(InputError, match="fc11"):
-        read_best_config(replace(without_sums(run), best_config="fc11: 8\n"))
+        read_best_config(replace(without_sums(search), best_config="fc11: 8\n"))
 
 
 @pytest.mark.parametrize("change", [{"value": 0.99}, {"epoch": 1}, {"trial": 0}, {"trial": 7}])
 def test_a_summary_with_another_best_trial_than_the_study_is_refused(
-    change: dict[str, Any], run: RunFolder
+    change: dict[str, Any], search: RunData
 ) -> None:
-    search = read_run_data(run)
     check_best(search)
     with pytest.raises(RunError, match="do not have the same best trial"):
         check_best(with_best(search, **change))
@@ -85,17 +87,16 @@ def test_a_trial_has_its_own_parameters_and_epochs_and_nothing_of_the_best_trial
     assert {"fc1": 24, "optimizer": "SGD", "momentum": 0.9}.items() <= other.settings.items()
 
 
-def test_a_trial_lacks_the_parameters_whose_conditions_do_not_hold(run: RunFolder) -> None:
+def test_a_trial_lacks_the_parameters_whose_conditions_do_not_hold(search: RunData) -> None:
     best = {"fc1": 24, "optimizer": "SGD", "momentum": 0.9, "batch_size": 64}
-    adam, _ = configs_of(read_run_data(run), best)
+    adam, _ = configs_of(search, best)
     assert adam.settings == {"fc1": 32, "optimizer": "Adam", "batch_size": 64}
 
 
 def test_the_exported_trial_is_the_first_if_the_checkpoint_of_a_better_one_was_damaged(
-    run: RunFolder,
+    search: RunData,
 ) -> None:
-    search = with_best(read_run_data(run), trial=0)
-    assert [one.trial for one in configs_of(search, {})] == [0, 1]
+    assert [one.trial for one in configs_of(with_best(search, trial=0), {})] == [0, 1]
 
 
 @pytest.mark.parametrize(

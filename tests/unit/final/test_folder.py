@@ -13,7 +13,7 @@ from text_recognizer.data.digits import Digits
 from text_recognizer.errors import StorageError
 from text_recognizer.models.mlp import MLP
 from text_recognizer.predict import Recognizer
-from tuning.analysis.run_data import read_run_data
+from tuning.analysis.run_data import RunData
 from tuning.final import folder as final_folder
 from tuning.final.candidates import Config
 from tuning.final.folder import mend_final, replace_final, write_final
@@ -31,17 +31,17 @@ def a_folder(path: Path, content: str) -> Path:
 
 
 def test_nothing_in_the_model_card_is_markup_but_the_cards_own(
-    run: RunFolder, tmp_path: Path
+    search: RunData, tmp_path: Path
 ) -> None:
     text = 'space:\n  optimizer: {type: categorical, choices: [Adam, "a`|b\\n# <script>"]}\n'
     (tmp_path / "space.yaml").write_text(text)
-    search = replace(
-        read_run_data(run),
+    strange = replace(
+        search,
         space=read_space(tmp_path / "space.yaml"),
         path=Path("run`\n# not a heading"),
     )
     recognizer = Recognizer(MLP((1, 28, 28), 10, fc1=8, fc2=4), Digits.config)
-    card = model_card(recognizer, CONFIG, metrics(), search)
+    card = model_card(recognizer, CONFIG, metrics(), strange)
     headings = ("How it was found", "Training", "Results", "Intended use and limits")
     assert [line for line in card.splitlines() if line.startswith("#")] == [
         "# MLP for `Digits`",
@@ -96,7 +96,7 @@ def test_a_final_folder_that_cannot_be_replaced_stays(run: RunFolder) -> None:
 
 
 def test_a_full_disk_leaves_the_old_folder(
-    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunFolder, search: RunData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -105,5 +105,5 @@ def test_a_full_disk_leaves_the_old_folder(
     a_folder(run.final, "old")
     (tmp_path / "0.ckpt").touch()
     with pytest.raises(StorageError, match="No space left"):
-        write_final(run, tmp_path / "0.ckpt", CONFIG, metrics(), read_run_data(run))
+        write_final(run, tmp_path / "0.ckpt", CONFIG, metrics(), search)
     assert (run.final / "content").read_text() == "old"
