@@ -13,7 +13,7 @@ import pytest
 from text_recognizer.errors import InputError, RunError, StorageError
 from tuning.run.folder import NAME, create_run, open_run, point_latest
 from tuning.run.lock import is_locked, locked
-from tuning.run.reading import read_json, write_json
+from tuning.run.reading import read_json, write_json, write_text
 
 HOLD = """
 import sys
@@ -99,6 +99,12 @@ def test_a_second_process_is_told_who_holds_the_run_and_the_lock_dies_with_its_h
     with locked(folder):
         assert is_locked(folder)
     assert not is_locked(folder)
+
+
+def test_a_run_that_was_deleted_is_not_made_again_by_a_write(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="a file that can be written"):
+        write_text(tmp_path / "gone" / "summary.json", "{}")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
