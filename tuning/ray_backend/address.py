@@ -13,7 +13,7 @@ from ray._private.services import canonicalize_bootstrap_address_or_die as local
 from text_recognizer.errors import InputError
 
 HOST_AND_PORT = re.compile(r"\[?([^\s/\[\]]+?)\]?:(\d{1,5})")
-CONNECT_S = 3  # a machine that is gone does not even refuse
+ANSWER_S = 3  # a machine that is gone does not even refuse
 
 
 class Address(NamedTuple):
@@ -48,7 +48,7 @@ class Address(NamedTuple):
         end = time.monotonic() + patience
         while True:
             try:
-                socket.create_connection(self, CONNECT_S).close()
+                socket.create_connection(self, ANSWER_S).close()
                 return True
             except (OSError, UnicodeError):  # UnicodeError: no machine can have this name
                 if time.monotonic() >= end:

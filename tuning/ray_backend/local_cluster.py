@@ -85,14 +85,12 @@ class OwnCluster(Cluster):
     def __init__(self, dashboard: str | None = None) -> None:
         super().__init__(dashboard)
         children = psutil.Process().children()
-        self._processes = [child for child in children if child.name() in DAEMONS]
+        self._processes = {child.name(): child for child in children if child.name() in DAEMONS}
 
     def dead(self) -> str | None:
-        for process in self._processes:
-            with suppress(psutil.NoSuchProcess):
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    continue
-            return f"Ray's {process.name()}"
+        for name, process in self._processes.items():
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                return f"Ray's {name}"
         return None
 
 
