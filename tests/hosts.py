@@ -52,9 +52,7 @@ class Host:
         self.ray: Command | None = None
 
     def command(self, arguments: Sequence[str], cwd: Path, **environment: str) -> Command:
-        """A command of the environment that runs on this host; beside its Ray it sees what that
-        sees.
-        """
+        """Run a command of `.venv` on this host, in the namespaces of its Ray if it has one."""
         environment = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", **environment}
         # of this process's own Ray
         ours = [f"--unset={name}" for name in os.environ if name.startswith(("RAY_", "TUNE_"))]
@@ -92,12 +90,12 @@ class Host:
         self.ray.wait_to_say(UP)
 
     def first(self) -> psutil.Process:
-        """The process that all others of the host end with."""
+        """The process whose end is that of all others of the host."""
         assert self.ray
         return psutil.Process(self.ray.process.pid).children()[0]
 
     def kill(self) -> None:
-        """The machine is gone: all of its processes at once."""
+        """Kill all of its processes at once."""
         if self.ray:
             if self.ray.process.poll() is None:  # Ray ends by itself where a part of it died
                 self.first().kill()
@@ -105,12 +103,12 @@ class Host:
             self.ray = None
 
     def cut_off(self) -> None:
-        """Its cable is pulled: nobody is told anything."""
+        """Pull its cable: its connections stay open and silent."""
         ip("-n", self.name, "link", "set", "eth0", "down")
 
 
 class Hosts:
-    """A switch, and the hosts plugged into it. The first is the head of a Ray cluster."""
+    """A switch and the hosts on it. The first one is the head of a Ray cluster."""
 
     def __init__(self) -> None:
         self.id = f"rs{os.getpid()}"
@@ -181,7 +179,7 @@ class Hosts:
 
 @contextmanager
 def hosts() -> Iterator[Hosts]:
-    """A network of hosts, gone without a trace at the end."""
+    """A network of hosts, removed at the end."""
     network = Hosts()
     try:
         yield network

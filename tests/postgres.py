@@ -72,7 +72,7 @@ class Postgres:
         )
 
     def stop(self) -> None:
-        """As an administrator's restart does it: open connections are ended."""
+        """Stop it and end open connections, as an administrator's restart does."""
         self.call(
             "pg_ctl", "stop", "--wait", "--mode", "fast", "--pgdata", str(self.folder / "data")
         )
@@ -85,7 +85,7 @@ class Postgres:
 
 @contextmanager
 def postgres(programs: Path) -> Iterator[Postgres]:
-    """A server, gone without a trace at the end."""
+    """A server, removed at the end."""
     server = Postgres(programs)
     try:
         yield server

@@ -1,6 +1,4 @@
-"""C1, C2: a search over three machines, of which one dies, by losing its power or its cable; and
-the head.
-"""
+"""C1, C2: a search over three machines, of which a worker or the head dies."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A study in PostgreSQL: its server may restart under a search, and its password is written
-nowhere.
-"""
+"""A study in PostgreSQL: the server may restart during a search; the password is written nowhere."""
 
 from __future__ import annotations
 

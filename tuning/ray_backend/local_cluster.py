@@ -120,10 +120,10 @@ def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[OwnClus
 
 
 def let_the_agent_choose_its_port() -> None:
-    """Set the port of the dashboard's agent to 0, for which `ray.init` has no parameter.
+    """Set the port of the dashboard's agent to 0.
 
-    Beside another Ray the fixed port 52365 is taken, and the dashboard can show no log. It is also
-    taken for a minute after a Ray was killed.
+    Beside another Ray, and for a minute after one was killed, the fixed port 52365 is taken, and
+    the dashboard can show no log. `ray.init` has no parameter for it (ray-project/ray#34886).
     """
     RayParams.__init__ = partialmethod(  # type: ignore[method-assign,assignment]
         RayParams.__init__, dashboard_agent_listen_port=0
@@ -154,7 +154,8 @@ def keep_the_token_private() -> None:
 def private_folder() -> str:
     """A new folder for Ray's sockets and logs inside of one that only this user can enter.
 
-    Ray opens its folder to all users. The path is short, because paths of sockets have to be.
+    Ray opens its folder to all users (ray-project/ray#4593). The path is short, because paths of
+    sockets have to be.
     """
     return tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR") or "/tmp") + "/ray"
 

@@ -207,7 +207,7 @@ def match_token_mode(head: Address) -> bool:
 
 @contextmanager
 def hidden_stderr() -> Iterator[None]:
-    """Ray's C++ client warns of each refusal on stderr, whatever its log level."""
+    """Hide the warnings of Ray's C++ client, which writes them whatever its log level."""
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
@@ -219,8 +219,8 @@ def hidden_stderr() -> Iterator[None]:
 
 
 def hide_state_of_dead_raylets() -> None:
-    """Ray prints pages of a dead raylet's state, also with `log_to_driver=False`.
+    """Print no pages of a dead raylet's state; `JoinedCluster` says which node died.
 
-    We say which node died.
+    Ray prints them also with `log_to_driver=False` (ray-project/ray#25516).
     """
     worker.print_to_stdstream = lambda *_, **__: None
