@@ -46,7 +46,6 @@ from tuning.ray_backend.searcher import StudySearcher
 from tuning.study.optuna_record import load_record
 from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
-from tuning.trials.trial import Epoch
 
 GROWN = 60  # functions of a profile
 
@@ -65,9 +64,9 @@ class MeasuredScheduler(RecordingScheduler):
 
     meter: Meter
 
-    def _ask_asha(self, number: int, epoch: Epoch) -> str:
+    def _ask_asha(self, number: int, epoch: int, value: float) -> str:
         with self.meter.measured("ask ASHA (the rung's values)"):
-            return super()._ask_asha(number, epoch)
+            return super()._ask_asha(number, epoch, value)
 
 
 class Controller:
@@ -76,8 +75,8 @@ class Controller:
     """
 
     def __init__(self, ground: Followed, meter: Meter) -> None:
-        self.slots = ground.slots.count
-        self.searcher = StudySearcher(ground.study, ground.slots, ground.folder.logs, OwnCluster())
+        self.slots = ground.search.slots.count
+        self.searcher = StudySearcher(ground.search, OwnCluster(), lambda: False)
         self.scheduler = MeasuredScheduler(ground.study)
         self.scheduler.meter = meter
         self.live: deque[VirtualTrial] = deque()
@@ -138,12 +137,12 @@ def afterwards(ground: Followed) -> dict[str, float]:
     with once.timed("the last report, with importances"):
         ground.findings.write_unfinished("interrupted", "the end of the benchmark")
     with once.timed("resume: load the study"):
-        record = load_record(sqlite_url(ground.folder.study), "bench")
+        record = load_record(sqlite_url(ground.search.folder.study), "bench")
         again = Study(record, study.space, trials=study.wanted)
     with once.timed("resume: fill ASHA's rungs"):
         RecordingScheduler(again)
     with once.timed("resume: look through the curves"):
-        Curves(ground.folder.tensorboard, study.objective, ground.console.note).catch_up(
+        Curves(ground.search.folder.tensorboard, study.objective, ground.console.note).catch_up(
             again.trials
         )
     assert str(again.trials) == str(study.trials), "what is in memory is what is on disk"

@@ -20,8 +20,9 @@ from typing import Any
 from benchmarks.formula import result_of
 from benchmarks.meter import Meter, Window, Windowed, buckets, figures, followed, tables
 from text_recognizer.command import exit_code_of
-from tuning.ray_backend import tune_run
 from tuning.ray_backend.local_cluster import own_cluster
+from tuning.ray_backend.signals import Interruptions
+from tuning.ray_backend.tune_run import run_trials
 from tuning.worker.guard import Report, run_guarded
 
 # trials on either side of the 50th, and at the end: what is compared where no buckets are asked for
@@ -53,17 +54,7 @@ def run(
     with own_cluster(dashboard=False, num_cpus=count) as cluster:
         start = time.perf_counter()
         meter.mark()
-        tune_run.run_study(
-            ground.study,
-            formula,
-            ground.slots,
-            ground.folder.ray,
-            logs=ground.folder.logs,
-            name="formula",
-            interrupt=tune_run.Interrupt(),
-            cluster=cluster,
-            shared={"epochs": epochs},
-        )
+        run_trials(ground.search, formula, {"epochs": epochs}, cluster, Interruptions())
         wall = time.perf_counter() - start
     assert [len(trial.epochs) for trial in ground.study.trials] == [epochs] * trials, (
         "every trial was trained to its end"

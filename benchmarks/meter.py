@@ -1,4 +1,4 @@
-"""What the driver spends on a search, by what it was spent on: a study and its listeners,
+"""What the driver spends on a search, by what it was spent on: a study and its callbacks,
 measured, and tables of it.
 """
 
@@ -12,23 +12,28 @@ import statistics
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from text_recognizer.data.util import BaseDataset
 from tuning.callbacks.artifacts import Artifacts
 from tuning.callbacks.console import SearchConsole, TrialTable
 from tuning.callbacks.retention import Retention
 from tuning.callbacks.tensorboard import Curves
 from tuning.run.files import Summary
 from tuning.run.folder import RunFolder, create_run
+from tuning.run.options import Options
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
 from tuning.study.optuna_record import create_record
+from tuning.study.search import Search
 from tuning.study.storage import sqlite_url
-from tuning.study.study import Study
+from tuning.study.study import Callback, Study
 from tuning.trials.trial import Epoch, Outcome, Trial
 
 KEEP = 3
@@ -106,17 +111,12 @@ class Meter:
             spent.cpu += cpu - inner_cpu
             spent.whole.append(wall)
 
-    def listener(self, name: str, listener: Callable[[Trial], None]) -> Callable[[Trial], None]:
-        """The same listener, measured."""
-
-        def measured(trial: Trial) -> None:
-            with self.measured(name):
-                listener(trial)
-
-        return measured
+    def measuring(self, name: str, callback: Callback) -> Callback:
+        """A callback, measured."""
+        return MeasuredCallback(self, name, callback)
 
     def on_change(self, trial: Trial) -> None:
-        """The last listener: counts, and marks."""
+        """The last callback: counts, and marks."""
         if trial.outcome:
             self.ended += 1
             if self.ended in self.edges:
@@ -129,6 +129,19 @@ class Meter:
         files = sizes(self.folder) if self.folder else {}
         times = time.perf_counter(), time.thread_time(), time.process_time()
         self.marks[self.ended] = Mark(self.ended, self.results, *times, resident_mb(), files, spent)
+
+
+@dataclass
+class MeasuredCallback:
+    """A callback whose time is measured under a name."""
+
+    meter: Meter
+    name: str
+    callback: Callback
+
+    def on_change(self, trial: Trial) -> None:
+        with self.meter.measured(self.name):
+            self.callback.on_change(trial)
 
 
 class MeasuredStudy(Study):
@@ -161,7 +174,7 @@ class MeasuredFindings(Artifacts):
 
 
 class Windowed:
-    """A listener that profiles the driver while the trials from `first` to `last` end."""
+    """A callback that profiles the driver while the trials from `first` to `last` end."""
 
     def __init__(self, first: int, last: int) -> None:
         self.first, self.last = first, last
@@ -239,9 +252,8 @@ def named(file: str, number: int, function: str) -> str:
 class Followed:
     """A new study on disk, and what follows a search."""
 
+    search: Search
     study: MeasuredStudy
-    folder: RunFolder
-    slots: Slots
     findings: MeasuredFindings
     console: SearchConsole
     table: TrialTable
@@ -250,7 +262,7 @@ class Followed:
 def followed(
     folder: Path, meter: Meter, slots: int, profiles: Sequence[Windowed], **search: Any
 ) -> Followed:
-    """A study in SQLite in a run's folder, with the listeners of a real session, measured; then
+    """A study in SQLite in a run's folder, with the callbacks of a real search, measured; then
     those of a benchmark.
 
     Args:
@@ -265,24 +277,24 @@ def followed(
     )
     console = SearchConsole(quiet=True)
     table = TrialTable(console, study, slots)
-    each = Slots(slots, 1, 0)
-    findings = MeasuredFindings(run, space, study, each, KEEP, console.note)
+    nothing = BaseDataset(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1).long())
+    search_value = Search("bench", space, Options(), run, study, Slots(slots, 1, 0), nothing)
+    findings = MeasuredFindings(search_value)
     study.meter = findings.meter = meter
     meter.folder = run
-    study.listeners += [
-        meter.listener(
-            "retention: which checkpoints stay", Retention(study, run.checkpoints, KEEP).on_change
+    study.callbacks += [
+        meter.measuring(
+            "retention: which checkpoints stay", Retention(study, run.checkpoints, KEEP)
         ),
-        meter.listener("live report", findings.on_change),
-        meter.listener(
-            "curves for TensorBoard",
-            Curves(run.tensorboard, study.objective, console.note).on_change,
+        meter.measuring("live report", findings),
+        meter.measuring(
+            "curves for TensorBoard", Curves(run.tensorboard, study.objective, console.note)
         ),
-        meter.listener("console", table.on_change),
-        meter.on_change,
-        *(profile.on_change for profile in profiles),
+        meter.measuring("console", table),
+        meter,
+        *profiles,
     ]
-    return Followed(study, run, each, findings, console, table)
+    return Followed(search_value, study, findings, console, table)
 
 
 @dataclass(frozen=True)

@@ -25,19 +25,24 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import optuna
+import torch
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from text_recognizer.command import exit_code_of
+from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import InputError, Problem
 from tuning.ray_backend.local_cluster import OwnCluster
 from tuning.ray_backend.scheduler import RecordingScheduler, make_asha
 from tuning.ray_backend.searcher import StudySearcher
+from tuning.run.folder import RunFolder
+from tuning.run.options import Options
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
 from tuning.space.schema import IntParameter
 from tuning.space.search_space import SearchSpace
+from tuning.study.search import Search
 from tuning.study.study import Study
 from tuning.trials.trial import ranking
 
@@ -156,13 +161,15 @@ class Outcome:
 def our_arm(space: SearchSpace) -> Arm:
     """This project's: the study is kept in memory, nothing else differs."""
     study = Study(optuna.create_study(direction="maximize"), space, trials=ENDLESS)
+    nothing = BaseDataset(torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1).long())
+    search = Search("ours", space, Options(), RunFolder(HERE), study, Slots(WORKERS, 1, 0), nothing)
 
     def choose() -> Choice:
         best = ranking(study.trials, study.objective)[0]
         return Choice(best.trial.params, best.value)
 
     return Arm(
-        StudySearcher(study, Slots(WORKERS, 1, 0), HERE, OwnCluster()),
+        StudySearcher(search, OwnCluster(), lambda: False),
         RecordingScheduler(study),
         choose,
     )

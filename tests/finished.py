@@ -11,14 +11,17 @@ from text_recognizer.data.digits import Digits
 from tuning.callbacks.artifacts import Artifacts
 from tuning.run.environment import environment
 from tuning.run.folder import RunFolder, create_run
+from tuning.run.options import Options
 from tuning.run.reading import write_model, write_text
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
 from tuning.study.optuna_record import create_record, set_attr
+from tuning.study.search import Search
 from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
-from tuning.tuner import start
+from tuning.tuner.export import write_result
+from tuning.verification.fingerprint import fingerprint
 
 SPACE = """
 experiment: {data_class: Digits}
@@ -46,15 +49,16 @@ def finished_run(folder: Path, database: Path, curve: Curve, space: str = SPACE)
     write_text(run.space, searched.as_yaml())
     shutil.copy(database, run.study)
     record = create_record(sqlite_url(run.study), searched, run.name)
-    set_attr(record, "fingerprint", start.fingerprint_of(searched, Digits().trainval))
+    data = Digits().trainval
+    set_attr(record, "fingerprint", fingerprint(searched, data))
     write_model(run.environment, environment())
     study = Study(record, searched, trials=searched.search.trials)
     study.begin_session()
-    findings = Artifacts(run, searched, study, Slots(1, 1, 0.0), keep=1, note=print)
+    search = Search("small", searched, Options(keep=1), run, study, Slots(1, 1, 0.0), data)
     while trial := study.next_trial():
         for epoch in curve(searched.experiment | trial.params):
             study.record_epoch(trial.number, epoch)
         study.close(trial.number, Outcome.COMPLETE)
     write_text(run.best_checkpoint, "not looked at by the final script\n")
-    findings.write_all(study.ranked[0], "all trials are done")
+    write_result(search, Artifacts(search), study.ranked[0], "all trials are done")
     return run

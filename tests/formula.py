@@ -20,13 +20,17 @@ from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
-from tuning.ray_backend import tune_run
 from tuning.ray_backend.local_cluster import Cluster, OwnCluster
 from tuning.ray_backend.scheduler import RecordingScheduler
+from tuning.ray_backend.signals import Interruptions
+from tuning.ray_backend.tune_run import run_trials
+from tuning.run.folder import RunFolder
+from tuning.run.options import Options
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
 from tuning.space.search_space import SearchSpace
 from tuning.study.optuna_record import create_record, load_record
+from tuning.study.search import Search
 from tuning.study.study import Study
 from tuning.trials.trial import Outcome, Trial
 from tuning.worker.guard import Report, newest_valid, run_guarded, stall_log
@@ -130,7 +134,7 @@ def search(
     folder.mkdir(parents=True, exist_ok=True)
     space = space_in(folder)
     study = Study(create_record(url, space, folder.name), space, trials=trials)
-    run(study, folder, slots or Slots(2, 1, 0), tune_run.Interrupt(), faults=faults)
+    run(study, folder, slots or Slots(2, 1, 0), Interruptions(), faults=faults)
     recorded = Study(load_record(url, folder.name), space, trials=trials)
     assert str(recorded.trials) == str(study.trials), "what is in memory is what is on disk"
     check(recorded, folder)
@@ -141,24 +145,23 @@ def run(
     study: Study,
     folder: Path,
     slots: Slots,
-    interrupt: tune_run.Interrupt,
+    interruptions: Interruptions,
     *,
     cluster: Cluster | None = None,
     faults: Sequence[str] = (),
 ) -> None:
     """Work on a study until it has no more trials, on a Ray of this process or on the one given."""
     (folder / "logs").mkdir(exist_ok=True)
-    tune_run.run_study(
-        study,
-        formula,
-        slots,
-        folder / "ray",
-        logs=folder / "logs",
-        name=folder.name,
-        interrupt=interrupt,
-        cluster=cluster or OwnCluster(),
-        shared={"folder": folder, "faults": faults},
+    shared = {"folder": folder, "faults": faults}
+    run_trials(
+        search_of(study, folder, slots), formula, shared, cluster or OwnCluster(), interruptions
     )
+
+
+def search_of(study: Study, folder: Path, slots: Slots) -> Search:
+    """A search without data: the formula needs none."""
+    folders = RunFolder(folder)
+    return Search(folder.name, study.space, Options(), folders, study, slots, data=None)  # type: ignore[arg-type]
 
 
 def search_without_ray(study: Study, train: Callable[[Trial], Iterable[dict[str, Any]]]) -> None:

@@ -1,4 +1,4 @@
-"""Writes a file in one step."""
+"""Writes a file in one step: a reader sees the old content or the new one, never a half."""
 
 from __future__ import annotations
 
@@ -11,19 +11,26 @@ from typing import IO
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under `path` whole, durable, and only if the block succeeds.
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path. The file written there appears under `path`, whole and durable, if the
+    block succeeds.
 
     Raises:
         OSError: the file cannot be written; what was under `path` is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)  # half a file would keep a full disk full
         raise
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears under `path` as `atomic_path` says. Raises `OSError`."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file

@@ -44,7 +44,7 @@ def main() -> None:
         code = search.main(flags)
         assert code == 0, f"the search ended with {code}"
         found, record = open_record(open_run(Path(folder) / "bench"))
-        trials = own_trials(record, found.search.metric)
+        trials = own_trials(record, found.search.objective)
     epochs = [[epoch.time for epoch in trial.epochs] for trial in trials]
     best = max(epoch.metrics["val_acc"] for trial in trials for epoch in trial.epochs)
     Done(times[0], times[1], epochs, best).tell()
@@ -52,17 +52,17 @@ def main() -> None:
 
 def timed_fit() -> list[float]:
     """A list to which the begin and the end of the search are added when it runs."""
-    from tuning.ray_backend import tune_run
+    from tuning.tuner import tuner
 
     times: list[float] = []
-    run_study = tune_run.run_study
+    run_trials = tuner.run_trials  # type: ignore[attr-defined]
 
     def timed(*args: Any, **kwargs: Any) -> None:
         times.append(time.time())
-        run_study(*args, **kwargs)
+        run_trials(*args, **kwargs)
         times.append(time.time())
 
-    tune_run.run_study = timed
+    tuner.run_trials = timed  # type: ignore[attr-defined]
     return times
 
 

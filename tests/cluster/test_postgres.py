@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.following import Calls
 from tests.formula import check, run, space_in
 from tests.postgres import PASSWORD, Postgres
 from tests.processes import ROOT
 from tests.processes import run as run_command
 from text_recognizer.errors import InputError, StorageError
-from tuning.ray_backend import tune_run
+from tuning.ray_backend.signals import Interruptions
 from tuning.run.folder import RunFolder
 from tuning.run.resources import Slots
 from tuning.study import storage
@@ -54,8 +55,8 @@ def test_a_server_that_is_restarted_in_the_middle_of_a_search_is_waited_for(
         if epochs == 20:
             server.stop()
 
-    study.listeners.append(stop_in_the_middle)
-    run(study, tmp_path, Slots(2, 1, 0), tune_run.Interrupt())
+    study.callbacks.append(Calls(stop_in_the_middle))
+    run(study, tmp_path, Slots(2, 1, 0), Interruptions())
     assert len(said) == 1
     assert "does not answer; waiting for it" in said[0]
     recorded = Study(load_record(url, "restarted"), space, trials=12)

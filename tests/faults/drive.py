@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from tests.formula import run, space_in
-from tuning.ray_backend import tune_run
 from tuning.ray_backend.local_cluster import own_cluster
+from tuning.ray_backend.signals import Interruptions
 from tuning.run.resources import Slots
 from tuning.study.optuna_record import create_record, load_record
 from tuning.study.storage import sqlite_url
@@ -32,7 +32,7 @@ def main(folder: Path, trials: int) -> None:
     (folder / CREATED).touch()
     study = Study(record, space, trials=trials, retries=RETRIES)
     with own_cluster(dashboard=False, num_cpus=1):
-        run(study, folder, Slots(1, 1, 0), tune_run.Interrupt())
+        run(study, folder, Slots(1, 1, 0), Interruptions())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from tests.mirror import LIMIT_S, MirrorServer, archives, digest, small_mnist
 from text_recognizer.command import exit_code_of
 from tuning import search
 from tuning.space.reader import read_space
-from tuning.tuner import start
+from tuning.verification.preflight import prepare_data
 
 ROOT = Path(__file__).resolve().parents[2]
 EIGHT = 8
@@ -179,8 +179,10 @@ def test_without_a_network_unnamed_data_is_digits_and_that_is_said(
     command_folder: Path, tmp_path: Path
 ) -> None:
     space = read_space(command_folder / "space.yaml")
-    data_class, note = start.prepare(space, start.check_names(space), str(tmp_path / "data"))
-    assert data_class == "Digits"
+    notes: list[str] = []
+    found = prepare_data(space, str(tmp_path / "data"), notes.append)
+    (note,) = notes
+    assert found.experiment["data_class"] == "Digits"
     assert note.startswith(
         f"MNIST is not in {tmp_path / 'data'} and could not be downloaded: no answer from"
     )

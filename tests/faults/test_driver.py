@@ -19,11 +19,12 @@ from tests.formula import check, measured, search_without_ray
 from tests.processes import ROOT, Command, left, run
 from text_recognizer.data.digits import Digits
 from text_recognizer.data.util import BaseDataset
-from tuning.callbacks.artifacts import trial_settings
 from tuning.run.folder import RunFolder
+from tuning.run.options import Options
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
 from tuning.study.optuna_record import create_record, load_record
+from tuning.study.search import Search
 from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Trial
@@ -63,22 +64,18 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "small.yaml").write_text(SPACE)
     space, data = read_space(folder / "small.yaml"), Digits().trainval
-    job = TrialJob(
-        trial_settings(space, Slots(1, 1, 0)),
-        space.search.objective,
-        folder,
-        folder,
-        stall_limit=600,
-    )
+    record = create_record(sqlite_url(folder / "study.db"), space, "whole")
+    study = Study(record, space, trials=TRIALS)
+    search = Search("", space, Options(), RunFolder(folder), study, Slots(1, 1, 0), data)
+    objective = space.search.objective
+    job = TrialJob(search.trial_settings, objective, folder, folder, stall_limit=600)
 
     def train(trial: Trial) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []
         config = {"number": trial.number, "params": trial.params, "history": []}
-        train_trial(config, job, data.images.numpy(), data.labels.numpy(), results.append)
+        train_trial(config, job, data, results.append)
         return results
 
-    record = create_record(sqlite_url(folder / "study.db"), space, "whole")
-    study = Study(record, space, trials=TRIALS)
     search_without_ray(study, train)
     return measured(study.trials)
 

@@ -283,7 +283,14 @@ class Stage:
             (run / "best_config.yaml").write_text("fc1: 8\n")
         self.files = self.listed()
         for name, parts in (
-            ("tuning.tuner.start", {"search": self.work("search"), "resume": self.work("resume")}),
+            (
+                "tuning.tuner.start",
+                {
+                    "start": self.work("search"),
+                    "resume": self.work("resume"),
+                    "NewRun": SimpleNamespace,
+                },
+            ),
             ("tuning.tuner.check", {"check": self.work("check")}),
             (
                 "tuning.final.retraining",

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests import processes
+from tests.following import Calls
 from tests.formula import check, run, space_in
 from text_recognizer.atomic import atomic_write
 from text_recognizer.command import exit_code_of
@@ -26,7 +27,7 @@ from text_recognizer.metrics import Objective
 from text_recognizer.util import checksum
 from training.experiment import build_data, train
 from tuning import search
-from tuning.ray_backend import tune_run
+from tuning.ray_backend.signals import Interruptions
 from tuning.run.folder import create_run
 from tuning.run.lock import locked
 from tuning.run.reading import write_json, write_text
@@ -37,7 +38,7 @@ from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
 from tuning.tuner import start
-from tuning.worker.guard import classified, first_line, newest_valid
+from tuning.worker.guard import describe_error, newest_valid, outcome_of
 from tuning.worker.trainable import Reporter, TrialJob
 
 PAGE = 4096
@@ -171,10 +172,10 @@ def test_a_checkpoint_that_does_not_fit_fails_its_trial_with_the_cause_and_is_ne
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-    assert classified(error.value) == Outcome.FAILED
-    assert "No space left on device" in first_line(error.value)
+    assert outcome_of(error.value) == Outcome.FAILED
+    assert "No space left on device" in describe_error(error.value)
     assert not list(disk.path.rglob("*.ckpt")), "no partial file under the final name"
-    assert not list(disk.path.rglob("*.writing")), "half a file would only keep the disk full"
+    assert not list(disk.path.rglob(".epoch*")), "half a file would only keep the disk full"
     assert reported == []
 
 
@@ -344,13 +345,13 @@ def test_the_search_ends_when_its_study_cannot_be_written_and_goes_on_when_there
     folder.mkdir()
     space, url = space_in(folder), sqlite_url(disk.path / "study.db")
     study = Study(create_record(url, space, "formula"), space, trials=4)
-    study.listeners.append(lambda trial: disk.fill() if len(trial.epochs) == 4 else None)
+    study.callbacks.append(Calls(lambda trial: disk.fill() if len(trial.epochs) == 4 else None))
     with pytest.raises(StorageError, match="cannot be used"):
-        run(study, folder, Slots(2, 1, 0), tune_run.Interrupt())
+        run(study, folder, Slots(2, 1, 0), Interruptions())
     disk.free()
     again = Study(load_record(url, "formula"), space, trials=4)
     check(again, folder, ended=False)
-    run(again, folder, Slots(2, 1, 0), tune_run.Interrupt())
+    run(again, folder, Slots(2, 1, 0), Interruptions())
     check(Study(load_record(url, "formula"), space, trials=4), folder)
     assert len(again.trials) == 4
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.formula import EPOCHS, outcomes, run, search, space_in, value
 from tuning.ray_backend.local_cluster import OwnCluster
-from tuning.ray_backend.tune_run import Interrupt
+from tuning.ray_backend.signals import Interruptions
 from tuning.run.resources import Slots
 from tuning.space.schema import Stop
 from tuning.study.optuna_record import create_record
@@ -90,7 +90,7 @@ def test_a_search_for_which_there_is_no_node_ends_with_its_time(
     study = Study(
         create_record(f"sqlite:///{database}", space, "run"), space, trials=4, stop=Stop(time="1s")
     )
-    run(study, tmp_path, Slots(1, 1000, 0), Interrupt(), cluster=WithoutNodes(waiting))
+    run(study, tmp_path, Slots(1, 1000, 0), Interruptions(), cluster=WithoutNodes(waiting))
     assert "time budget" in (study.stop_reason or "")
     assert [(trial.outcome, trial.epochs) for trial in study.trials] == [
         (Outcome.STOPPED_EARLY, ())
@@ -102,9 +102,9 @@ def test_a_search_for_which_there_is_no_node_heeds_the_first_ctrl_c(
 ) -> None:
     space = space_in(tmp_path)
     study = Study(create_record(f"sqlite:///{database}", space, "run"), space, trials=4)
-    interrupt = Interrupt()
+    interruptions = Interruptions()
     cluster = WithoutNodes(0, lambda: signal.raise_signal(signal.SIGINT))
-    with interrupt.listening(lambda: None):
-        run(study, tmp_path, Slots(1, 1, 0), interrupt, cluster=cluster)
-    assert interrupt.signal == signal.SIGINT
+    with interruptions, interruptions.first_asks(lambda: None):
+        run(study, tmp_path, Slots(1, 1, 0), interruptions, cluster=cluster)
+    assert interruptions.number == signal.SIGINT
     assert study.trials == []

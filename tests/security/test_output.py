@@ -38,7 +38,7 @@ from tuning.analysis import html
 from tuning.callbacks.tensorboard import Curves
 from tuning.run.files import Environment, Summary
 from tuning.run.folder import RunFolder
-from tuning.trials.table import TrialsTable
+from tuning.trials.table import trials_table
 from tuning.trials.trial import Epoch, Outcome, Trial
 
 ESCAPE = "\x1b]0;gotcha\x07\x1b[2J\x9b31m\u202e"
@@ -122,7 +122,7 @@ def test_a_cell_of_the_table_is_no_formula_and_a_number_stays_one() -> None:
             f"two\nlines{ESCAPE}",
         )
     )
-    text = TrialsTable(["a", "b"], Objective("val_loss", "min")).text(trials)
+    text = trials_table(trials, ["a", "b"], Objective("val_loss", "min"))
     rows = list(csv.DictReader(io.StringIO(text)))
     assert (
         [row["cause"] for row in rows[:4]]

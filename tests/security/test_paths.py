@@ -21,8 +21,8 @@ from tests.security.planting import copy_of
 from text_recognizer.errors import RunError
 from tuning.run.folder import RunFolder
 from tuning.run.reading import check_plain, read_whole
+from tuning.run.shared_folder import MARK
 from tuning.trials.trial import Epoch, Trial, stays_within
-from tuning.tuner.place import MARK
 
 SET_MARK = "INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (1, 'mark', ?)"
 OUT = (

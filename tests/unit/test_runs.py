@@ -24,7 +24,7 @@ from tuning.run.folder import RunFolder, create_run
 from tuning.run.listing import all_runs, read_run_info
 from tuning.run.lock import locked
 from tuning.run.reading import read_json, write_json, write_model, write_text
-from tuning.trials.table import TrialsTable
+from tuning.trials.table import trials_table
 from tuning.trials.trial import (
     Epoch,
     Outcome,
@@ -113,7 +113,7 @@ class Maker:
             resources=Resources(slots=2, gpus_per_trial=0.5),
         )
         write_model(folder.summary, summary)
-        write_text(folder.trials_csv, TrialsTable(list(parameters), objective).text(done))
+        write_text(folder.trials_csv, trials_table(done, list(parameters), objective))
         versions: dict[str, str | None] = {"torch": "2.15.0", "ray": "2.60.0"}
         environment = Environment(git_commit="a" * 40, python="3.11.7", versions=versions)
         write_model(folder.environment, environment)

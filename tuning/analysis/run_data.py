@@ -66,7 +66,7 @@ def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunD
     # a study is a database: what is in it may be anybody's
     with read_as_ours(folder.path):
         space, record = read_run_space(folder), record or open_study(folder)
-        trials = own_trials(record, space.search.metric)
+        trials = own_trials(record, space.search.objective)
         summary = current_summary(folder) or read_existing(folder.summary, Summary)
         # the summary of a killed search is older than its study
         newer = {"counts": counts(trials), "epochs_trained": epochs_trained(trials)}

@@ -91,7 +91,7 @@ class Retraining:
         self.record = open_study(folder)
         self.search = read_run_data(folder, self.record)
         self.objective = self.search.space.search.objective
-        check_direction(self.record, self.objective.mode)
+        check_direction(self.record, self.objective)
         check_best(self.search)
         with read_as_ours(folder.path):
             best = read_best_config(self.search)

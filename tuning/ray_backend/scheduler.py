@@ -1,5 +1,7 @@
-"""Records each epoch, ends trials whose value is not finite, then asks ASHA: in this order, because
-Tune asks the scheduler before anything else."""
+"""Records each epoch in the study, ends a trial whose value is not finite, then asks ASHA.
+
+Tune asks its scheduler before anything else, so the epoch is durable before the trial may go on.
+"""
 
 from __future__ import annotations
 
@@ -16,124 +18,123 @@ from tuning.space.schema import SearchSettings
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
 
-Result = dict[str, Any]
+CONTINUE, STOP = str(TrialScheduler.CONTINUE), str(TrialScheduler.STOP)
 
 
 @dataclass
 class StandIn:
-    """What ASHA sees of a trial: the study's number, so that a trial which is continued keeps
-    its place in the rungs.
+    """What ASHA sees of a trial: the study's number, so that a continued trial keeps its place in
+    the rungs.
     """
 
     trial_id: str
 
 
 class RecordingScheduler(FIFOScheduler):
-    """Tune's first stop for every result; the study is told before the trial may go on."""
+    """Commits every result to the study before the trial may go on. ASHA decides after that."""
 
     def __init__(self, study: Study) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.study = study
         self.search = study.space.search
-        # its type wants Tune's own trials; it uses their `trial_id` alone
-        self.asha: Any = make_asha(self.search)
-        self._seen: set[int] = set()
+        self.asha: Any = make_asha(self.search)  # it uses nothing of a trial but its `trial_id`
+        self._added: set[int] = set()
         self._refill()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its scheduler into a file that is never read: nothing of the study goes
-        there.
-        """
+        """Tune pickles its scheduler into a file that is never read."""
         return {}
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
         self._add(trial.config["number"])
 
-    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: Result) -> str:
-        number = trial.config["number"]
+    def on_trial_result(
+        self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
+    ) -> str:
+        number, study = trial.config["number"], self.study
         if "disk" in result:
-            self.study.suspend(result["disk"])
-            return str(TrialScheduler.STOP)
-        if "outcome" in result:
-            self.study.close(number, Outcome(result["outcome"]), result["cause"])
-            return str(TrialScheduler.STOP)
-        epoch = epoch_of(result)
-        # run again after a crash: recorded and judged before
-        if self.study.trial(number).has_epoch(epoch.epoch):
-            if self.study.stop_reason:
-                self.study.close(number, Outcome.STOPPED_EARLY, self.study.stop_reason)
-            over = self.study.stop_reason or self.study.suspended
-            return str(TrialScheduler.STOP if over else TrialScheduler.CONTINUE)
-        self.study.record_epoch(number, epoch)
-        outcome = self._judge(number, epoch)
-        if outcome is None:
-            return str(TrialScheduler.STOP if self.study.suspended else TrialScheduler.CONTINUE)
-        self.study.close(number, outcome, self._cause_of(outcome, epoch))
-        return str(TrialScheduler.STOP)
+            study.suspend(result["disk"])
+        elif "outcome" in result:
+            study.close(number, Outcome(result["outcome"]), result["cause"])
+        elif self._take(number, reported_epoch(result)):
+            return STOP if study.suspended else CONTINUE
+        return STOP
 
-    def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """No preference: Tune starts waiting trials in their order by itself, without a walk
-        over all trials.
-        """
-
-    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """Its process died: the searcher is told next, and decides."""
-
-    def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: Result) -> None:
-        """Nothing is left to do: the trial was closed when its last result came."""
-
-    def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """A trial that never ran: it stays unfinished in the study."""
+    def _take(self, number: int, epoch: Epoch) -> bool:
+        """Record and judge an epoch. Returns whether the trial goes on."""
+        study = self.study
+        if study.trial(number).has_epoch(epoch.epoch):  # run again after a crash, and judged before
+            outcome = Outcome.STOPPED_EARLY if study.stop_reason else None
+        else:
+            study.record_epoch(number, epoch)
+            outcome = self._judge(number, epoch)
+        if outcome:
+            study.close(number, outcome, self._cause(outcome, epoch))
+        return outcome is None
 
     def _judge(self, number: int, epoch: Epoch) -> Outcome | None:
-        """How the trial ends with this epoch, or None where it goes on."""
+        """How the trial ends with this epoch, or None if it goes on."""
         value = epoch.metrics[self.search.metric]
-        if not math.isfinite(value):
+        if not math.isfinite(value):  # it must never enter a rung: ASHA would compare with it
             return Outcome.DIVERGED
-        stop = self._ask_asha(number, epoch) == TrialScheduler.STOP
+        verdict = self._ask_asha(number, epoch.epoch, value)
         if epoch.epoch >= self.search.max_epochs:
             return Outcome.COMPLETE
-        return Outcome.STOPPED_EARLY if stop or self.study.stop_reason else None
+        return Outcome.STOPPED_EARLY if verdict == STOP or self.study.stop_reason else None
 
-    def _ask_asha(self, number: int, epoch: Epoch) -> str:
-        result = {"epoch": epoch.epoch, self.search.metric: epoch.metrics[self.search.metric]}
+    def _ask_asha(self, number: int, epoch: int, value: float) -> str:
+        result = {"epoch": epoch, self.search.metric: value}
         return str(self.asha.on_trial_result(None, StandIn(str(number)), result))
 
+    def _cause(self, outcome: Outcome, epoch: Epoch) -> str:
+        """Which metrics are not finite, or why the search ended. No cause if ASHA decided."""
+        if outcome == Outcome.DIVERGED:
+            metrics = epoch.metrics.items()
+            bad = [f"{name}={value}" for name, value in metrics if not math.isfinite(value)]
+            return f"{', '.join(bad)} at epoch {epoch.epoch}"
+        return self.study.stop_reason or "" if outcome == Outcome.STOPPED_EARLY else ""
+
     def _add(self, number: int) -> None:
-        if number not in self._seen:
-            self._seen.add(number)
+        if number not in self._added:
+            self._added.add(number)
             self.asha.on_trial_add(None, StandIn(str(number)))
 
     def _refill(self) -> None:
-        """Put what an earlier process recorded back into the rungs, and end a trial that died
-        between verdict and end.
+        """Put the recorded epochs back into ASHA's rungs, in the order in which they were recorded.
+
+        A process may have died between an epoch's commit and its verdict: such a trial ends now.
         """
-        recorded = [(epoch, trial) for trial in self.study.trials for epoch in trial.epochs]
+        recorded = [(epoch, trial.number) for trial in self.study.trials for epoch in trial.epochs]
         verdicts = {}
         for trial in self.study.trials:
             self._add(trial.number)
-        for epoch, trial in sorted(recorded, key=lambda pair: pair[0].time):
-            verdicts[trial.number] = (self._judge(trial.number, epoch), epoch)
+        for epoch, number in sorted(recorded, key=lambda pair: pair[0].time):
+            verdicts[number] = (self._judge(number, epoch), epoch)
         for number, (outcome, epoch) in verdicts.items():
             if outcome and self.study.trial(number).outcome is None:
-                self.study.close(number, outcome, self._cause_of(outcome, epoch))
+                self.study.close(number, outcome, self._cause(outcome, epoch))
 
-    def _cause_of(self, outcome: Outcome, epoch: Epoch) -> str:
-        """Which metrics stopped being numbers, or why the whole search ended; nothing where ASHA
-        decided.
-        """
-        if outcome == Outcome.DIVERGED:
-            bad = ", ".join(
-                f"{name}={value}"
-                for name, value in epoch.metrics.items()
-                if not math.isfinite(value)
-            )
-            return f"{bad} at epoch {epoch.epoch}"
-        return self.study.stop_reason or "" if outcome == Outcome.STOPPED_EARLY else ""
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """Let Tune start trials in their order: FIFO's own choice walks over all of them."""
+
+    # The searcher and the study know of the following already.
+    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
+        pass
+
+    def on_trial_complete(
+        self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
+    ) -> None:
+        pass
+
+    def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
+        pass
 
 
 def make_asha(search: SearchSettings) -> FIFOScheduler:
-    """Ray's ASHA in one bracket, or a scheduler that lets every trial run to its end."""
+    """Ray's ASHA (Li et al., 2020) in one bracket, or a scheduler that ends no trial early.
+
+    More brackets would draw from NumPy's global random state.
+    """
     if not search.rungs():
         return FIFOScheduler()
     return AsyncHyperBandScheduler(
@@ -146,9 +147,8 @@ def make_asha(search: SearchSettings) -> FIFOScheduler:
     )
 
 
-def epoch_of(result: Result) -> Epoch:
+def reported_epoch(result: dict[str, Any]) -> Epoch:
     """What a worker reported, as a record."""
     metrics = {name: float(result[name]) for name in METRICS if name in result}
-    return Epoch(
-        result["epoch"], metrics, result.get("checkpoint"), result.get("sha256"), time.time()
-    )
+    checkpoint, sha256 = result.get("checkpoint"), result.get("sha256")
+    return Epoch(result["epoch"], metrics, checkpoint, sha256, time.time())

@@ -10,7 +10,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from text_recognizer.errors import NoResultError, RecogniserError, StorageError
 from tuning.run.resources import Slots
-from tuning.worker.guard import DISK, first_line
+from tuning.worker.guard import DISK_ERRORS, describe_error
 
 Call = TypeVar("Call")
 Answer = TypeVar("Answer")
@@ -61,6 +61,6 @@ def task_error(call: str, error: RayError) -> RecogniserError:
     cause = error.cause  # the exception of the worker
     if isinstance(cause, RecogniserError):
         return type(cause)(f"{call}: {cause}")
-    if isinstance(cause, OSError) and cause.errno in DISK:
-        return StorageError(f"{call}: the disk cannot be written: {first_line(cause)}")
-    return NoResultError(f"{call}: the training failed: {first_line(cause)}")
+    if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
+        return StorageError(f"{call}: the disk cannot be written: {describe_error(cause)}")
+    return NoResultError(f"{call}: the training failed: {describe_error(cause)}")

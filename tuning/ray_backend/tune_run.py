@@ -1,14 +1,11 @@
-"""`tune.run` over a study until that has nothing more to hand out, or a signal comes."""
+"""Runs trials with `tune.run` until the study hands out no more, or a signal comes."""
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ray import tune
@@ -19,71 +16,100 @@ from text_recognizer.errors import RecogniserError
 from tuning.ray_backend.local_cluster import Cluster
 from tuning.ray_backend.scheduler import RecordingScheduler
 from tuning.ray_backend.searcher import StudySearcher
-from tuning.run.resources import Slots
-from tuning.study.study import Study
+from tuning.ray_backend.signals import Interruptions
+from tuning.study.search import Search
 from tuning.trials.trial import Outcome
 
 
-class Interrupt:
-    """Turns the first SIGINT or SIGTERM into an orderly end of `tune.run`, and the second into
-    an immediate one.
-    """
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    @contextmanager
-    def listening(self, on_first: Callable[[], None]) -> Iterator[None]:
-        """Handle signals within the block, and give the old handlers back after it. `on_first`
-        says what happens now.
-        """
-
-        def handle(number: int, frame: FrameType | None) -> None:
-            if self.signal is not None:
-                raise KeyboardInterrupt
-            self.signal = number
-            on_first()
-
-        old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
-
 class SearchStopper(Stopper):
-    """Ends `tune.run` where that would not end by itself.
-
-    That is after a signal, and where a limit is reached while trials wait for a node that may never
-    come.
+    """Ends `tune.run` where it would not end by itself: after a signal, and when a limit is reached
+    while trials wait for a node that may never come.
     """
 
-    def __init__(self, interrupt: Interrupt, study: Study, slots: Slots, cluster: Cluster) -> None:
-        self.interrupt = interrupt
-        self.study = study
-        self.slots = slots
+    def __init__(self, search: Search, cluster: Cluster, interruptions: Interruptions) -> None:
+        self.search = search
         self.cluster = cluster
+        self.interruptions = interruptions
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self.interrupt.signal is not None or (
-            self.cluster.has_no_room(self.slots) and self.study.must_end()
-        )
+        if self.interruptions.number is not None:
+            return True
+        return self.cluster.has_no_room(self.search.slots) and self.search.study.must_end()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its stopper into a file that is never read: nothing of the study goes
-        there.
-        """
+        """Tune pickles its stopper into a file that is never read."""
         return {}
+
+
+def run_trials(
+    search: Search,
+    trainable: Callable[..., None],
+    shared: Mapping[str, Any],
+    cluster: Cluster,
+    interruptions: Interruptions,
+) -> None:
+    """Run trials until the study hands out no more, or a signal comes.
+
+    Args:
+        trainable: the body of a trial, called in a worker as `trainable(assignment, **shared)`.
+        shared: arguments of every trial. They go through Ray's object store once.
+        cluster: trials that end because it or a node died are not charged.
+    """
+    study, slots = search.study, search.slots
+    # Start all workers at once: Tune starts one by one, and the searcher holds the slots.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(study.wanted)
+    # The searcher says in one line that a worker died; Tune would print its traceback.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    body = tune.with_resources(
+        tune.with_parameters(trainable, **shared), {"cpu": slots.cpus, "gpu": slots.gpus}
+    )
+    tune.register_trainable(search.name, named(body, search.name))
+    stopper = SearchStopper(search, cluster, interruptions)
+    attempt = 0
+    while interruptions.number is None:
+        with unwrap_tune_error():
+            tune.run(
+                search.name,
+                search_alg=StudySearcher(search, cluster, stopper.stop_all),
+                scheduler=RecordingScheduler(study),
+                num_samples=-1,
+                reuse_actors=True,  # a new worker imports torch for ten seconds
+                trial_name_creator=lambda trial: f"trial-{trial.config['number']}",
+                trial_dirname_creator=lambda trial: str(trial.config["number"]),
+                name=f"tune-{attempt}",
+                storage_path=str(search.folder.ray),
+                stop=stopper,
+                verbose=0,
+                raise_on_failed_trial=False,
+                _remote=False,
+            )
+        attempt += 1
+        if study.suspended or interruptions.number is not None:
+            return
+        if study.stop_reason:
+            study.close_all()
+        # Tune may end without saying how a trial did: such a trial is retried, or has failed.
+        lost = [trial.number for trial in study.trials if trial.outcome is None]
+        for number in lost:
+            study.close(number, Outcome.FAILED, "Ray Tune lost the trial")
+        if not lost:
+            return
+
+
+def named(body: Callable[..., Any], name: str) -> type:
+    """A trainable that Ray's dashboard, logs and processes call `name`, not `ImplicitFunc`."""
+    trainable: type = wrap_function(body, name=name)
+    trainable.__name__ = trainable.__qualname__ = name
+    return trainable
 
 
 @contextmanager
 def unwrap_tune_error() -> Iterator[None]:
-    """An error of ours that Tune wrapped in its own, with a traceback for a text, is raised as
-    it was.
+    """Raise our own error instead of the TuneError that Tune wraps it in: the text of that one is a
+    traceback.
     """
     try:
         yield
@@ -92,74 +118,3 @@ def unwrap_tune_error() -> Iterator[None]:
         while below is not None and not isinstance(below, RecogniserError):
             below = below.__cause__ or below.__context__
         raise below or error from None
-
-
-def run_study(
-    study: Study,
-    trainable: Callable[..., None],
-    slots: Slots,
-    folder: Path,
-    *,
-    logs: Path,
-    name: str,
-    interrupt: Interrupt,
-    cluster: Cluster,
-    shared: Mapping[str, Any],
-) -> None:
-    """Run trials until the study hands out no more, or a signal comes.
-
-    Args:
-        trainable: the body of a trial, called as `trainable(assignment, **shared)`.
-        folder: for Tune's own files, which are never read.
-        logs: where trials that hang leave their stacks.
-        name: what the dashboard calls the workers.
-        cluster: that runs; trials that end because it or a node died are charged with nothing.
-        shared: goes through the object store once, not with each trial.
-    """
-    # start all workers at once; the searcher holds the slots
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(study.wanted)
-    body = tune.with_resources(
-        tune.with_parameters(trainable, **shared), {"cpu": slots.cpus, "gpu": slots.gpus}
-    )
-    tune.register_trainable(name, named(body, name))
-    # a dead worker is said in our words, without its traceback
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    ending = SearchStopper(interrupt, study, slots, cluster)
-    attempt = 0
-    while not interrupt.signal:
-        with unwrap_tune_error():
-            # and no `Tuner`, which over Ray Client would run on the cluster, without the study
-            tune.run(
-                name,
-                search_alg=StudySearcher(study, slots, logs, cluster, ending.stop_all),
-                scheduler=RecordingScheduler(study),
-                num_samples=-1,
-                reuse_actors=True,
-                trial_name_creator=lambda trial: f"trial-{trial.config['number']}",
-                trial_dirname_creator=lambda trial: str(trial.config["number"]),
-                name=f"tune-{attempt}",
-                storage_path=str(folder),
-                stop=ending,
-                verbose=0,
-                raise_on_failed_trial=False,
-                _remote=False,
-            )
-        attempt += 1
-        if study.suspended:
-            return
-        if study.stop_reason and not interrupt.signal:
-            study.close_all()
-        lost = [trial.number for trial in study.trials if trial.outcome is None]
-        if interrupt.signal or not lost:
-            return
-        for number in lost:  # Tune ended without saying how these did: a retry, or a failure
-            study.close(number, Outcome.FAILED, "Ray Tune lost the trial")
-
-
-def named(body: Callable[..., Any], name: str) -> type:
-    """A trainable that Ray's dashboard, logs and processes call by that name; Tune's own all
-    read `ImplicitFunc`.
-    """
-    trainable: type = wrap_function(body, name=name)
-    trainable.__name__ = trainable.__qualname__ = name
-    return trainable

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, Field, model_validator
 from text_recognizer.metrics import Mode
 from tuning.run.reading import Lenient
 from tuning.space.schema import FrozenModel, Real
-from tuning.trials.trial import SCHEMA_VERSION
+
+SCHEMA_VERSION = 1  # of summary.json and final/metrics.json
 
 WORST = 20  # images that are kept
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -1,27 +1,25 @@
-"""The Optuna study where it is kept: made, opened, read as plain records."""
+"""The Optuna study in its storage: created, opened, and read as plain records."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from text_recognizer.errors import InputError, RunError
-from text_recognizer.metrics import Mode
+from text_recognizer.metrics import Objective
 from tuning.run.folder import RunFolder
 from tuning.space.reader import read_space
 from tuning.space.search_space import SearchSpace
 from tuning.study.storage import Say, open_storage, read_storage_note, storage_errors
 from tuning.trials.trial import Epoch, Outcome, Trial
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-# marks the trials of another run that the sampler learns from; they are none of this search's
-EARLIER = "earlier_run"
+EARLIER = "earlier_run"  # marks a trial of another run, from which the sampler learns
 
 
 def create_record(
@@ -31,184 +29,171 @@ def create_record(
     earlier: Sequence[FrozenTrial] = (),
     on_wait: Say | None = None,
 ) -> optuna.Study:
-    """A new study at `url` (`sqlite:///…`, `postgresql://…`) that begins with the space's
-    `start_with` points.
+    """Create a study that begins with the space's `start_with` points.
 
     Args:
-        earlier: trials of another run, marked with `EARLIER`; the search's own are numbered on from
-            them.
+        url: `sqlite:///…` or `postgresql://…`.
+        earlier: trials of another run, marked with `EARLIER`. The search's own trials are numbered
+            after them.
         on_wait: see `open_storage`.
 
     Raises:
-        StorageError: it cannot be written.
-        RunError: there is a study of that name already.
+        StorageError: the storage cannot be written.
+        RunError: the storage has a study of that name.
     """
-    direction = (
-        optuna.study.StudyDirection.MAXIMIZE
-        if space.search.objective.mode == "max"
-        else optuna.study.StudyDirection.MINIMIZE
-    )
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    directions = optuna.study.StudyDirection
+    is_max = space.search.objective.mode == "max"
     with storage_errors():
         try:
             record = optuna.create_study(
-                storage=open_storage(url, on_wait), study_name=name, direction=direction
+                storage=open_storage(url, on_wait),
+                study_name=name,
+                direction=directions.MAXIMIZE if is_max else directions.MINIMIZE,
             )
         except optuna.exceptions.DuplicatedStudyError:
             raise RunError(
-                f"{name}: `no study of that name in the storage` must hold. Choose another --name."
+                f"{name}: the storage has a study of that name. Choose another --name."
             ) from None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             record.set_metric_names([space.search.metric])
         record.set_user_attr("space", space.as_plain())
         record.add_trials(earlier)
-        for point in space.search.start_with:  # more of them than trials wait for an extension
+        for point in space.search.start_with:  # more points than trials wait for an extension
             record.enqueue_trial(point)
     return record
 
 
-def load_record(url: str, name: str, on_wait: Say | None = None) -> optuna.Study:
-    """The study called `name` at `url`. Raises `RunError` where there is none, `StorageError`
-    where it cannot be read.
+def load_record(url: str, name: str | None = None, on_wait: Say | None = None) -> optuna.Study:
+    """Open a study.
+
+    Args:
+        name: None takes the only study of the storage: a run's folder may have been renamed.
+
+    Raises:
+        RunError: there is no such study.
+        StorageError: the storage cannot be read.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     with storage_errors():
+        storage = open_storage(url, on_wait)
+        names = [name] if name else optuna.get_all_study_names(storage)
+        if len(names) != 1:
+            raise RunError(f"{url}: {len(names)} studies instead of one. The run is damaged.")
         try:
-            return optuna.load_study(storage=open_storage(url, on_wait), study_name=name)
+            return optuna.load_study(storage=storage, study_name=names[0])
         except KeyError:
-            raise RunError(
-                f"{name}: `a study of that name in the storage` must hold, but there is none."
-            ) from None
+            raise RunError(f"{names[0]}: the storage has no study of that name.") from None
 
 
-def open_record(folder: RunFolder) -> tuple[SearchSpace, optuna.Study]:
-    """The search space and the study of a run that exists. Raises `RunError`, `StorageError`."""
-    return read_run_space(folder), open_study(folder)
+def open_study(
+    folder: RunFolder, storage: str | None = None, on_wait: Say | None = None
+) -> optuna.Study:
+    """Open the study of a run.
+
+    Args:
+        storage: what the user gave for its database.
+
+    Raises:
+        RunError: the study is missing or damaged.
+        StorageError: it cannot be read.
+        InputError: `storage` is not the run's database.
+    """
+    return load_record(*read_storage_note(folder, storage), on_wait)
 
 
 def read_run_space(folder: RunFolder) -> SearchSpace:
-    """The space of a run. Raises `RunError` where it is missing, or was changed: we wrote it."""
+    """The search space of a run. Raises `RunError` if the file is missing or was changed."""
     try:
         return read_space(folder.space)
     except InputError as error:
         raise RunError(f"{folder.space} was changed or is damaged:\n{error}") from None
 
 
-def open_study(
-    folder: RunFolder, storage: str | None = None, on_wait: Say | None = None
-) -> optuna.Study:
-    """The study of a run.
-
-    Args:
-        storage: the user's own words for its database.
-        on_wait: see `open_storage`.
-
-    Raises:
-        RunError: it is missing or damaged.
-        StorageError: it cannot be read.
-        InputError: `storage` is not the run's.
-    """
-    url, name = read_storage_note(folder, storage)
-    return load_record(url, name or only_study(folder, url), on_wait)
-
-
-def only_study(folder: RunFolder, url: str) -> str:
-    """The name of the study in a run's own file, whatever the folder is called now. Raises
-    `RunError`.
-    """
-    with storage_errors():
-        names = optuna.get_all_study_names(open_storage(url))
-    if len(names) != 1:
-        raise RunError(
-            f"{folder.study}: `one study` must hold, but got {len(names)}. The run is damaged."
-        )
-    return names[0]
+def open_record(folder: RunFolder) -> tuple[SearchSpace, optuna.Study]:
+    """The search space and the study of a run. Raises `RunError`, `StorageError`."""
+    return read_run_space(folder), open_study(folder)
 
 
 def set_attr(record: optuna.Study, key: str, value: Any) -> None:
-    """Keep a plain value with the study. Raises `StorageError`."""
+    """Store a plain value in the study. Raises `StorageError`."""
     with storage_errors():
         record.set_user_attr(key, value)
 
 
 def get_attr(record: optuna.Study, key: str, default: Any = None) -> Any:
-    """What was kept. Raises `RunError` where there is nothing and no default."""
+    """A stored value. Raises `RunError` if there is neither a value nor a default."""
     with storage_errors():
         found = record.user_attrs.get(key, default)
     if found is None:
         raise RunError(
-            f"the study has no {key!r}: it was not made by a search of this project, or is damaged."
+            f"the study has no {key!r}: this project did not write it, or it is damaged."
         )
     return found
 
 
-def check_direction(record: optuna.Study, mode: Mode) -> None:
-    """Optuna itself would not mind. Raises `RunError` where the study goes the other way than
-    the search.
-    """
-    if record.direction.name[:3].lower() != mode:
+def check_direction(record: optuna.Study, objective: Objective) -> None:
+    """Raise `RunError` if the study has the other direction: Optuna does not check that."""
+    found = record.direction.name.lower()
+    if found[:3] != objective.mode:
         raise RunError(
-            f"the study is damaged: `direction {mode}` must hold, but got "
-            f"{record.direction.name.lower()}."
+            f"the study is damaged: its direction is {found}, the search's {objective.mode}."
         )
 
 
-def own_trials(record: optuna.Study, metric: str) -> list[Trial]:
-    """The search's own trials, by number. Raises `RunError` where one is not as this project
-    wrote it, `StorageError`.
-    """
+def own_trials(record: optuna.Study, objective: Objective) -> list[Trial]:
+    """The search's own trials, by number. Raises `RunError` if one is damaged, `StorageError`."""
     with storage_errors():
         frozen = record.get_trials(deepcopy=False)
-    return [trial_of(trial, metric) for trial in frozen if is_own(trial)]
+    return [read_trial(trial, objective) for trial in frozen if is_own(trial)]
 
 
 def is_own(trial: FrozenTrial) -> bool:
-    """Whether a trial was handed out by this search: not waiting to be, and none of another run."""
+    """Whether this search handed the trial out: it does not wait, and is not of another run."""
     return trial.state != TrialState.WAITING and EARLIER not in trial.user_attrs
 
 
-def trial_of(frozen: FrozenTrial, metric: str) -> Trial:
-    """Optuna's trial as a plain record. Raises `RunError` where it is not one that this project
-    wrote.
-    """
+def read_trial(frozen: FrozenTrial, objective: Objective) -> Trial:
+    """Optuna's trial as a plain record. Raises `RunError` if this project did not write it so."""
     attributes, values = frozen.user_attrs, frozen.intermediate_values
     try:
-        epochs = [epoch_of(step, attributes[f"epoch:{step}"]) for step in sorted(values)]
-        outcome = Outcome(attributes["outcome"]) if frozen.state.is_finished() else None
-        # as text: NaN is NaN
-        differing = [e for e in epochs if str(e.metrics[metric]) != str(values[e.epoch])]
-        cause, failures = (
-            str(attributes.get("cause", "")),
-            tuple(map(str, attributes.get("failures", ()))),
+        epochs = [read_epoch(step, attributes[f"epoch:{step}"]) for step in sorted(values)]
+        trial = Trial(
+            number=frozen.number,
+            params=dict(frozen.params),
+            epochs=tuple(epochs),
+            outcome=Outcome(attributes["outcome"]) if frozen.state.is_finished() else None,
+            cause=str(attributes.get("cause", "")),
+            failures=tuple(map(str, attributes.get("failures", ()))),
         )
-        trial = Trial(frozen.number, dict(frozen.params), tuple(epochs), outcome, cause, failures)
+        measured = {epoch.epoch: epoch.metrics[objective.metric] for epoch in epochs}
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise RunError(
             f"the study is damaged: trial {frozen.number} has no sound {error}."
         ) from None
-    if differing:
-        epoch = differing[0]
-        rule = f"trial {frozen.number}, epoch {epoch.epoch}: {metric} == {epoch.metrics[metric]}"
-        raise RunError(f"the study is damaged: `{rule}` must hold, but got {values[epoch.epoch]}.")
+    for step, value in measured.items():
+        if str(value) != str(values[step]):  # as text, because NaN does not equal NaN
+            raise RunError(
+                f"the study is damaged: trial {frozen.number}, epoch {step} has "
+                f"{objective.metric} {value} and the value {values[step]}."
+            )
     return trial
 
 
 def epoch_to_plain(epoch: Epoch) -> dict[str, Any]:
-    """JSON has no NaN and no infinity: those go as text, which `float` reads back."""
-    metrics = {
+    """An epoch as JSON, which has no NaN and no infinity: they become text that `float` reads."""
+    plain = asdict(epoch)
+    del plain["epoch"]
+    plain["metrics"] = {
         name: value if math.isfinite(value) else str(value) for name, value in epoch.metrics.items()
     }
-    return {
-        "metrics": metrics,
-        "checkpoint": epoch.checkpoint,
-        "sha256": epoch.sha256,
-        "time": epoch.time,
-        "gpu_seconds": epoch.gpu_seconds,
-    }
+    return plain
 
 
-def epoch_of(step: int, plain: dict[str, Any]) -> Epoch:
+def read_epoch(step: int, plain: dict[str, Any]) -> Epoch:
     """The inverse of `epoch_to_plain`."""
     metrics = {name: float(value) for name, value in plain["metrics"].items()}
     return Epoch(
-        step, metrics, plain["checkpoint"], plain["sha256"], plain["time"], plain["gpu_seconds"]
+        step, metrics, *(plain[name] for name in ("checkpoint", "sha256", "time", "gpu_seconds"))
     )

@@ -1,4 +1,4 @@
-"""What Optuna proposes: its samplers by name, and our parameters as it knows them."""
+"""Optuna's samplers by name, and our parameters as Optuna's distributions."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from optuna.samplers._tpe import _truncnorm
 from text_recognizer.seeds import seed_of
 from tuning.space.schema import CategoricalParameter, IntParameter, Parameter
 
-# TPE calls this for each integer parameter, candidate and earlier trial. Optuna's own, a port of
-# SciPy's, takes one number at a time: after 1,000 trials that was four fifths of an `ask`. The same
-# function, for all numbers at once (docs/decisions.md).
-_truncnorm._log_ndtr = scipy.special.log_ndtr
-
 
 def make_sampler(name: str, seed: int, number: int, parameter: str = "") -> BaseSampler:
-    """A sampler for one trial: what it proposes is a function of (search seed, trial number,
-    what is recorded).
+    """A sampler for one trial, or for one of its parameters.
+
+    Its proposal is a function of (search seed, trial number, recorded trials), so that a killed
+    search proposes what an undisturbed one would have.
+
+    Args:
+        name: random, gp or tpe (multivariate, with constant liar).
+        seed: of the search.
+        number: of the trial.
     """
     one = seed_of("sampler", seed, number, parameter) % 2**32
     match name:
@@ -35,28 +37,35 @@ def make_sampler(name: str, seed: int, number: int, parameter: str = "") -> Base
         case "gp":
             return GPSampler(seed=one, warn_independent_sampling=False)
         case _:
-            return TPESampler(seed=one)  # multivariate, with constant liar
+            vectorize_truncnorm()
+            return TPESampler(seed=one)
+
+
+def vectorize_truncnorm() -> None:
+    """Have TPE call SciPy's `log_ndtr` for all numbers at once.
+
+    Optuna's own port takes one number at a time. After 1,000 trials that was four fifths of an
+    `ask` with integer parameters: 69 ms instead of 14. tests/unit/study/test_samplers.py compares
+    the two.
+    """
+    _truncnorm._log_ndtr = scipy.special.log_ndtr
 
 
 def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
-    """What Optuna proposes for one parameter."""
+    """Optuna's proposal for one parameter."""
     if isinstance(parameter, CategoricalParameter):
         return trial.suggest_categorical(name, parameter.choices)
+    low, high, log, step = parameter.low, parameter.high, parameter.log, parameter.step
     if isinstance(parameter, IntParameter):
-        return trial.suggest_int(
-            name, parameter.low, parameter.high, log=parameter.log, step=parameter.step or 1
-        )
-    return trial.suggest_float(
-        name, parameter.low, parameter.high, log=parameter.log, step=parameter.step
-    )
+        return trial.suggest_int(name, int(low), int(high), log=log, step=int(step or 1))
+    return trial.suggest_float(name, low, high, log=log, step=step)
 
 
 def distribution_of(parameter: Parameter) -> BaseDistribution:
-    """The range of a parameter as Optuna has it."""
+    """A parameter's range as Optuna has it."""
     if isinstance(parameter, CategoricalParameter):
         return CategoricalDistribution(parameter.choices)
+    low, high, log, step = parameter.low, parameter.high, parameter.log, parameter.step
     if isinstance(parameter, IntParameter):
-        return IntDistribution(
-            parameter.low, parameter.high, log=parameter.log, step=parameter.step or 1
-        )
-    return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+        return IntDistribution(int(low), int(high), log=log, step=int(step or 1))
+    return FloatDistribution(low, high, log=log, step=step)

@@ -1,46 +1,39 @@
 """The durable record of a search: one Optuna study, the single source of truth.
 
-Every epoch is committed here before its trial may go on, and each trial ends with one outcome that
-Optuna is told truthfully. Nothing else of a run is ever read back to continue it.
+Every epoch is committed here before its trial may go on. Each trial ends with one outcome, and
+Optuna is told that outcome. A resume reads nothing else of a run.
 """
 
 from __future__ import annotations
 
 import time
-from bisect import insort
 from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
-from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from text_recognizer.errors import RunError
 from text_recognizer.text import shown
 from tuning.space.schema import Parameter, Stop
 from tuning.space.search_space import SearchSpace
-from tuning.study.optuna_record import check_direction, epoch_to_plain, is_own, trial_of
+from tuning.study.optuna_record import check_direction, epoch_to_plain, is_own, read_trial
 from tuning.study.samplers import make_sampler, suggest
 from tuning.study.storage import storage_errors
-from tuning.trials.stopping import reached, seconds_worked
-from tuning.trials.trial import Epoch, Outcome, Trial, as_best, place_in, ranking
+from tuning.trials.stopping import limit_reached, seconds_worked
+from tuning.trials.trial import ENDINGS, Best, Epoch, Outcome, Trial, ranking
 
-SAME_FAILURES = 3  # the first so many trials failing alike say that it is not the trials
+SAME_FAILURES = 3  # if the first trials all fail alike, the cause is not in a trial
 
-STATES = {
-    Outcome.COMPLETE: TrialState.COMPLETE,
-    Outcome.STOPPED_EARLY: TrialState.PRUNED,
-    Outcome.DIVERGED: TrialState.PRUNED,
-    Outcome.OUT_OF_MEMORY: TrialState.PRUNED,
-    Outcome.STALLED: TrialState.FAIL,
-    Outcome.FAILED: TrialState.FAIL,
-}
-# The sampler learns that such a region is infeasible; it heeds constraints on COMPLETE and PRUNED
-# trials only.
-CONSTRAINTS = {Outcome.DIVERGED: "diverged", Outcome.OUT_OF_MEMORY: "memory"}
-RETRIED = (Outcome.FAILED,)
+
+class Callback(Protocol):
+    """Follows a search. Every change of a trial (begun, epoch, retry, end) is passed on after its
+    commit, in this order: retention deletes checkpoints, artifacts write the run's files,
+    TensorBoard's curves follow, and the console comes last: what it announces is on disk.
+    """
+
+    def on_change(self, trial: Trial) -> None: ...
 
 
 class Study:
@@ -48,9 +41,13 @@ class Study:
 
     Args:
         record: the Optuna study.
-        space: what is searched.
         trials: how many trials the search is to have.
         retries: how often a failed trial is handed out again.
+        stop: limits of the search; None takes those of the space.
+
+    Raises:
+        RunError: the study is damaged, or belongs to another space.
+        StorageError: it cannot be read.
     """
 
     def __init__(
@@ -62,56 +59,49 @@ class Study:
         retries: int = 1,
         stop: Stop | None = None,
     ) -> None:
+        self.record = record
         self.space = space
         self.objective = space.search.objective
         self.wanted = trials
         self.retries = retries
         self.stop = stop or space.search.stop
-        self.gpu_share = 0.0  # of each trial that runs now
-        # why the search cannot go on now, though it has not ended
-        self.suspended: str | None = None
-        self.listeners: list[Callable[[Trial], None]] = []
-        self.record = record
-        self._live: dict[int, optuna.Trial] = {}
+        self.callbacks: list[Callback] = []
+        self.gpu_share = 0.0  # of each running trial
+        self.suspended: str | None = None  # why the search cannot go on, though it has not ended
         with storage_errors():
             frozen = record.get_trials(deepcopy=False)
             attributes = record.user_attrs
-        own = [trial for trial in frozen if is_own(trial)]
-        check_direction(record, self.objective.mode)
-        self._trials = {trial.number: trial_of(trial, self.objective.metric) for trial in own}
-        if strange := {name for trial in self.trials for name in trial.params} - set(
-            space.parameters
-        ):
-            raise RunError(
-                "the study is damaged: `parameters of the space` must hold, but got "
-                f"{shown(sorted(strange))}."
-            )
-        # the number that the next trial has
-        self._asked = sum(trial.state != TrialState.WAITING for trial in frozen)
-        # those that can be best, best first
-        self.ranked = ranking(self._trials.values(), self.objective)
-        self._to_do = deque(
-            number for number, trial in self._trials.items() if trial.outcome is None
-        )
-        # when each began, seconds since 1970
-        self.sessions: list[float] = list(attributes.get("sessions", ()))
-        times = sorted(epoch.time for trial in self.trials for epoch in trial.epochs)
-        # known also of one that was killed
+        check_direction(record, self.objective)
+        own = [read_trial(trial, self.objective) for trial in frozen if is_own(trial)]
+        self._trials = {trial.number: trial for trial in own}
+        if strange := {name for trial in own for name in trial.params} - set(space.parameters):
+            raise RunError(f"the study is damaged: unknown parameters {shown(sorted(strange))}.")
+        self._live: dict[int, optuna.Trial] = {}  # Optuna's handles of unfinished trials
+        self._next_number = sum(trial.state != TrialState.WAITING for trial in frozen)
+        self._unfinished = deque(trial.number for trial in own if trial.outcome is None)
+        self._reported: dict[int, float] = {}  # when each trial was handed out, or reported last
+        self._causes: dict[int, str] = {}  # why each trial failed first, in this process
+        self._measured = False  # whether any trial reported an epoch, in this process
+        self.sessions: list[float] = list(attributes.get("sessions", ()))  # seconds since 1970
+        times = sorted(epoch.time for trial in own for epoch in trial.epochs)
+        # A killed process did not write `seconds`: its epochs say how long it worked.
         worked = seconds_worked(times, self.sessions)[-1] if times and self.sessions else 0.0
         self._seconds_before = max(attributes.get("seconds", 0.0), worked)
         self._started = time.time()
-        self._busy_since: dict[int, float] = {}  # trial -> when it was handed out, or reported last
-        self._first_causes: dict[int, str] = {}  # trial -> why it failed first, in this process
-        self._measured = False  # whether any trial came to an epoch, in this process
-        self.stop_reason = self._limit_reached()
+        self.stop_reason = self._limit()
 
     @property
     def trials(self) -> list[Trial]:
         """All trials handed out so far, by number."""
-        return list(self._trials.values())  # asked for, and loaded, in this order
+        return list(self._trials.values())
 
     def trial(self, number: int) -> Trial:
         return self._trials[number]
+
+    @property
+    def ranked(self) -> list[Best]:
+        """The trials that can be best, best first."""
+        return ranking(self._trials.values(), self.objective)
 
     @property
     def seconds(self) -> float:
@@ -119,179 +109,154 @@ class Study:
         return float(self._seconds_before + time.time() - self._started)
 
     def begin_session(self) -> None:
-        """Note that a process starts to work on the search: the clock of its time budget is made
-        of these.
-        """
+        """Record that a process starts to work on the search."""
         self._started = time.time()
         self.sessions.append(self._started)
         with storage_errors():
             self.record.set_user_attr("sessions", self.sessions)
 
     def end_session(self) -> None:
-        """Note how long the search has worked so far; also done whenever a trial ends."""
+        """Record how long the search has worked so far."""
         with storage_errors():
             self.record.set_user_attr("seconds", self.seconds)
 
     def must_end(self) -> bool:
-        """Whether a limit is reached, or the search is suspended: trials that wait are waited
-        for no longer.
-        """
-        self.stop_reason = self.stop_reason or self._limit_reached()
+        """Whether a limit is reached or the search is suspended."""
+        self.stop_reason = self.stop_reason or self._limit()
         return bool(self.stop_reason or self.suspended)
-
-    def is_over(self) -> bool:
-        """Whether no trial is handed out any more: it must end, or all of them are handed out."""
-        return self.must_end() or not (self._to_do or len(self._trials) < self.wanted)
-
-    def next_trial(self) -> Trial | None:
-        """The next trial to work on: one that is unfinished, else a new one; None where
-        `is_over`.
-        """
-        if self.is_over():
-            return None
-        return self._hand_out(self._trials[self._to_do.popleft()]) if self._to_do else self._ask()
 
     def has_work(self) -> bool:
         """Whether there is a trial to hand out, unfinished or new."""
-        return bool(self._to_do) or (not self.stop_reason and len(self._trials) < self.wanted)
+        return bool(self._unfinished) or (not self.stop_reason and len(self._trials) < self.wanted)
+
+    def is_over(self) -> bool:
+        """Whether no trial will be handed out any more."""
+        return self.must_end() or not self.has_work()
+
+    def next_trial(self) -> Trial | None:
+        """An unfinished trial, else a new one; None if the search is over."""
+        if self.is_over():
+            return None
+        if self._unfinished:
+            return self._hand_out(self._trials[self._unfinished.popleft()])
+        number = self._next_number
+        with storage_errors():
+            self.record.sampler = self._sampler(number)
+            self._live[number] = self.record.ask()
+        self._next_number += 1
+        return self._hand_out(Trial(number, {}))
 
     def record_epoch(self, number: int, epoch: Epoch) -> None:
-        """Commit one epoch; one that is recorded already (run again after a crash) changes
-        nothing.
-        """
-        if self._trials[number].has_epoch(epoch.epoch):
+        """Commit one epoch. One that is recorded already (run again after a crash) is skipped."""
+        trial = self._trials[number]
+        if trial.has_epoch(epoch.epoch):
             return
-        value = epoch.metrics[self.objective.metric]
         now = time.time()
-        epoch = replace(
-            epoch, gpu_seconds=round(self.gpu_share * (now - self._busy_since.get(number, now)), 3)
-        )
+        took = now - self._reported.get(number, now)
+        epoch = replace(epoch, gpu_seconds=round(self.gpu_share * took, 3))
         with storage_errors():
             live = self._live_trial(number)
             live.set_user_attr(f"epoch:{epoch.epoch}", epoch_to_plain(epoch))
-            # this is the commit: an epoch without a value does not exist
-            live.report(value, step=epoch.epoch)
-        self._busy_since[number] = now
+            # This is the commit: an attribute without a value is an epoch that does not exist.
+            live.report(epoch.metrics[self.objective.metric], step=epoch.epoch)
+        self._reported[number] = now
         self._measured = True
-        self._changed(self._trials[number].with_epoch(epoch))
-        self.stop_reason = self.stop_reason or self._limit_reached()
+        self._change(trial.with_epoch(epoch))
+        self.must_end()
 
     def close(self, number: int, outcome: Outcome, cause: str = "") -> None:
-        """Give a trial its one outcome, or hand it out again where it failed and may be retried."""
+        """End a trial with its outcome, or hand it out again if it failed and may be retried."""
         trial = self._trials[number]
-        if outcome in RETRIED and len(trial.failures) < self.retries and not self.stop_reason:
-            self._retry(trial, cause)
+        may_retry = len(trial.failures) < self.retries and not self.stop_reason
+        if ENDINGS[outcome].retried and may_retry:
+            failures = (*trial.failures, cause)
+            with storage_errors():
+                self._live_trial(number).set_user_attr("failures", list(failures))
+            self.hand_back(number)
+            self._change(replace(trial, failures=failures))
         else:
-            self._finish(trial, outcome, cause)
+            self._end(trial, outcome, cause)
         if outcome == Outcome.FAILED:
-            self._first_causes.setdefault(number, cause)
-        self.stop_reason = self.stop_reason or self._limit_reached() or self._all_fail_alike()
+            self._causes.setdefault(number, cause)
+        self.must_end()
+        self.stop_reason = self.stop_reason or self._same_failure()
 
     def hand_back(self, number: int) -> None:
-        """Have a trial handed out again, charged with nothing: the machine under it died."""
-        self._to_do.append(number)
+        """Put a trial back to be handed out again."""
+        self._unfinished.append(number)
 
     def suspend(self, cause: str) -> None:
-        """Hand out no more trials; those that run stay unfinished, for a resume, and are charged
-        with nothing.
-        """
+        """Hand out no more trials. Running trials stay unfinished for a resume."""
         self.suspended = self.suspended or cause
 
     def close_all(self) -> None:
-        """End what is still open when a search has ended for a reason: no trial stays unfinished
-        then.
-        """
+        """End every open trial: a search that ended for a reason leaves none unfinished."""
         for trial in self.trials:
             if trial.outcome is None and trial.failures and not trial.epochs:
-                self._finish(trial, Outcome.FAILED, trial.failures[-1])
+                self._end(trial, Outcome.FAILED, trial.failures[-1])
             elif trial.outcome is None:
-                self._finish(trial, Outcome.STOPPED_EARLY, self.stop_reason or "")
+                self._end(trial, Outcome.STOPPED_EARLY, self.stop_reason or "")
 
-    def _retry(self, trial: Trial, cause: str) -> None:
-        failures = (*trial.failures, cause)
-        with storage_errors():
-            self._live_trial(trial.number).set_user_attr("failures", list(failures))
-        self._to_do.append(trial.number)
-        self._changed(replace(trial, failures=failures))
-
-    def _finish(self, trial: Trial, outcome: Outcome, cause: str) -> None:
-        best = trial.best_epoch(self.objective)
+    def _end(self, trial: Trial, outcome: Outcome, cause: str) -> None:
+        best = trial.best_epoch(self.objective) if outcome == Outcome.COMPLETE else None
         if outcome == Outcome.COMPLETE and best is None:
             outcome, cause = Outcome.FAILED, cause or "no epoch has a finite value"
+        ending, number = ENDINGS[outcome], trial.number
         with storage_errors():
-            live = self._live_trial(trial.number)
+            live = self._live_trial(number)
             live.set_user_attr("outcome", str(outcome))
             live.set_user_attr("cause", cause)
-            if outcome in CONSTRAINTS:
-                live.set_constraint(CONSTRAINTS[outcome], 1)
-            value = (
-                best.metrics[self.objective.metric]
-                if best and outcome == Outcome.COMPLETE
-                else None
-            )
-            self.record.tell(trial.number, value, state=STATES[outcome])
-        self._live.pop(trial.number, None)
-        if trial.number in self._to_do:
-            self._to_do.remove(trial.number)
-        ended = replace(trial, outcome=outcome, cause=cause)
-        if standing_now := as_best(ended, self.objective):
-            insort(self.ranked, standing_now, key=place_in(self.objective))
+            if ending.constraint:
+                live.set_constraint(ending.constraint, 1)
+            value = best.metrics[self.objective.metric] if best else None
+            self.record.tell(number, value, state=TrialState[ending.state])
+        del self._live[number]
+        if number in self._unfinished:
+            self._unfinished.remove(number)
         self.end_session()
-        self._changed(ended)
+        self._change(replace(trial, outcome=outcome, cause=cause))
 
-    def _limit_reached(self) -> str | None:
-        return reached(self.stop, self.trials, self.objective, self.seconds)
+    def _limit(self) -> str | None:
+        return limit_reached(self.stop, self.trials, self.objective, self.seconds)
 
-    def _all_fail_alike(self) -> str | None:
-        """The same failure in each of the first trials is no matter of luck. A resume counts
-        anew: the cause may be mended.
+    def _same_failure(self) -> str | None:
+        """Why the search ends if its first trials all failed alike. A resume counts anew: the
+        cause may have been removed.
         """
-        causes = list(self._first_causes.values())[:SAME_FAILURES]
+        causes = list(self._causes.values())[:SAME_FAILURES]
         if self._measured or len(causes) < SAME_FAILURES or len(set(causes)) > 1:
             return None
         return f"the first {SAME_FAILURES} trials failed alike: {causes[0]}"
 
-    def _ask(self) -> Trial:
-        number = self._asked
-        with storage_errors():
-            self.record.sampler = self._sampler(number)
-            self._live[number] = self.record.ask()
-        self._asked += 1
-        return self._hand_out(Trial(number, {}))
-
     def _hand_out(self, trial: Trial) -> Trial:
-        """The trial with all its parameters: new ones, or those that were recorded before its
-        process died.
-        """
+        """Give a trial its parameters: those recorded before its process died, then new ones."""
+
+        def pick(name: str, parameter: Parameter) -> Any:
+            # A sampler for each parameter: a proposal does not depend on which of the others
+            # were recorded before a kill.
+            self.record.sampler = self._sampler(trial.number, name)
+            return suggest(live, name, parameter)
+
         with storage_errors():
             live = self._live_trial(trial.number)
-            params = self.space.choose(
-                lambda name, parameter: self._suggest(live, trial.number, name, parameter)
-            )
-        self._busy_since[trial.number] = time.time()
-        self._changed(replace(trial, params=params))
+            params = self.space.choose(pick)
+        self._reported[trial.number] = time.time()
+        self._change(replace(trial, params=params))
         return self._trials[trial.number]
 
-    def _suggest(self, live: optuna.Trial, number: int, name: str, parameter: Parameter) -> Any:
-        """A value from a sampler of its own: it does not depend on which of the others were
-        recorded before a kill.
-        """
-        self.record.sampler = self._sampler(number, name)
-        return suggest(live, name, parameter)
-
-    def _sampler(self, number: int, parameter: str = "") -> BaseSampler:
-        return make_sampler(self.space.search.sampler, self.space.search.seed, number, parameter)
+    def _sampler(self, number: int, parameter: str = "") -> optuna.samplers.BaseSampler:
+        search = self.space.search
+        return make_sampler(search.sampler, search.seed, number, parameter)
 
     def _live_trial(self, number: int) -> optuna.Trial:
-        """Optuna's handle of a trial; made anew for one that an earlier process asked for."""
+        """Optuna's handle of a trial; a new one for a trial that an earlier process asked for."""
         if number not in self._live:
             self.record.sampler = self._sampler(number)
-            self._live[number] = optuna.Trial(
-                self.record, self.record.get_trials(deepcopy=False)[number]._trial_id
-            )
+            frozen = self.record.get_trials(deepcopy=False)[number]
+            self._live[number] = optuna.Trial(self.record, frozen._trial_id)
         return self._live[number]
 
-    def _changed(self, trial: Trial) -> None:
+    def _change(self, trial: Trial) -> None:
         self._trials[trial.number] = trial
-        for listener in self.listeners:
-            listener(trial)
+        for callback in self.callbacks:
+            callback.on_change(trial)

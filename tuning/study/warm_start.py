@@ -1,8 +1,7 @@
-"""What a new search may learn from an older run: its ended trials whose parameters are points of
-the new space.
+"""What a new search learns from an older run: the trials that are points of the new space.
 
-They go into the new study, so that every sampler sees them, but they are none of its trials: no
-report, count or rung has them.
+They are copied into the new study, so that every sampler sees them. They are not trials of the new
+search: no report, count or rung includes them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from text_recognizer.errors import InputError, Problem
-from tuning.run.folder import RunFolder, open_run
+from tuning.run.folder import open_run
 from tuning.run.reading import read_as_ours
 from tuning.space.search_space import SearchSpace
 from tuning.study.optuna_record import EARLIER, open_record
@@ -26,40 +25,57 @@ from tuning.study.storage import storage_errors
 
 @dataclass(frozen=True)
 class WarmStart:
-    """The usable trials of an older run, and how many it has in all."""
+    """The usable trials of an older run, and how many of its trials have ended."""
 
     run: str
     trials: list[FrozenTrial]
-    of: int
+    ended: int
 
     def __str__(self) -> str:
-        what = (
-            f"the sampler learns from {len(self.trials)} of the {self.of} ended trials of "
-            f"{self.run}"
+        n = len(self.trials)
+        return (
+            f"warm start: the sampler learns from {n} of the {self.ended} ended trials of "
+            f"{self.run}; this search's own are numbered from {n}"
         )
-        return f"warm start: {what}; this search's own are numbered from {len(self.trials)}"
 
 
 def read_warm_start(path: Path, space: SearchSpace, defaults: Mapping[str, Any]) -> WarmStart:
     """The trials of the run at `path` that fit `space`.
 
     Args:
-        defaults: what a setting is that a space does not name.
+        defaults: values of the settings that a space does not name.
 
     Raises:
         InputError: there is no run, it measured something else, or none of its trials fits.
-        RunError: it is damaged.
+        RunError: the run is damaged.
     """
     folder = open_run(path)
     with read_as_ours(folder.path):
-        return _warm_start_from(folder, space, defaults)
+        old, record = open_record(folder)
+        check_comparable(old, space, defaults)
+        with storage_errors():
+            states = (TrialState.COMPLETE, TrialState.PRUNED)
+            ended = record.get_trials(deepcopy=False, states=states)
+        usable = [
+            as_earlier(trial, folder.name, space)
+            for trial in ended
+            if trial.params and not space.point_problems(trial.params, "space")
+        ]
+    if not usable:
+        rule = "an older run with trials inside of this space"
+        got = f"{folder.name}, none of whose {len(ended)} ended trials is"
+        raise InputError(Problem("--warm-start", rule, got))
+    return WarmStart(folder.name, usable, len(ended))
 
 
-def _warm_start_from(
-    folder: RunFolder, space: SearchSpace, defaults: Mapping[str, Any]
-) -> WarmStart:
-    """The same, where the folder's content is trusted to make sense."""
-    old, record = open_record(folder)
+def check_comparable(old: SearchSpace, new: SearchSpace, defaults: Mapping[str, Any]) -> None:
+    """Raise `InputError` if the two searches measure another metric, model or data set."""
+    pairs = {"search.metric": (old.search.metric, new.search.metric)}
+    for name in ("model_class", "data_class"):
+        pairs[name] = (
+            old.experiment.get(name, defaults[name]),
+            new.experiment.get(name, defaults[name]),
+        )
     problems = [
         Problem(
             "--warm-start",
@@ -67,36 +83,15 @@ def _warm_start_from(
             str(then),
             "Its values cannot be compared.",
         )
-        for name, then, now in (
-            ("search.metric", old.search.metric, space.search.metric),
-            *(
-                (name, *({**defaults, **one.experiment}[name] for one in (old, space)))
-                for name in ("model_class", "data_class")
-            ),
-        )
+        for name, (then, now) in pairs.items()
         if then != now
     ]
     if problems:
         raise InputError(*problems)
-    with storage_errors():
-        ended = record.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    fitting = [
-        trial for trial in ended if trial.params and not space.point_problems(trial.params, "space")
-    ]
-    if not fitting:
-        rule = "an older run with trials inside of this space"
-        raise InputError(
-            Problem(
-                "--warm-start", rule, f"{folder.name}, none of whose {len(ended)} ended trials is"
-            )
-        )
-    return WarmStart(
-        folder.name, [as_earlier(trial, folder.name, space) for trial in fitting], len(ended)
-    )
 
 
 def as_earlier(trial: FrozenTrial, run: str, space: SearchSpace) -> FrozenTrial:
-    """The trial as one of the new study: within the new ranges, and marked as not its own."""
+    """A trial for the new study: with the new ranges, and marked as not its own."""
     return optuna.trial.create_trial(
         state=trial.state,
         value=trial.value if trial.state == TrialState.COMPLETE else None,

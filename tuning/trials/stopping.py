@@ -1,6 +1,4 @@
-"""When a search ends before its last trial: the limits under `search.stop`, judged on plain
-records.
-"""
+"""When a search ends before its last trial: the limits under `search.stop`."""
 
 from __future__ import annotations
 
@@ -14,10 +12,10 @@ from tuning.space.schema import Stop
 from tuning.trials.trial import RANKED, Trial, epochs_trained
 
 
-def reached(
+def limit_reached(
     stop: Stop, trials: Sequence[Trial], objective: Objective, seconds: float
 ) -> str | None:
-    """The first limit that the search has come to, in words, or None.
+    """The first limit that the search has reached, as a sentence, or None.
 
     Args:
         seconds: how long the search has worked, over all its processes.
@@ -29,23 +27,22 @@ def reached(
     if stop.gpu_hours is not None and gpu_hours(trials) >= stop.gpu_hours:
         return f"the budget of {stop.gpu_hours:g} GPU-hours is used up"
     if stop.target is not None and (hit := first_at(stop.target, trials, objective)):
-        return (
-            f"{objective.metric} {hit[1]:.4f} of trial {hit[0]} reaches the target {stop.target:g}"
-        )
-    if stop.plateau is not None and without_gain(trials, objective) >= stop.plateau:
+        found = f"{objective.metric} {hit[1]:.4f} of trial {hit[0]}"
+        return f"{found} reaches the target {stop.target:g}"
+    if stop.plateau is not None and trials_without_gain(trials, objective) >= stop.plateau:
         return f"no better trial among the last {stop.plateau}"
     return None
 
 
 def gpu_hours(trials: Sequence[Trial]) -> float:
-    """GPU time of the recorded epochs; half a GPU for an hour is half a GPU-hour."""
+    """GPU time of the recorded epochs. Half a GPU for an hour is half a GPU-hour."""
     return sum(epoch.gpu_seconds for trial in trials for epoch in trial.epochs) / 3600
 
 
 def first_at(
     target: float, trials: Sequence[Trial], objective: Objective
 ) -> tuple[int, float] | None:
-    """Number and value of a trial that is at the target or past it."""
+    """(number, value) of the first trial that is as good as the target or better, or None."""
     for trial in trials:
         best = trial.best_epoch(objective) if trial.outcome in (None, *RANKED) else None
         if best and not objective.is_better(target, best.metrics[objective.metric]):
@@ -53,23 +50,16 @@ def first_at(
     return None
 
 
-def without_gain(trials: Sequence[Trial], objective: Objective) -> int:
-    """How many trials that measured anything have ended since the last one that was better than
-    all before it.
+def trials_without_gain(trials: Sequence[Trial], objective: Objective) -> int:
+    """How many trials have ended since the last one that was better than all before it. Trials
+    without an epoch do not count.
     """
-    ended = sorted(
-        (trial for trial in trials if trial.outcome and trial.epochs),
-        key=lambda trial: trial.epochs[-1].time,
-    )
+    ended = [trial for trial in trials if trial.outcome and trial.epochs]
     best: float | None = None
     since = 0
-    for trial in ended:
-        epoch = trial.best_epoch(objective)
-        if (
-            epoch
-            and trial.outcome in RANKED
-            and objective.is_better(epoch.metrics[objective.metric], best)
-        ):
+    for trial in sorted(ended, key=lambda trial: trial.epochs[-1].time):
+        epoch = trial.best_epoch(objective) if trial.outcome in RANKED else None
+        if epoch and objective.is_better(epoch.metrics[objective.metric], best):
             best, since = epoch.metrics[objective.metric], 0
         else:
             since += 1
@@ -77,8 +67,11 @@ def without_gain(trials: Sequence[Trial], objective: Objective) -> int:
 
 
 def seconds_worked(times: Sequence[float], sessions: Sequence[float]) -> list[float]:
-    """How long the search had worked at each of the ascending `times`: pauses between its
-    sessions do not count.
+    """How long the search had worked at each of the times. Pauses between sessions do not count.
+
+    Args:
+        times: ascending, in seconds since 1970.
+        sessions: when each process began to work on the search; ascending.
     """
     starts = list(sessions) or list(times[:1])
     before = [0.0]  # worked before each session

@@ -11,44 +11,35 @@ from text_recognizer.metrics import Objective
 from text_recognizer.text import printable_lines
 from tuning.trials.trial import Trial
 
-FORMULA = ("=", "+", "-", "@")
+FORMULA_STARTS = ("=", "+", "-", "@")
 
 
-class TrialsTable:
-    """`trials.csv`: a row a trial, with its number, status, epochs, best epoch and value, and its
-    parameters under their names.
+def trials_table(trials: Iterable[Trial], names: Sequence[str], objective: Objective) -> str:
+    """The content of `trials.csv`: one row for each trial.
 
-    It is written anew whenever a trial ends; the row of one that has ended is made once.
+    Args:
+        names: of the searched parameters; each has a column of its name.
     """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", "status", "epochs", "best_epoch", objective.metric, *names, "cause"])
+    for trial in trials:
+        best = trial.best_epoch(objective)
+        score = [best.epoch, best.metrics[objective.metric]] if best else ["", ""]
+        params = [trial.params.get(name, "") for name in names]
+        row = [trial.number, trial.status, len(trial.epochs), *score, *params, trial.cause]
+        writer.writerow(as_cell(value) if isinstance(value, str) else value for value in row)
+    return text.getvalue()
 
-    def __init__(self, names: Sequence[str], objective: Objective) -> None:
-        self.names = names
-        self.objective = objective
-        self._ended: dict[int, str] = {}
 
-    def text(self, trials: Iterable[Trial]) -> str:
-        """The whole table."""
-        head = csv_line(
-            ["trial", "status", "epochs", "best_epoch", self.objective.metric, *self.names, "cause"]
-        )
-        return head + "".join(map(self._row, trials))
-
-    def _row(self, trial: Trial) -> str:
-        if trial.number in self._ended:
-            return self._ended[trial.number]
-        best = trial.best_epoch(self.objective)
-        score = [best.epoch, best.metrics[self.objective.metric]] if best else ["", ""]
-        params = [trial.params.get(name, "") for name in self.names]
-        row = csv_line(
-            [trial.number, trial.status, len(trial.epochs), *score, *params, trial.cause]
-        )
-        if trial.outcome:
-            self._ended[trial.number] = row
-        return row
+def as_cell(text: str) -> str:
+    """A text without terminal escapes, and with an apostrophe where a spreadsheet would run it."""
+    lines = printable_lines(text)
+    return f"'{lines}" if lines.startswith(FORMULA_STARTS) else lines
 
 
 def score(value: float) -> str:
-    """A metric's value: four decimals, unless it is out of all bounds."""
+    """A metric's value with four decimals, or in short if it is very large."""
     return f"{value:.4f}" if abs(value) < 1e5 else f"{value:.4g}"
 
 
@@ -62,20 +53,3 @@ def plus_minus(mean: float | None, std: float | None) -> str:
 def short(value: Any) -> str:
     """A parameter's value in few characters."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def csv_line(cells: Sequence[Any]) -> str:
-    """One line of a CSV file."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(
-        [as_text(cell) if isinstance(cell, str) else cell for cell in cells]
-    )
-    return text.getvalue()
-
-
-def as_text(cell: str) -> str:
-    """A text as a cell: with an apostrophe where a spreadsheet would take it for a formula,
-    without what a terminal obeys.
-    """
-    lines = printable_lines(cell)
-    return f"'{lines}" if lines.startswith(FORMULA) else lines

@@ -1,10 +1,7 @@
-"""One process's work on a run: Ray is started, the trials run, and what was found is written
-down and said.
-"""
+"""Runs a search in this process: starts Ray, runs the trials, hands over the result."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -14,175 +11,170 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 
-from text_recognizer.data.util import BaseDataset
-from text_recognizer.errors import ClusterError, NoResultError, StorageError
-from tuning.callbacks import retention
-from tuning.callbacks.artifacts import Artifacts, trial_settings
+from text_recognizer.errors import NoResultError, StorageError
+from tuning.callbacks.artifacts import Artifacts
 from tuning.callbacks.console import SearchConsole, TrialTable, tally
+from tuning.callbacks.retention import Retention
 from tuning.callbacks.tensorboard import Curves
 from tuning.cli import shown_path, typed_command, typed_path
-from tuning.ray_backend import tune_run
 from tuning.ray_backend.local_cluster import Cluster
+from tuning.ray_backend.signals import Interruptions
+from tuning.ray_backend.tune_run import run_trials
 from tuning.run.files import Summary
-from tuning.run.folder import RunFolder
 from tuning.run.forecast import describe_search, notes
-from tuning.run.options import Options
 from tuning.run.reading import read_existing
-from tuning.run.resources import Slots
 from tuning.space.durations import seconds_of
-from tuning.space.search_space import SearchSpace
+from tuning.study.search import Search
 from tuning.study.storage import noted_url
-from tuning.study.study import Study
 from tuning.trials.table import score
 from tuning.trials.trial import Best
+from tuning.tuner.export import export_weights, is_finished, write_result
 from tuning.worker.trainable import TrialJob, run_trial
 
-LAST_WORDS_S = 10
-FINISHED_TRIALS = "all trials are done"
+ALL_TRIALS = "all trials are done"
+StartRay = Callable[[], AbstractContextManager[Cluster]]
 
 
 class Tuner:
-    """A search in progress.
+    """One process's work on a search.
 
     Args:
-        start: Ray, begun or joined; entered where there are trials to run.
-        again: flags that a resume is to be given once more.
+        start_ray: starts or joins Ray. It is called only if there are trials to run.
     """
 
-    def __init__(
-        self,
-        options: Options,
-        space_name: str,
-        space: SearchSpace,
-        folder: RunFolder,
-        study: Study,
-        console: SearchConsole,
-        slots: Slots,
-        start: Callable[[], AbstractContextManager[Cluster]],
-        again: str = "",
-    ) -> None:
-        self.options = options
-        self.space_name = space_name
-        self.space = space
-        self.folder = folder
-        self.study = study
+    def __init__(self, search: Search, console: SearchConsole, start_ray: StartRay) -> None:
+        self.search = search
+        self.study = search.study
+        self.folder = search.folder
         self.console = console
-        self.slots = slots
-        self.start = start
-        self.again = again
-        self.findings = Artifacts(folder, space, study, slots, options.keep, console.note)
-        self.interrupt = tune_run.Interrupt()
-        self.table = TrialTable(console, study, slots.count)
+        self.start_ray = start_ray
+        self.artifacts = Artifacts(search)
+        self.table = TrialTable(console, search.study, search.slots.count)
+        self.interruptions = Interruptions()
 
-    def go(self, data: BaseDataset) -> int:
-        """Search, then write down what was found. Returns the exit code."""
+    def run(self) -> int:
+        """Search, then hand over the result. Returns the exit code.
+
+        Raises:
+            NoResultError: no trial produced a usable result.
+            StorageError: the search is suspended: a disk or the database cannot be used.
+        """
         work = self.study.has_work()
-        if not work and self.findings.is_finished():
-            return self.nothing_left()
+        if not work and is_finished(self.folder):
+            return self._repeat_result()
         self.study.begin_session()
-        self.study.gpu_share = self.slots.gpus
-        self.findings.write_summary("running")
+        self.study.gpu_share = self.search.slots.gpus
+        self.artifacts.write_summary("running")
         try:
-            with ExitStack() as until:  # with --keep-alive Ray outlives the search
+            with self.interruptions, ExitStack() as until:
                 if work:
-                    self.search(data, until)
-                if not self.options.keep_alive:
+                    self._run_trials(until)
+                if not self.search.options.keep_alive:
                     until.close()
-                self.tidy()
-                self.study.end_session()
-                if self.study.suspended:
-                    raise StorageError(
-                        f"{self.study.suspended}. Mend that, then: {self.how_to_resume()}"
-                    )
-                if not self.interrupt.signal:
-                    code = self.finish(data)
-                    if work and self.options.keep_alive:
-                        self.keep_alive()
-                    return code
+                return self._finish(stays_up=work and self.search.options.keep_alive)
         except NoResultError:
-            raise  # said in the summary already
-        except KeyboardInterrupt:  # while Ray was starting, or for the second time
-            self.interrupt.signal = self.interrupt.signal or signal.SIGINT
+            raise  # the summary is written
+        except KeyboardInterrupt:
+            pass
         except SystemExit:  # Ray's own handler of SIGTERM, while it starts
-            self.interrupt.signal = self.interrupt.signal or signal.SIGTERM
+            self.interruptions.number = self.interruptions.number or signal.SIGTERM
         except BaseException:
-            with suppress(StorageError):  # the disk may be why
-                self.findings.write_summary(
-                    "interrupted" if self.study.suspended else "failed", self.study.suspended
-                )
+            status = "interrupted" if self.study.suspended else "failed"
+            with suppress(StorageError):  # the disk may be the reason
+                self.artifacts.write_summary(status, self.study.suspended)
             raise
-        return self.end_interrupted()
+        return self._end_interrupted()
 
-    def search(self, data: BaseDataset, until: ExitStack) -> None:
-        """Have Ray run `until` that closes, and run every trial."""
-        if not self.options.address:
-            self.console.tell(f"{self.folder.name}: starting Ray …")
-        ray = until.enter_context(self.start())
-        # a worker that sees none is on a node without this folder
-        for folder in (self.folder.checkpoints, self.folder.logs):
-            folder.mkdir(mode=0o700, exist_ok=True)
-        ray.on_capacity = self.has_room
-        # Ray takes SIGTERM for itself when it starts
-        with self.interrupt.listening(self.interrupted):
-            curves = Curves(self.folder.tensorboard, self.study.objective, self.console.note)
-            curves.catch_up(self.study.trials)
-            self.announce(ray)
-            retaining = retention.Retention(self.study, self.folder.checkpoints, self.options.keep)
-            self.study.listeners += [
-                retaining.on_change,
-                self.findings.on_change,
-                curves.on_change,
-                self.table.on_change,
-            ]
-            job = TrialJob(
-                settings=trial_settings(self.space, self.slots),
-                objective=self.study.objective,
-                checkpoints=self.folder.checkpoints,
-                logs=self.folder.logs,
-                stall_limit=seconds_of(self.options.stall_limit),
-                memory_share=self.slots.gpus or None,
+    def _run_trials(self, until: ExitStack) -> None:
+        """Start Ray, which runs until `until` closes, and run all trials."""
+        search, study, folder = self.search, self.study, self.folder
+        if not search.options.address:
+            self.console.tell(f"{folder.name}: starting Ray …")
+        cluster = until.enter_context(self.start_ray())
+        self.interruptions.install()
+        cluster.on_capacity = self._on_capacity
+        for path in (folder.checkpoints, folder.logs):  # a worker that sees none is on a wrong node
+            path.mkdir(mode=0o700, exist_ok=True)
+        curves = Curves(folder.tensorboard, study.objective, self.console.note)
+        curves.catch_up(study.trials)
+        self._announce(cluster)
+        retention = Retention(study, folder.checkpoints, search.options.keep)
+        study.callbacks += [retention, self.artifacts, curves, self.table]
+        job = TrialJob(
+            settings=search.trial_settings,
+            objective=study.objective,
+            checkpoints=folder.checkpoints,
+            logs=folder.logs,
+            stall_limit=seconds_of(search.options.stall_limit),
+            memory_share=search.slots.gpus or None,
+        )
+        images, labels = search.data.images.numpy(), search.data.labels.numpy()
+        shared = {"job": job, "images": images, "labels": labels}
+        with (
+            self.interruptions.first_asks(self._on_first_signal),
+            self.interruptions.ray_watched(cluster, self._last_words),
+            self.table,
+        ):
+            run_trials(search, run_trial, shared, cluster, self.interruptions)
+
+    def _finish(self, *, stays_up: bool) -> int:
+        """Export the best trial and say it."""
+        search, study = self.search, self.study
+        self._tidy()
+        study.end_session()
+        if study.suspended:
+            raise StorageError(f"{study.suspended}. Mend that, then: {self._resume_command()}")
+        if self.interruptions.number is not None:
+            raise KeyboardInterrupt
+        reason = study.stop_reason or ALL_TRIALS
+        best = export_weights(search, self.artifacts, self.console)
+        if best is None:
+            self.artifacts.write_unfinished("failed", reason)
+            raise NoResultError(
+                f"no trial produced a usable result ({self._tally()}); {reason}. See "
+                f"{shown_path(self.folder.report)}."
             )
-            with ray.watched(self.end_without_ray), self.table:
-                tune_run.run_study(
-                    self.study,
-                    run_trial,
-                    self.slots,
-                    self.folder.ray,
-                    logs=self.folder.logs,
-                    name=self.space_name,
-                    interrupt=self.interrupt,
-                    cluster=ray,
-                    shared={
-                        "job": job,
-                        "images": data.images.numpy(),
-                        "labels": data.labels.numpy(),
-                    },
-                )
+        write_result(search, self.artifacts, best, reason)
+        if study.stop_reason:
+            self.console.say(f"ended: {reason}")
+        self._say_result(best)
+        for path in (self.folder.best_config, self.folder.best_checkpoint, self.folder.report):
+            self.console.say(f"wrote {shown_path(path)}")
+        self.console.say(f"retrain: python tuning/retrain.py {typed_path(self.folder.path)}")
+        if stays_up:
+            self._keep_alive()
+        return 0
 
-    def has_room(self, count: int) -> None:
-        """So many trials fit at once from now on."""
-        self.slots = self.findings.slots = replace(self.slots, count=count)
+    def _on_capacity(self, count: int) -> None:
+        """The cluster now runs so many trials at once."""
+        slots = replace(self.search.slots, count=count)
+        self.search = self.artifacts.search = replace(self.search, slots=slots)
         self.table.slots = count
 
-    def interrupted(self) -> None:
-        """Said at the first signal."""
+    def _on_first_signal(self) -> None:
         self.console.note("stopping, nothing is lost; once more to stop at once")
-        self.console.say(f"to go on: {self.how_to_resume()}")
+        self.console.say(f"to go on: {self._resume_command()}")
 
-    def keep_alive(self) -> None:
-        """Wait for Enter, Ctrl-C or SIGTERM; until then Ray and its dashboard stay up."""
+    def _last_words(self, reason: str) -> None:
+        """Say that Ray died, and write it down."""
+        sys.stderr.write(
+            f"\nerror: {reason}; nothing that was recorded is lost.\n"
+            f"resume: {self._resume_command()}\n"
+        )
+        sys.stderr.flush()
+        self.artifacts.write_summary("interrupted", reason)
+
+    def _keep_alive(self) -> None:
+        """Wait for Enter or a signal. Until then Ray and its dashboard stay up."""
         self.console.say("Ray and its dashboard stay up: press Enter or Ctrl-C to end")
-        with suppress(KeyboardInterrupt, SystemExit):  # Ray's own handler of SIGTERM exits
+        with suppress(KeyboardInterrupt):
             with suppress(OSError, ValueError, termios.error):  # no terminal
-                # what was typed while the search ran was not meant for this
-                termios.tcflush(sys.stdin, termios.TCIFLUSH)
+                termios.tcflush(sys.stdin, termios.TCIFLUSH)  # typed while the search ran
             if not sys.stdin or not sys.stdin.readline():  # nobody can press Enter
                 threading.Event().wait()
 
-    def tidy(self) -> None:
-        """Delete what only a running search needs: Tune's own files, which are never read, and
-        an empty log folder.
-        """
+    def _tidy(self) -> None:
+        """Delete Tune's own files, which are never read, and empty logs."""
         shutil.rmtree(self.folder.ray, ignore_errors=True)
         with suppress(OSError):
             for log in self.folder.logs.glob("*"):
@@ -190,120 +182,67 @@ class Tuner:
                     log.unlink()
             self.folder.logs.rmdir()
 
-    def announce(self, ray: Cluster) -> None:
-        """The head of the table: what is searched, how, and where to look."""
-        search, slots = self.space.search, self.slots
-        for note in notes(search, self.study.wanted, slots):
+    def _announce(self, cluster: Cluster) -> None:
+        """Say what is searched, how, and where to look."""
+        space, slots, tell = self.search.space, self.search.slots, self.console.tell
+        for note in notes(space.search, self.study.wanted, slots):
             self.console.note(note)
-        data = self.space.experiment["data_class"]
-        self.console.tell(describe_search(search, self.study.wanted, self.space_name, data, slots))
+        data = space.experiment["data_class"]
+        tell(describe_search(space.search, self.study.wanted, self.search.name, data, slots))
         run = typed_path(self.folder.path)
-        if ray.dashboard:
+        if cluster.dashboard:
             ask = f"   (asks for a token: {typed_command('ray')} get-auth-token)"
-            token = ask if ray.has_token else ""
-            self.console.tell(f"dashboard {ray.dashboard}{token}")
-        self.console.tell(
-            f"report    {run}/report.html   (from the first finished trial on; it refreshes itself)"
-        )
-        self.console.tell(f"curves    {typed_command('tensorboard')} --logdir {run}/tensorboard")
-        study = noted_url(self.folder) or (f"sqlite:///{run}/study.db")
-        self.console.tell(
-            f"study     {typed_command('optuna-dashboard')} {study}   (pip install .[dashboards])"
-        )
+            tell(f"dashboard {cluster.dashboard}{ask if cluster.has_token else ''}")
+        tell(f"report    {run}/report.html   (after the first finished trial; it reloads itself)")
+        tell(f"curves    {typed_command('tensorboard')} --logdir {run}/tensorboard")
+        study = noted_url(self.folder) or f"sqlite:///{run}/study.db"
+        dashboard = typed_command("optuna-dashboard")
+        tell(f"study     {dashboard} {study}   (pip install .[dashboards])")
 
-    def finish(self, data: BaseDataset) -> int:
-        """Export and verify the best, then say it. Raises `NoResultError` where no trial can be
-        best.
-        """
-        reason = self.study.stop_reason or FINISHED_TRIALS
-        best = self.findings.export(data)
-        if best is None:
-            self.findings.write_unfinished("failed", reason)
-            totals = tally(self.study.trials, self.space.search.max_epochs)
-            raise NoResultError(
-                f"no trial produced a usable result ({totals}); {reason}. See "
-                f"{shown_path(self.folder.report)}."
-            )
-        self.findings.write_all(best, reason)
-        if self.study.stop_reason:
-            self.console.say(f"ended: {reason}")
-        self.say_result(best)
-        for path in (self.folder.best_config, self.folder.best_checkpoint, self.folder.report):
-            self.console.say(f"wrote {shown_path(path)}")
-        self.console.say(f"retrain: python tuning/retrain.py {typed_path(self.folder.path)}")
-        return 0
-
-    def end_without_ray(self, name: str) -> None:
-        """End the process at once: with Ray's own processes gone, neither its calls nor its end
-        can be waited for.
-        """
-        reason = f"{name} died"
-        sys.stderr.write(
-            f"\nerror: {reason}; nothing that was recorded is lost.\nresume: "
-            f"{self.how_to_resume()}\n"
-        )
-        sys.stderr.flush()
-        # the disk may have died with the head
-        end = threading.Timer(LAST_WORDS_S, os._exit, [ClusterError.exit_code])
-        end.daemon = True
-        end.start()
-        try:
-            self.findings.write_summary("interrupted", reason)
-        finally:
-            os._exit(ClusterError.exit_code)
-
-    def how_to_go_on(self) -> str:
-        """What to do where a limit ended the search."""
-        if self.study.stop.time:
-            return "More time with --time-budget T, or a new search with --warm-start."
-        return f"A new search can learn from it: --warm-start {shown_path(self.folder.path)}."
-
-    def how_to_resume(self) -> str:
-        return f"python tuning/search.py --resume {typed_path(self.folder.path)}{self.again}"
-
-    def say_result(self, best: Best) -> None:
-        say = self.console.say
-        totals = tally(self.study.trials, self.space.search.max_epochs)
-        say(
-            f"best: trial {best.trial.number}, {self.study.objective.metric} "
-            f"{score(best.value)} at epoch "
-            f"{best.epoch.epoch}   ({totals})",
-            "bold green",
-        )
-        for remark in self.findings.remarks():
-            say(f"hint: {remark}", "yellow")
-
-    def end_interrupted(self) -> int:
-        """Unfinished trials stay unfinished in the study: they are what a resume begins with."""
-        self.findings.write_unfinished(
-            "interrupted", signal.Signals(self.interrupt.signal or 0).name
-        )
-        done = (
-            tally(self.study.trials, self.space.search.max_epochs)
-            if self.study.trials
-            else "no trial had begun"
-        )
+    def _end_interrupted(self) -> int:
+        """Say how to go on. Unfinished trials stay unfinished: a resume begins with them."""
+        number = self.interruptions.number or signal.SIGINT
+        self.artifacts.write_unfinished("interrupted", signal.Signals(number).name)
+        done = self._tally() if self.study.trials else "no trial had begun"
         self.console.say(f"interrupted; nothing is lost. {done}")
-        if best := self.findings.best():
+        if ranked := self.artifacts.ranked():
+            best, metric = ranked[0], self.study.objective.metric
             self.console.say(
-                f"best so far: trial {best.trial.number}, {self.study.objective.metric} "
-                f"{score(best.value)}"
+                f"best so far: trial {best.trial.number}, {metric} {score(best.value)}"
             )
-        self.console.say(f"resume: {self.how_to_resume()}")
-        return 128 + (self.interrupt.signal or 0)
+        self.console.say(f"resume: {self._resume_command()}")
+        return self.interruptions.exit_code
 
-    def nothing_left(self) -> int:
-        """A search that has ended: say again what it found."""
+    def _repeat_result(self) -> int:
+        """Say again what a search found that has ended."""
+        study, name = self.study, self.folder.name
         summary = read_existing(self.folder.summary, Summary)
-        if len(self.study.trials) >= self.study.wanted:
-            self.console.say(
-                f"{self.folder.name} has all its {self.study.wanted} trials; more with --trials N"
-            )
+        if len(study.trials) >= study.wanted:
+            self.console.say(f"{name} has all its {study.wanted} trials; more with --trials N")
         else:
-            self.console.say(
-                f"{self.folder.name} has ended: {summary.stop_reason}. {self.how_to_go_on()}"
-            )
+            more = f"A new search can learn from it: --warm-start {shown_path(self.folder.path)}."
+            if study.stop.time:
+                more = "More time with --time-budget T, or a new search with --warm-start."
+            self.console.say(f"{name} has ended: {summary.stop_reason}. {more}")
         number = summary.best.trial if summary.best else None
-        self.say_result(next(best for best in self.study.ranked if best.trial.number == number))
+        self._say_result(next(best for best in study.ranked if best.trial.number == number))
         self.console.say(f"report: {shown_path(self.folder.report)}")
         return 0
+
+    def _say_result(self, best: Best) -> None:
+        metric, number = self.study.objective.metric, best.trial.number
+        self.console.say(
+            f"best: trial {number}, {metric} {score(best.value)} at epoch {best.epoch.epoch}   "
+            f"({self._tally()})",
+            "bold green",
+        )
+        for remark in self.artifacts.remarks():
+            self.console.say(f"hint: {remark}", "yellow")
+
+    def _tally(self) -> str:
+        return tally(self.study.trials, self.search.space.search.max_epochs)
+
+    def _resume_command(self) -> str:
+        address = self.search.options.address
+        joined = f" --address {address}" if address else ""
+        return f"python tuning/search.py --resume {typed_path(self.folder.path)}{joined}"

@@ -1,4 +1,4 @@
-"""What a run must find unchanged to go on: its search space, the code of its trials, its data."""
+"""What must be unchanged when a run is continued: its search space, its code and its data."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ from text_recognizer.models.dropout import Dropout
 from text_recognizer.tables import DATASETS, LIT_MODELS, MODELS
 from text_recognizer.util import checksum
 from training import experiment
+from training.settings import RUN_DEFAULTS
+from tuning.space.search_space import SearchSpace
 
 OWN_PACKAGES = ("text_recognizer", "training")
 
 
-def fingerprint(
-    space: Mapping[str, Any], model_class: str, data_class: str, data: BaseDataset
-) -> dict[str, Any]:
+def fingerprint(space: SearchSpace, data: BaseDataset) -> dict[str, Any]:
     """The space as plain values, and sha256 sums of the code and the data that make a trial's
     numbers.
+
+    Args:
+        space: names its data set.
     """
+    model_class = str(space.experiment.get("model_class", RUN_DEFAULTS["model_class"]))
+    data_class = space.experiment["data_class"]
     return {
-        "space": dict(space),
+        "space": space.as_plain(),
         "code": code_sums(model_class, data_class),
         "data": {data_class: data_sum(data)},
     }
 
 
 def code_sums(model_class: str, data_class: str) -> dict[str, str]:
-    """Module -> sum of its source, for the modules that define how a trial is built, trained and
-    judged.
-    """
+    """Module -> sha256 of its source, for the modules that build, train and evaluate a trial."""
     classes = (
         *MODELS[model_class].__mro__,
         *DATASETS[data_class].__mro__,
@@ -49,14 +52,14 @@ def code_sums(model_class: str, data_class: str) -> dict[str, str]:
 
 
 def data_sum(data: BaseDataset) -> str:
-    """The sum of all images and labels."""
+    """The sha256 of all images and labels."""
     digest = hashlib.sha256(data.images.numpy().tobytes())
     digest.update(data.labels.numpy().tobytes())
     return digest.hexdigest()
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """One line for each key whose value is not what it was."""
+    """One line for each key whose value has changed."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in {**old, **new}:
             yield from differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
@@ -65,6 +68,6 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
 
 
 def brief(value: Any) -> str:
-    """A value in a message; a checksum by its beginning."""
-    text = "not there" if value is None else str(value)
+    """A value as a message shows it: a checksum by its first characters."""
+    text = "missing" if value is None else str(value)
     return text[:12] + "…" if len(text) == 64 else text

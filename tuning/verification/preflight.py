@@ -1,11 +1,13 @@
-"""All that can be refused before anything runs: names, types and corners of a space, built as
-the real things; the data.
+"""Checks a search before anything runs: names, types and corners of its space, built as the real
+things, and its data.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -25,15 +27,14 @@ from tuning.run.resources import Node
 from tuning.space.search_space import SearchSpace
 
 FALLBACK_DATA = "Digits"
-# what a registry calls its kind, and the setting that names one
-KEYS = {"model": "model_class", "data set": "data_class"}
+SETTING_OF = {"model": "model_class", "data set": "data_class"}  # by a registry's kind
 
 
 def check_space(space: SearchSpace, data_class: str) -> None:
-    """Names, then types, then every corner of the space as a real experiment with this data.
+    """Check names, then types, then every corner of the space as a real experiment with this data.
 
     Raises:
-        InputError: with every problem of the first of these steps that finds any.
+        InputError: with all problems of the first step that finds any.
     """
     for step in (name_problems, type_problems, corner_problems):
         problems = list(dict.fromkeys(step(space, data_class)))
@@ -41,35 +42,32 @@ def check_space(space: SearchSpace, data_class: str) -> None:
             raise InputError(*problems)
 
 
-def classes_of(space: SearchSpace, data_class: str) -> tuple[str, str]:
-    """Model and data class of the space's trials."""
-    return str(space.experiment.get("model_class", RUN_DEFAULTS["model_class"])), data_class
+def model_of(space: SearchSpace) -> str:
+    """The model that all trials of the space have."""
+    return str(space.experiment.get("model_class", RUN_DEFAULTS["model_class"]))
 
 
 def name_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
     """Names that no constructor has."""
+    model_class = model_of(space)
     try:
-        known = known_settings(*classes_of(space, data_class))
+        known = known_settings(model_class, data_class)
     except InputError as error:
         for problem in error.problems:
-            key = KEYS.get(problem.where, "") if isinstance(problem, Problem) else ""
-            yield from as_problems(
-                InputError(problem), space.where("experiment", *([key] if key else []))
-            )
+            key = SETTING_OF.get(problem.where) if isinstance(problem, Problem) else None
+            yield moved(problem, space.where("experiment", *([key] if key else [])))
         return
-    model_class, _ = classes_of(space, data_class)
+    rule = f"an argument of {model_class}, {data_class}, BaseLitModel or pl.Trainer"
     for section, names in (("experiment", space.experiment), ("space", space.parameters)):
         for name in names:
             if name not in known:
-                rule = f"an argument of {model_class}, {data_class}, BaseLitModel or pl.Trainer"
-                yield Problem(
-                    space.where(section, name), rule, shown(name), did_you_mean(name, known)
-                )
+                hint = did_you_mean(name, known)
+                yield Problem(space.where(section, name), rule, shown(name), hint)
 
 
 def type_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
-    """Values of another type than the constructor's argument."""
-    base = dict(zip(("model_class", "data_class"), classes_of(space, data_class), strict=True))
+    """Values of another type than the constructor's argument has."""
+    base = {"model_class": model_of(space), "data_class": data_class}
     for name, value in space.experiment.items():
         yield from value_problems(base, name, value, space.where("experiment", name))
     for name, parameter in space.parameters.items():
@@ -78,15 +76,15 @@ def type_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
 
 
 def value_problems(base: Mapping[str, Any], name: str, value: Any, where: str) -> Iterator[Problem]:
-    """What `checked` says of one setting, at its place in the file.
+    """Problems of one setting.
 
-    Flags are text and are converted; a trial gets the values of the file as they are, so that text
-    is no number here.
+    `checked` converts text to numbers, because flags are text. A trial gets the values of the file
+    as they are: here a text is not a number.
     """
     try:
         found = checked({**base, name: value})[name]
     except InputError as error:
-        yield from as_problems(error, where)
+        yield from (moved(problem, where) for problem in error.problems)
         return
     kind = known_settings(base["model_class"], base["data_class"])[name]
     if isinstance(value, str) and not isinstance(found, str):
@@ -100,7 +98,7 @@ def value_problems(base: Mapping[str, Any], name: str, value: Any, where: str) -
 
 
 def trainer_problems(name: str, value: Any, where: str) -> Iterator[Problem]:
-    """What Lightning's Trainer says of one of its settings; on a CPU, which every machine has."""
+    """Problems that Lightning's Trainer has with one setting, on a CPU: every machine has one."""
     quiet_lightning(silent=True)
     try:
         with warnings.catch_warnings():
@@ -111,16 +109,17 @@ def trainer_problems(name: str, value: Any, where: str) -> Iterator[Problem]:
                 enable_model_summary=False,
             )
     except InputError as error:
-        yield from as_problems(error, where)
+        yield from (moved(problem, where) for problem in error.problems)
 
 
 def corner_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
-    """What the constructors refuse at the ends of the space. Built without memory: a width of a
-    billion costs nothing here.
+    """Problems of the constructors at the ends of the space.
+
+    Networks are built on torch's meta device: a width of a billion costs no memory.
     """
     for corner in space.corners():
         try:
-            settings = checked({**space.experiment, "data_class": data_class, **corner})
+            settings = corner_settings(space, data_class, corner)
             device_flags(settings)
             build_data(settings)
             with torch.device("meta"):
@@ -129,17 +128,16 @@ def corner_problems(space: SearchSpace, data_class: str) -> Iterator[Problem]:
             for problem in error.problems:
                 name = problem.where if isinstance(problem, Problem) else ""
                 section = "space" if name in space.parameters else "experiment"
-                yield from as_problems(
-                    InputError(problem),
-                    space.where(section, name) if name else space.where(section),
-                )
+                yield moved(problem, space.where(section, *([name] if name else [])))
         except (ValueError, TypeError, RuntimeError, OverflowError) as error:
-            yield Problem(
-                space.where("space"),
-                "every corner of the space can be built",
-                f"{type(error).__name__} at {shown(corner)}",
-                str(error),
-            )
+            rule = "every corner of the space can be built"
+            got = f"{type(error).__name__} at {shown(corner)}"
+            yield Problem(space.where("space"), rule, got, str(error))
+
+
+def corner_settings(space: SearchSpace, data_class: str, corner: Mapping[str, Any]) -> Settings:
+    """The settings of a trial at a corner of the space. Raises `InputError`."""
+    return checked({**space.experiment, "data_class": data_class, **corner})
 
 
 def machine() -> Node:
@@ -155,61 +153,64 @@ def gpu_names() -> list[str]:
 
 
 def largest_network(space: SearchSpace, data_class: str) -> int:
-    """Weights of the largest network among the corners; the space has been checked."""
+    """Weights of the largest network among the corners of a checked space."""
     sizes = []
     for corner in space.corners():
         with torch.device("meta"):
-            model = build_lit_model(
-                checked({**space.experiment, "data_class": data_class, **corner})
-            )
+            model = build_lit_model(corner_settings(space, data_class, corner))
         sizes.append(sum(weight.numel() for weight in model.parameters()))
     return max(sizes)
 
 
-def as_problems(error: InputError, where: str) -> Iterator[Problem]:
-    """The problems of an error, said at `where`."""
-    for problem in error.problems:
-        yield (
-            Problem(where, problem.rule, problem.got, problem.hint)
-            if isinstance(problem, Problem)
-            else Problem(where, "a setting that can be built", problem.rstrip("."))
-        )
+def moved(problem: Problem | str, where: str) -> Problem:
+    """A constructor's problem, at its place in the file."""
+    if isinstance(problem, Problem):
+        return replace(problem, where=where)
+    return Problem(where, "a setting that can be built", problem.rstrip("."))
 
 
-def choose_data(space: SearchSpace, data_dir: str | None) -> tuple[str, str]:
-    """The data set of a search, prepared, and a note where it is not the one users expect.
+def usual_data(space: SearchSpace) -> str:
+    """The data set that the space names, else the usual one."""
+    return str(space.experiment.get("data_class", RUN_DEFAULTS["data_class"]))
 
-    Named data is strict; unnamed data is MNIST where it can be had, else the embedded digits.
+
+def prepare_data(
+    space: SearchSpace, data_dir: str | None, note: Callable[[str], None]
+) -> SearchSpace:
+    """Download and verify the data of a checked space; returns the space with its data set named.
+
+    A named data set is strict. Without a name it is MNIST if it can be had, else the embedded
+    digits.
+
+    Args:
+        data_dir: the folder of data sets; None is the space's own, else the usual one.
+        note: is told if the data set is not the usual one.
 
     Raises:
         DataError: the named data set cannot be had.
-        InputError: there is no such data set.
+        InputError: a corner of the space does not fit the data set.
     """
-    named = space.experiment.get("data_class")
-    wanted = named or RUN_DEFAULTS["data_class"]
+    data_dir = data_dir or space.experiment.get("data_dir")
+    data_class = usual_data(space)
     try:
-        prepare(wanted, data_dir)
+        prepare(data_class, data_dir)
     except DataError as error:
-        if named:
+        if "data_class" in space.experiment:
             raise
-        prepare(FALLBACK_DATA, data_dir)
-        return (
-            FALLBACK_DATA,
-            (
-                f"{error.what} Searching on {FALLBACK_DATA} instead, 1,797 real handwritten digits "
-                "that need no network."
-            ),
+        data_class = FALLBACK_DATA
+        prepare(data_class, data_dir)
+        note(
+            f"{error.what} Searching on {data_class} instead, 1,797 real handwritten digits that "
+            "need no network."
         )
-    except InputError as error:
-        if any(
-            isinstance(problem, Problem) and problem.where in KEYS for problem in error.problems
-        ):
-            raise InputError(*as_problems(error, space.where("experiment", "data_class"))) from None
-        raise
-    return wanted, ""
+        check_space(space, data_class)
+    found = {"data_class": data_class}
+    if data_dir:
+        found["data_dir"] = str(Path(data_dir).resolve())
+    return replace(space, experiment=space.experiment | found)
 
 
 def prepare(data_class: str, data_dir: str | None) -> None:
-    """Download and verify, in this one process."""
+    """Download and verify a data set, in this one process. Raises `DataError`."""
     settings: Settings = {"data_class": data_class}
     build_data(settings | ({"data_dir": data_dir} if data_dir else {})).prepare_data()

@@ -1,8 +1,7 @@
-"""How a trial in a worker reports, ends and goes on: its end, the watch for a hang, the checkpoint
-it continues from.
+"""Guards a trial in a worker: catches what it raises, ends it if it hangs, reports how it ended.
 
-What goes wrong is caught, classified and reported, so that the worker lives on for the next trial.
-Knows no torch, so that a formula can stand in for training in the tests.
+A failed trial leaves its worker alive for the next one. This module imports no torch, so that a
+formula can stand in for training in the tests.
 """
 
 from __future__ import annotations
@@ -24,14 +23,13 @@ from text_recognizer.util import checksum
 from tuning.trials.trial import Outcome
 
 Report = Callable[[dict[str, Any]], None]
-# no trial's fault: the next one would fail of it too
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the next trial would fail of it, too
 STDLIB = sysconfig.get_paths()["stdlib"]
 FRAME = re.compile(r'File "(?P<file>[^"]*)", line (?P<line>\d+) in (?P<function>\S+)')
 
 
 class NotSharedError(Exception):
-    """A node does not see the folder that the run's workers share."""
+    """A node does not see the folder that all workers of the run write to."""
 
 
 def run_guarded(
@@ -41,41 +39,40 @@ def run_guarded(
     stall_limit: float | None = None,
     log: Path | None = None,
 ) -> None:
-    """Do a trial's work and report how it ended, so that only a dead process is an error to Ray.
+    """Do a trial's work and report how it ended: only a dead process is an error to Ray.
 
     Args:
-        work: is given the function that reports an epoch.
-        folders: that the run has for its workers; one that cannot be used is no trial's fault, and
-            suspends the search.
-        stall_limit: seconds without a report after which the process ends itself; None waits for
-            ever.
+        work: called with the function that reports an epoch.
+        folders: of the run, for its workers. If one cannot be used, the search is suspended and
+            the trial is not charged.
+        stall_limit: seconds without a report after which the process ends itself; None is no limit.
         log: where the stacks of a hang are written.
     """
-    watch = Watchdog(stall_limit, log)
+    watchdog = Watchdog(stall_limit, log)
     try:
         for folder in folders:
-            if not folder.is_dir():  # of a node that joined later; the others were asked before
+            # Every node was asked before the search began, but a node may join later.
+            if not folder.is_dir():
                 raise NotSharedError(
                     f"{socket.gethostname()} does not see {folder}: every node has to"
                 )
-        with watch:
-            work(watch.report)
+        with watchdog:
+            work(watchdog.report)
         end = {"outcome": str(Outcome.COMPLETE), "cause": ""}
     except Exception as error:
-        traceback.print_exc()  # for the worker's log, which the dashboard shows
-        end = {"outcome": str(classified(error)), "cause": first_line(error)}
-        if is_of_the_disk(error, folders):
-            end = {"disk": first_line(error)}
+        traceback.print_exc()  # into the worker's log, which Ray's dashboard shows
+        if is_disk_error(error, folders):
+            end = {"disk": describe_error(error)}
+        else:
+            end = {"outcome": str(outcome_of(error)), "cause": describe_error(error)}
     tune.report(end)
 
 
-def is_of_the_disk(error: Exception, folders: Sequence[Path]) -> bool:
-    """Whether a disk failed, and no trial: it is full, or one of these folders is missing,
-    unreadable or cut off.
-    """
+def is_disk_error(error: Exception, folders: Sequence[Path]) -> bool:
+    """Whether the disk failed and not the trial: it is full, or one of the folders is cut off."""
     if not isinstance(error, OSError):
         return isinstance(error, NotSharedError)
-    return error.errno in DISK or any(
+    return error.errno in DISK_ERRORS or any(
         isinstance(name, str) and Path(name).is_relative_to(folder)
         for name in (error.filename, error.filename2)
         for folder in folders
@@ -83,12 +80,10 @@ def is_of_the_disk(error: Exception, folders: Sequence[Path]) -> bool:
 
 
 class Watchdog:
-    """Ends the process when nothing is reported for too long, and leaves the stacks of all threads
-    in a file.
+    """Ends the process if nothing is reported for too long, and writes the stacks of all threads.
 
-    A thread of `faulthandler` does it. It is no Python thread: it also ends what hangs inside a
-    library with the interpreter's lock held. Time in which the driver keeps a report waiting does
-    not count.
+    `faulthandler` does it in a C thread, so it also ends what hangs in a library with the
+    interpreter's lock held. The time that the driver takes to answer a report does not count.
     """
 
     def __init__(self, limit: float | None, log: Path | None) -> None:
@@ -108,13 +103,11 @@ class Watchdog:
             self.log.unlink(missing_ok=True)
 
     def report(self, result: dict[str, Any]) -> None:
-        """`tune.report`, and the clock starts anew; also where the trial is stopped, because its
-        teardown may hang too.
-        """
+        """Call `tune.report` and start the clock again."""
         self._pause()
         try:
             tune.report(result)
-        finally:
+        finally:  # also for a stopped trial: if its teardown hangs, Tune fails the next trial
             self._start()
 
     def _start(self) -> None:
@@ -126,32 +119,29 @@ class Watchdog:
 
 
 def stall_log(folder: Path, number: int) -> Path:
-    """Where a trial leaves its stacks if it hangs."""
+    """Where a trial writes its stacks if it hangs."""
     return folder / f"trial-{number}-stalled.txt"
 
 
 def describe_hang(log: Path) -> str | None:
-    """Where a process hung, from the stacks it left; None where it did not end for that."""
+    """Where a process hung, by the stacks it wrote; None if it did not end for that."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    stacks = [
-        stack
-        for stack in re.split(r"^(?:Thread|Current thread) ", text, flags=re.MULTILINE)
-        if "in run_guarded" in stack
-    ]
+    threads = re.split(r"^(?:Thread|Current thread) ", text, flags=re.MULTILINE)
+    stacks = [stack for stack in threads if "in run_guarded" in stack]
     frames = list(FRAME.finditer(stacks[0])) if stacks else []
     if not frames:
         return "hung; its stack could not be read" if text else None
-    own = [
+    # The innermost frame that is not a library's; `run_guarded` itself is the last of them.
+    frame = next(
         frame
         for frame in frames
         if not frame["file"].startswith(STDLIB) and "-packages" not in frame["file"]
-    ]
-    frame = own[0]  # the innermost that is no library's; `run_guarded` is one
+    )
     return f"hung in {frame['function']} ({Path(frame['file']).name}:{frame['line']})"
 
 
-def classified(error: Exception) -> Outcome:
-    """Out of a GPU's memory, or any other failure."""
+def outcome_of(error: Exception) -> Outcome:
+    """Out of memory on a GPU, or any other failure."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(error, torch.OutOfMemoryError):
         return Outcome.FAILED
@@ -159,13 +149,13 @@ def classified(error: Exception) -> Outcome:
     return Outcome.OUT_OF_MEMORY
 
 
-def first_line(error: Exception) -> str:
-    """An exception as one line: its type and what it says first."""
+def describe_error(error: Exception) -> str:
+    """An exception as one line: its type and the first line of its text."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"[:500]
 
 
 def newest_valid(folder: Path, history: Sequence[Mapping[str, Any]]) -> Path | None:
-    """The newest recorded checkpoint in `folder` that is still what it was when it was recorded."""
+    """The newest recorded checkpoint in `folder` whose sha256 is the recorded one, or None."""
     for entry in reversed(history):
         path = folder / str(entry["checkpoint"])
         if path.is_file() and checksum(path) == entry["sha256"]:

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from tests import shapes
+from tests.following import Calls
 from tuning.callbacks.console import SearchConsole, TrialTable, describe_time_left, tally
 from tuning.run.forecast import time_left
 from tuning.space.schema import SearchSettings, Stop
@@ -46,8 +47,8 @@ def run(study: Study, *, terminal: bool, quiet: bool = False, colour: bool = Tru
         no_color=not colour,
     )
     table = TrialTable(SearchConsole(quiet=quiet, rich=rich), study, 2)
-    study.listeners.append(lambda _: table.live.refresh() if table.live else None)
-    study.listeners.append(table.on_change)
+    study.callbacks.append(Calls(lambda _: table.live.refresh() if table.live else None))
+    study.callbacks.append(table)
     with table:
         train(study, Outcome.STOPPED_EARLY, 0.5, 0.6)
         train(study, Outcome.STOPPED_EARLY, 0.4)
@@ -97,12 +98,12 @@ def test_no_color_is_respected_and_quiet_says_nothing_of_trials(
 def test_a_failure_that_is_tried_again_is_a_note_once(study: Study, database: Path) -> None:
     file = io.StringIO()
     console = SearchConsole(rich=Console(file=file, width=160))
-    study.listeners.append(TrialTable(console, study, 1).on_change)
+    study.callbacks.append(TrialTable(console, study, 1))
     train(study, Outcome.FAILED, 0.5)
     said = "note: trial 0 failed and is tried again: \\x1b[2J bad\n"
     assert file.getvalue() == said
     resumed = Study(load_record(f"sqlite:///{database}", "s"), study.space, trials=30)
-    resumed.listeners.append(TrialTable(console, resumed, 1).on_change)
+    resumed.callbacks.append(TrialTable(console, resumed, 1))
     assert resumed.next_trial() == study.trials[0]
     assert file.getvalue() == said, "not again by the next process"
 

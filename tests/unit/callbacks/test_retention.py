@@ -32,7 +32,7 @@ def test_only_the_best_trials_keep_the_checkpoint_of_their_best_epoch(
 ) -> None:
     folder, url = tmp_path / "trials", f"sqlite:///{database}"
     study = Study(create_record(url, space, "s"), space, trials=4)
-    study.listeners.append(Retention(study, folder, keep=2).on_change)
+    study.callbacks.append(Retention(study, folder, keep=2))
     train(study, folder, 0.1, 0.5, 0.2)
     train(study, folder, 0.6, 0.3)
     assert files(folder) == ["0/epoch-2.ckpt", "1/epoch-1.ckpt"]

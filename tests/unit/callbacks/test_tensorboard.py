@@ -66,7 +66,7 @@ class Search:
         self.study = study
         self.curves = Curves(self.folder, study.objective, self.said.append)
         self.curves.catch_up(study.trials)
-        study.listeners.append(self.curves.on_change)
+        study.callbacks.append(self.curves)
 
     def resume(self) -> None:
         """The driver was killed, and another goes on."""

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.formula import space_in
+from tests.formula import search_of, space_in
 from tuning.ray_backend.local_cluster import Cluster
 from tuning.ray_backend.searcher import StudySearcher
-from tuning.ray_backend.tune_run import Interrupt, SearchStopper
+from tuning.ray_backend.signals import Interruptions
+from tuning.ray_backend.tune_run import SearchStopper
 from tuning.run.resources import Slots
 from tuning.space.schema import Stop
 from tuning.study.optuna_record import create_record
@@ -54,7 +55,7 @@ def study(tmp_path: Path, database: Path) -> Study:
 
 
 def searcher(study: Study, folder: Path, nodes: Nodes, *, ending: bool = False) -> StudySearcher:
-    return StudySearcher(study, Slots(1, 1, 0), folder, nodes, lambda: ending)
+    return StudySearcher(search_of(study, folder, Slots(1, 1, 0)), nodes, lambda: ending)
 
 
 def test_without_room_a_search_waits_until_it_is_over(study: Study, tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_the_last_trials_are_waited_for_until_a_limit_is_reached(
     nodes = Nodes(2)
     one = searcher(study, tmp_path, nodes)
     assert [one.suggest(name) is None for name in ("a", "b", "c")] == [False, False, True]
-    ending = SearchStopper(Interrupt(), study, one.slots, nodes)
+    ending = SearchStopper(search_of(study, tmp_path, one.slots), nodes, Interruptions())
     assert not ending.stop_all()
     study.stop = Stop(time="1s")
     study._seconds_before = 2
@@ -118,7 +119,8 @@ def test_who_is_charged_with_the_end_of_a_process(
 ) -> None:
     one = searcher(study, tmp_path, Nodes(1, lost))
     number = one.suggest("a")["number"]
-    stall_log(tmp_path, number).write_text(stacks)
+    (tmp_path / "logs").mkdir()
+    stall_log(tmp_path / "logs", number).write_text(stacks)
     one.on_trial_complete("a", error=True)
     trial = study.trial(number)
     assert (trial.outcome, len(trial.failures)) == (outcome, failures)

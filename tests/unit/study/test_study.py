@@ -13,8 +13,10 @@ import pytest
 
 from text_recognizer.errors import RunError, StorageError
 from tuning.space.reader import read_space
+from tuning.space.schema import Parameter
 from tuning.space.search_space import SearchSpace
 from tuning.study.optuna_record import create_record, load_record
+from tuning.study.samplers import suggest
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome, Trial
 
@@ -200,7 +202,7 @@ def test_names_are_taken_once_and_missing_studies_are_said(
 ) -> None:
     with pytest.raises(RunError, match="--name"):
         create_record(url, space, "s")
-    with pytest.raises(RunError, match="there is none"):
+    with pytest.raises(RunError, match="no study of that name"):
         load_record(url, "t")
 
 
@@ -255,7 +257,7 @@ def test_a_limit_ends_the_search_and_no_trial_stays_open(url: str, tmp_path: Pat
 def test_gpu_time_is_recorded_with_each_epoch(study: Study, url: str, space: SearchSpace) -> None:
     study.gpu_share = 0.5
     number = handed_out(study).number
-    study._busy_since[number] -= 10
+    study._reported[number] -= 10
     study.record_epoch(number, epoch(1, 0.5))
     study.record_epoch(number, epoch(2, 0.5))
     first, second = reopened(url, space).trial(number).epochs
@@ -290,13 +292,18 @@ def test_the_sampler_avoids_the_region_that_does_not_fit_in_memory(
 
 @pytest.mark.parametrize(("sampler", "number"), [("random", 3), ("tpe", 3)])
 def test_a_kill_between_two_proposals_of_one_trial_changes_none(
-    sampler: str, number: int, tmp_path: Path
+    sampler: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "s.yaml").write_text(
         "space:\n  a: {type: float, low: 0, high: 1}\n  b: {type: int, low: 1, high: 99}\n  c: {type: float, low: 0, high: 1}\n"
         f"search: {{trials: 14, sampler: {sampler}}}\n"
     )
     space = read_space(tmp_path / "s.yaml")
+
+    def dies(live: optuna.Trial, name: str, parameter: Parameter) -> Any:
+        if name == "b":
+            raise KeyboardInterrupt
+        return suggest(live, name, parameter)
 
     def proposals(name: str, killed: bool) -> list[dict[str, object]]:
         url = f"sqlite:///{tmp_path}/{name}.db"
@@ -305,16 +312,10 @@ def test_a_kill_between_two_proposals_of_one_trial_changes_none(
             study.record_epoch(trial.number, epoch(1, trial.params["a"] * trial.params["b"] / 99))
             study.close(trial.number, Outcome.COMPLETE)
             if killed and trial.number == number - 1:
-                suggested = study._suggest
-
-                def dies(live: optuna.Trial, number: int, parameter: str, *rest: Any) -> Any:
-                    if parameter == "b":
-                        raise KeyboardInterrupt
-                    return suggested(live, number, parameter, *rest)  # noqa: B023
-
-                study._suggest = dies  # type: ignore[method-assign]
-                with pytest.raises(KeyboardInterrupt):
-                    study.next_trial()
+                with monkeypatch.context() as patched:
+                    patched.setattr("tuning.study.study.suggest", dies)
+                    with pytest.raises(KeyboardInterrupt):
+                        study.next_trial()
                 study = Study(load_record(url, name), space, trials=14)
         return [trial.params for trial in study.trials]
 

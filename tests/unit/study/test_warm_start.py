@@ -88,7 +88,7 @@ def test_only_trials_inside_of_the_new_space_are_taken(
         read_space(space_file(OLD.replace("low: 8, high: 64", "low: 30, high: 64"))),
         RUN_DEFAULTS,
     )
-    assert (len(every.trials), every.of) == (5, 5)
+    assert (len(every.trials), every.ended) == (5, 5)
     assert 0 < len(narrow.trials) < 5
     assert all(trial.params["fc1"] >= 30 for trial in narrow.trials)
     assert f"learns from {len(narrow.trials)} of the 5 ended trials of old" in str(narrow)
@@ -119,5 +119,5 @@ def test_a_run_that_is_none_or_damaged_is_refused(
     with pytest.raises(InputError, match="a run folder"):
         read_warm_start(tmp_path / "nothing", space, RUN_DEFAULTS)
     old.study.unlink()
-    with pytest.raises(RunError, match="record of the run"):
+    with pytest.raises(RunError, match=r"no such file\. The run is damaged"):
         read_warm_start(old.path, space, RUN_DEFAULTS)

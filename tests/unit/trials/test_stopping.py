@@ -9,7 +9,7 @@ import pytest
 from text_recognizer.metrics import Objective
 from tuning.space.durations import seconds_of, shown_duration
 from tuning.space.schema import Stop
-from tuning.trials.stopping import gpu_hours, reached
+from tuning.trials.stopping import gpu_hours, limit_reached
 from tuning.trials.trial import Epoch, Outcome, Trial
 
 
@@ -49,23 +49,26 @@ TRIALS = [
     ],
 )
 def test_the_first_limit_that_is_reached_is_said(limits: dict[str, Any], words: str | None) -> None:
-    said = reached(Stop(**limits), TRIALS, Objective("val_acc", "max"), seconds=60)
+    said = limit_reached(Stop(**limits), TRIALS, Objective("val_acc", "max"), seconds=60)
     assert words in said if words and said else said is words
 
 
 def test_a_target_of_a_loss_is_reached_from_above() -> None:
-    assert reached(Stop(target=0.15), TRIALS, Objective("val_loss", "min"), 0)
-    assert not reached(Stop(target=0.05), TRIALS, Objective("val_loss", "min"), 0)
+    assert limit_reached(Stop(target=0.15), TRIALS, Objective("val_loss", "min"), 0)
+    assert not limit_reached(Stop(target=0.05), TRIALS, Objective("val_loss", "min"), 0)
 
 
 def test_a_trial_that_cannot_be_best_reaches_no_target_and_ends_no_plateau() -> None:
     diverged = trial(4, 0.95, float("nan"), outcome=Outcome.DIVERGED, at=50)
-    assert reached(Stop(target=0.95), [*TRIALS, diverged], Objective("val_acc", "max"), 0) is None
-    assert reached(Stop(plateau=3), [*TRIALS, diverged], Objective("val_acc", "max"), 0)
+    assert (
+        limit_reached(Stop(target=0.95), [*TRIALS, diverged], Objective("val_acc", "max"), 0)
+        is None
+    )
+    assert limit_reached(Stop(plateau=3), [*TRIALS, diverged], Objective("val_acc", "max"), 0)
 
 
 def test_a_running_trial_reaches_the_target_too() -> None:
-    assert reached(
+    assert limit_reached(
         Stop(target=0.95), [*TRIALS, trial(4, 0.95, outcome=None)], Objective("val_acc", "max"), 0
     )
 

@@ -7,7 +7,7 @@ import io
 import math
 
 from text_recognizer.metrics import Objective
-from tuning.trials.table import TrialsTable
+from tuning.trials.table import trials_table
 from tuning.trials.trial import Epoch, Outcome, Trial, counts, epochs_saved, ranking
 
 NAN = math.nan
@@ -88,7 +88,7 @@ def test_csv_keeps_every_trial_and_whatever_a_cause_contains() -> None:
     rows = list(
         csv.DictReader(
             io.StringIO(
-                TrialsTable(["fc1", "note"], Objective("val_acc", "max")).text([trial(0, 0.5), bad])
+                trials_table([trial(0, 0.5), bad], ["fc1", "note"], Objective("val_acc", "max"))
             )
         )
     )

@@ -54,7 +54,7 @@ def run(tmp_path: Path, empty_database: Path, space_file: Callable[[str], Path])
     write_text(folder.space, space.as_yaml())
     shutil.copy(empty_database, folder.study)
     record = create_record(sqlite_url(folder.study), space, folder.name)
-    set_attr(record, "fingerprint", start.fingerprint_of(space, Digits().trainval))
+    set_attr(record, "fingerprint", start.fingerprint(space, Digits().trainval))
     set_attr(record, "options", asdict(Options()))
     set_attr(record, "space_name", "small")
     study = Study(record, space, trials=2)
@@ -100,7 +100,7 @@ def test_a_changed_space_is_refused_key_by_key(run: RunFolder) -> None:
 def test_changed_code_and_data_are_refused(
     part: str, run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = start.fingerprint_of
+    real = start.fingerprint
 
     def changed(*arguments: object) -> dict[str, object]:
         found = real(*arguments)  # type: ignore[arg-type]
@@ -108,13 +108,13 @@ def test_changed_code_and_data_are_refused(
         found[section][name] = "0" * 64
         return found
 
-    monkeypatch.setattr(start, "fingerprint_of", changed)
+    monkeypatch.setattr(start, "fingerprint", changed)
     with pytest.raises(RunError, match=f"{part}: was .*…, is 000000000000…"):
         start.resume(run.path)
 
 
 def test_the_code_that_makes_the_numbers_is_in_the_fingerprint(run: RunFolder) -> None:
-    code = start.fingerprint_of(read_space(run.space), Digits().trainval)["code"]
+    code = start.fingerprint(read_space(run.space), Digits().trainval)["code"]
     names = (
         "models.mlp",
         "models.dropout",
@@ -203,8 +203,8 @@ def test_what_is_no_run_and_flags_that_are_settled_are_refused(
 def test_differences_name_the_key_and_both_values() -> None:
     assert list(differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4})) == [
         "a.b: was 1, is 3",
-        "a.c: was 2, is not there",
-        "d: was not there, is 4",
+        "a.c: was 2, is missing",
+        "d: was missing, is 4",
     ]
 
 
@@ -232,7 +232,7 @@ def test_what_was_not_written_down_is_written_at_the_next_resume(
 def test_more_trials_for_a_search_that_a_limit_ended_are_refused(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Study, "_limit_reached", lambda _: "the budget of 2 epochs is used up")
+    monkeypatch.setattr(Study, "_limit", lambda _: "the budget of 2 epochs is used up")
     with pytest.raises(InputError, match=r"the budget of 2 epochs.*--warm-start"):
         start.resume(run.path, trials=9)
 

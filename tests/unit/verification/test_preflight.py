@@ -11,7 +11,7 @@ import pytest
 
 from text_recognizer.errors import DataError, InputError
 from tuning.space.reader import read_space
-from tuning.verification.preflight import check_space, choose_data
+from tuning.verification.preflight import check_space, prepare_data
 
 Write = Callable[[str], Path]
 SHIPPED = sorted((Path(__file__).resolve().parents[3] / "search_spaces").glob("*.yaml"))
@@ -122,12 +122,16 @@ def test_named_data_is_strict_and_unnamed_data_is_helpful(
     space_file: Write, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="MNIST is not in"):
-        choose_data(read_space(space_with(space_file, "data_class: MNIST")), str(tmp_path))
-    data_class, note = choose_data(read_space(space_with(space_file, "")), str(tmp_path))
-    assert data_class == "Digits"
-    assert "MNIST" in note
-    assert "Digits" in note
+        prepare_data(read_space(space_with(space_file, "data_class: MNIST")), str(tmp_path), print)
+    notes: list[str] = []
+    found = prepare_data(read_space(space_with(space_file, "")), str(tmp_path), notes.append)
+    assert found.experiment["data_class"] == "Digits"
+    assert "MNIST" in notes[0]
+    assert "Digits" in notes[0]
 
 
 def test_mnist_is_taken_where_it_is(space_file: Write, mnist_dir: Path) -> None:
-    assert choose_data(read_space(space_with(space_file, "")), str(mnist_dir)) == ("MNIST", "")
+    notes: list[str] = []
+    found = prepare_data(read_space(space_with(space_file, "")), str(mnist_dir), notes.append)
+    assert found.experiment["data_class"] == "MNIST"
+    assert not notes

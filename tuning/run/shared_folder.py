@@ -1,0 +1,68 @@
+"""The folder that the workers of a run write to, if it is not in the run's own folder."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import replace
+from pathlib import Path
+
+from text_recognizer.errors import InputError, Problem, RunError, StorageError
+from tuning.run.folder import RunFolder, name_problem
+from tuning.run.reading import check_plain, read_whole, write_text
+
+MARK = "run"  # the file in the folder that says whose it is
+
+
+def create_shared(folder: RunFolder, shared: Path) -> RunFolder:
+    """Create a folder of the run's name in `shared`, for what its workers write.
+
+    A mark in it, which the study knows, says whose it is: a resume deletes checkpoints there.
+
+    Raises:
+        InputError: the name is taken.
+        StorageError: the folder cannot be created.
+    """
+    path = shared / folder.name
+    if os.path.lexists(path):
+        rule = "a folder that has none of the run's name"
+        raise InputError(Problem("--checkpoint-dir", rule, str(path), "Choose another --name."))
+    try:
+        shared.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot create the folder: {error.strerror}.") from None
+    write_text(path / MARK, secrets.token_hex(16))
+    return replace(folder, shared=path)
+
+
+def find_shared(folder: RunFolder, shared: Path, name: str, mark: str) -> RunFolder:
+    """Find the folder that `create_shared` made.
+
+    Args:
+        name: of the study; the run may have been renamed.
+        mark: as the study has it.
+
+    Raises:
+        RunError: another folder is there, or none: its file system may not be mounted.
+    """
+    path = shared / name
+    if not shared.is_absolute() or name_problem(name) or path.is_symlink():
+        raise RunError(f"{path}: not a run's folder in an absolute one. The run is damaged.")
+    if not mark or read_mark(path) != mark:
+        raise RunError(
+            f"{path}: not the folder of this run's checkpoints. Is its file system mounted?"
+        )
+    try:
+        check_plain(path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot read the folder: {error.strerror}.") from None
+    return replace(folder, shared=path)
+
+
+def read_mark(path: Path) -> str:
+    """Whose a folder of checkpoints is; empty if it is nobody's."""
+    try:
+        return read_whole(path / MARK).decode()
+    except (OSError, ValueError):
+        return ""

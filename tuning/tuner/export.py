@@ -1,0 +1,96 @@
+"""Hands over the result of a search: the best trial's weights and config, verified, and the last
+files of the run.
+"""
+
+from __future__ import annotations
+
+import yaml
+
+from text_recognizer.errors import CheckpointError, RunError
+from text_recognizer.text import printable
+from tuning.analysis.html import write_report
+from tuning.analysis.run_data import read_run_data
+from tuning.callbacks.artifacts import Artifacts
+from tuning.callbacks.console import SearchConsole
+from tuning.cli import shown_path
+from tuning.run.files import Summary
+from tuning.run.folder import RunFolder
+from tuning.run.reading import read_existing, write_model, write_text
+from tuning.study.search import Search
+from tuning.trials.trial import Best
+from tuning.verification import evaluation
+
+
+def export_weights(search: Search, artifacts: Artifacts, console: SearchConsole) -> Best | None:
+    """Export the best trial's weights, and check that they are as good as recorded.
+
+    If a trial's checkpoint is damaged, the next best trial takes its place.
+
+    Returns:
+        The exported trial, or None if no trial can be best.
+
+    Raises:
+        CheckpointError: none of the kept checkpoints is sound.
+    """
+    folder, first = search.folder, None
+    for best in search.study.ranked[: search.options.keep]:
+        try:
+            settings = search.trial_settings | best.trial.params
+            evaluation.export_best(folder.checkpoints, best, folder.best_checkpoint)
+            answers = evaluation.verify(folder.best_checkpoint, best, settings, search.data)
+        except CheckpointError as error:
+            first = first or error
+            metric = search.study.objective.metric
+            lost = (
+                f"trial {best.trial.number} with {metric} {best.value:.4f} cannot be exported: "
+                f"{error}"
+            )
+            artifacts.damaged[best.trial.number] = lost
+            console.note(lost)
+        else:
+            write_model(folder.validation, answers)
+            return best
+    if first:
+        for path in (folder.best_checkpoint, folder.validation):
+            path.unlink(missing_ok=True)
+        raise first
+    return None
+
+
+def write_result(search: Search, artifacts: Artifacts, best: Best, reason: str) -> None:
+    """Write the best config, the summary and the report of a search that has ended.
+
+    Args:
+        best: the exported trial.
+        reason: why the search ended.
+    """
+    folder, trial = search.folder, best.trial
+    metric = search.study.objective.metric
+    header = [
+        f"# The best of {folder.name}: trial {trial.number}, {metric} {best.value:.4f} at epoch "
+        f"{best.epoch.epoch}.",
+        "# Train it again: python training/run_experiment.py --config "
+        f"{shown_path(folder.best_config)}",
+    ]
+    settings = search.trial_settings | trial.params
+    del settings["gpus"]  # on which device it runs is left to the machine
+    config = yaml.safe_dump(settings, sort_keys=False)
+    write_text(folder.best_config, "\n".join([*map(printable, header), config]))
+    artifacts.write_summary("complete", reason)
+    write_report(read_run_data(folder, search.study.record))
+
+
+def is_finished(folder: RunFolder) -> bool:
+    """Whether an earlier process wrote the whole result, and all of it is still there."""
+    files = (
+        folder.best_config,
+        folder.best_checkpoint,
+        folder.report,
+        folder.trials_csv,
+        folder.validation,
+    )
+    try:
+        summary = read_existing(folder.summary, Summary)
+    except RunError:
+        return False
+    return summary.status == "complete" and all(file.is_file() for file in files)
