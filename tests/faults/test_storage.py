@@ -30,7 +30,7 @@ from tuning import search
 from tuning.ray_backend.signals import Interruptions
 from tuning.run.folder import create_run
 from tuning.run.lock import locked
-from tuning.run.reading import write_json, write_text
+from tuning.run.reading import write_text
 from tuning.run.resources import Slots
 from tuning.space.search_space import SearchSpace
 from tuning.study.optuna_record import create_record, load_record
@@ -127,7 +127,7 @@ def test_a_record_that_does_not_fit_is_a_storage_error_and_the_old_one_stays(
     pages_left: int, disk: Disk
 ) -> None:
     path = disk.path / "summary.json"
-    write_json(path, {"status": "running"})
+    write_text(path, "running")
     before = path.read_text()
     disk.fill(pages_left)
     with pytest.raises(StorageError, match="No space left on device") as error:
@@ -137,7 +137,7 @@ def test_a_record_that_does_not_fit_is_a_storage_error_and_the_old_one_stays(
     assert path.read_text() == before
     assert disk.files() == {"summary.json"}
     disk.free()
-    write_json(path, {"status": "complete"})
+    write_text(path, "complete")
     assert "complete" in path.read_text()
 
 

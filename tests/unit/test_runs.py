@@ -23,7 +23,7 @@ from tuning.run.files import BestTrial, Environment, Resources, Summary
 from tuning.run.folder import RunFolder, create_run
 from tuning.run.listing import all_runs, read_run_info
 from tuning.run.lock import locked
-from tuning.run.reading import read_json, write_json, write_model, write_text
+from tuning.run.reading import write_model, write_text
 from tuning.trials.table import trials_table
 from tuning.trials.trial import (
     Epoch,
@@ -128,7 +128,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
 
 
 def change(folder: RunFolder, **changes: Any) -> None:
-    write_json(folder.summary, read_json(folder.summary) | changes)
+    content = json.loads(folder.summary.read_text()) | changes
+    folder.summary.write_text(json.dumps(content))
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> list[str]:
@@ -397,10 +398,9 @@ def test_two_runs_side_by_side_with_what_differs_marked(
     )
     right.final.mkdir()
     write_text(right.final / "metrics.json", final(0.84, None).model_dump_json())
-    write_json(
-        right.environment,
-        read_json(right.environment) | {"versions": {"torch": "2.14.0", "ray": "2.60.0"}},
-    )
+    environment = json.loads(right.environment.read_text())
+    environment["versions"] = {"torch": "2.14.0", "ray": "2.60.0"}
+    right.environment.write_text(json.dumps(environment))
     lines = said(capsys, left.path, right.path)
     table = {line[3:].split("  ")[0]: line for line in lines[2:]}
     assert all(line[0] in "* " for line in lines[1:])
@@ -473,7 +473,7 @@ def test_what_a_terminal_would_obey_is_shown_and_not_sent(
     make: Maker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = make.run("evil", 0.9)
-    best = read_json(folder.summary)["best"]
+    best = json.loads(folder.summary.read_text())["best"]
     change(
         folder,
         data_class=ESCAPE,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from text_recognizer.atomic import atomic_write
 from text_recognizer.errors import RecogniserError, RunError, StorageError
@@ -103,11 +102,6 @@ def read_existing(path: Path, model: type[Model]) -> Model:
     return found
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises `RunError` if it is missing or damaged."""
-    return read_existing(path, RootModel[dict[str, Any]]).root
-
-
 def write_text(path: Path, text: str) -> None:
     """Replace a file in one step. Raises `StorageError`."""
     try:
@@ -115,13 +109,6 @@ def write_text(path: Path, text: str) -> None:
             file.write(text.encode())
     except OSError as error:
         raise unwritable(path, error) from None
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Replace a JSON file in one step. Raises `StorageError`, and `ValueError` for NaN."""
-    write_text(
-        path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
-    )
 
 
 def write_model(path: Path, content: BaseModel) -> None:

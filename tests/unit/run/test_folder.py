@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import stat
 import subprocess
 import sys
@@ -11,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from text_recognizer.errors import InputError, RunError, StorageError
+from tuning.run.files import StorageNote
 from tuning.run.folder import NAME, create_run, open_run, point_latest
 from tuning.run.lock import is_locked, locked
-from tuning.run.reading import read_json, write_json, write_text
+from tuning.run.reading import read_existing, read_model, write_model, write_text
 
 HOLD = """
 import sys
@@ -107,15 +107,15 @@ def test_a_run_that_was_deleted_is_not_made_again_by_a_write(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_damaged_or_missing_file_is_a_run_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(path, {"a": float("nan")})
-    assert json.loads(path.read_text()) == {"a": 1}
-    path.write_text("[1]")
-    with pytest.raises(RunError, match="should be an object"):
-        read_json(path)
-    path.write_text("{")
-    with pytest.raises(RunError, match=r"a\.json"):
-        read_json(path)
+    write_model(path, StorageNote(url="sqlite://", study="s"))
+    assert read_existing(path, StorageNote) == StorageNote(url="sqlite://", study="s")
+    for content in ("[1]", "{", '{"url": 1}'):
+        path.write_text(content)
+        with pytest.raises(RunError, match=r"a\.json: the file is damaged"):
+            read_model(path, StorageNote)
+    path.unlink()
+    assert read_model(path, StorageNote) is None
+    with pytest.raises(RunError, match=r"a\.json is missing"):
+        read_existing(path, StorageNote)

@@ -19,7 +19,7 @@ from tuning.run.files import BestTrial, Resources, Summary
 from tuning.run.folder import RunFolder, create_run
 from tuning.run.lock import locked
 from tuning.run.options import Options
-from tuning.run.reading import read_json, write_json, write_model, write_text
+from tuning.run.reading import read_existing, write_model, write_text
 from tuning.space.reader import read_space
 from tuning.study.optuna_record import create_record, get_attr, open_record, set_attr
 from tuning.study.storage import sqlite_url
@@ -216,7 +216,7 @@ def test_what_was_not_written_down_is_written_at_the_next_resume(
 ) -> None:
     match trouble:
         case "interrupted before the export":
-            write_json(run.summary, {"status": "interrupted"})
+            run.summary.write_text('{"status": "interrupted"}')
         case "no best.ckpt":
             run.best_checkpoint.unlink()
         case "no summary":
@@ -226,7 +226,7 @@ def test_what_was_not_written_down_is_written_at_the_next_resume(
     # it tries to: these trials have no checkpoint
     with pytest.raises(CheckpointError, match="sha256"):
         start.resume(run.path)
-    assert read_json(run.summary)["status"] == "failed"
+    assert read_existing(run.summary, Summary).status == "failed"
 
 
 def test_more_trials_for_a_search_that_a_limit_ended_are_refused(
@@ -251,6 +251,6 @@ def test_a_run_that_was_renamed_is_the_same_run(
 
 @pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
 def test_the_final_script_refuses_a_search_that_has_not_ended(status: str, run: RunFolder) -> None:
-    write_json(run.summary, read_json(run.summary) | {"status": status, "stop_reason": None})
+    write_model(run.summary, SUMMARY.model_copy(update={"status": status, "stop_reason": None}))
     with pytest.raises(NoResultError, match=f"it is {status}.*--resume"):
         retrain.check_finished(run)
