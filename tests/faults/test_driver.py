@@ -148,7 +148,12 @@ def test_d1_d4_a_killed_driver_frees_its_lock_and_the_search_goes_on_as_if_undis
 @pytest.mark.slow  # Ctrl-C in a terminal, and a resume, are in tests/browser/test_search.py
 @pytest.mark.parametrize(
     ("signals", "code"),
-    [([signal.SIGINT], 130), ([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGINT], 130)],
+    [
+        ([signal.SIGINT], 130),
+        ([signal.SIGTERM], 143),
+        ([signal.SIGHUP], 129),
+        ([signal.SIGINT, signal.SIGINT], 130),
+    ],
 )
 def test_d2_an_interrupted_search_says_how_to_resume(
     signals: list[signal.Signals], code: int, tmp_path: Path, undisturbed: Measured
