@@ -207,7 +207,7 @@ def test_the_folder_is_whole_private_and_explains_itself(
     for part in (
         f"{first.metrics.test_acc:.4f} ± {first.metrics.test_acc_std:.4f}",
         first.metrics.sha256["model.ckpt"],
-        "`fc1` | `8 to 64`",
+        "`fc1` | `int 8 to 64`",
     ):
         assert part in card
     assert f"{second.metrics.test_acc:.4f}" in (place / "runs/done/report.html").read_text()
