@@ -129,8 +129,7 @@ def test_a_number_that_is_a_path_is_refused(
 PLANTED = {
     ".lock": "file",
     "summary.json": "file",
-    ".summary.json.writing": "file",
-    ".report.html.writing": "file",
+    ".summary.json.1-2": "file",
     "study.db": "file",
     "trials": "",
     "trials/4": "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from tuning.study.study import Study
@@ -21,17 +22,22 @@ class Retention:
         self.study = study
         self.folder = folder
         self.keep = keep
-        for trial in study.trials:  # an earlier process may have died before it deleted
-            self.on_change(trial)
+        # an earlier process may have died before it deleted
+        self._delete([trial.number for trial in study.trials if trial.outcome])
 
     def on_change(self, trial: Trial) -> None:
-        """When a trial ends: delete its checkpoints or those of the trial that it displaces."""
-        if trial.outcome is None:
-            return
+        """Delete what is no longer needed when a trial ends."""
+        if trial.outcome:
+            self._delete([trial.number])
+
+    def _delete(self, ended: Iterable[int]) -> None:
+        """Delete the checkpoints of these trials that are not kept, and of the trial that they
+        displace.
+        """
         ranked = self.study.ranked
         kept = {best.trial.number: best.epoch.checkpoint or "" for best in ranked[: self.keep]}
         displaced = [best.trial.number for best in ranked[self.keep : self.keep + 1]]
-        for number in (trial.number, *displaced):
+        for number in (*ended, *displaced):
             folder = self.folder / str(number)
             if number not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
