@@ -12,10 +12,10 @@ import optuna
 from text_recognizer.errors import RunError
 from tuning.run.files import Environment, FinalMetrics, Summary, Validation
 from tuning.run.folder import RunFolder
-from tuning.run.listing import current_summary
+from tuning.run.listing import current_summary, read_run_space
 from tuning.run.reading import Model, read_as_ours, read_existing, read_model, read_whole
 from tuning.space.search_space import SearchSpace
-from tuning.study.optuna_record import get_attr, open_study, own_trials, read_run_space
+from tuning.study.optuna_record import get_attr, open_study, own_trials
 from tuning.trials.trial import RUNNING, Best, Trial, counts, epochs_trained, ranking
 
 

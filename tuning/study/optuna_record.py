@@ -11,10 +11,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from text_recognizer.errors import InputError, RunError
+from text_recognizer.errors import RunError
 from text_recognizer.metrics import Objective
 from tuning.run.folder import RunFolder
-from tuning.space.reader import read_space
+from tuning.run.listing import read_run_space
 from tuning.space.search_space import SearchSpace
 from tuning.study.storage import Say, open_storage, read_storage_note, storage_errors
 from tuning.trials.trial import Epoch, Outcome, Trial
@@ -101,14 +101,6 @@ def open_study(
         InputError: `storage` is not the run's database.
     """
     return load_record(*read_storage_note(folder, storage), on_wait)
-
-
-def read_run_space(folder: RunFolder) -> SearchSpace:
-    """The search space of a run. Raises `RunError` if the file is missing or was changed."""
-    try:
-        return read_space(folder.space)
-    except InputError as error:
-        raise RunError(f"{folder.space} was changed or is damaged:\n{error}") from None
 
 
 def open_record(folder: RunFolder) -> tuple[SearchSpace, optuna.Study]:

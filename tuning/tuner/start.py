@@ -23,19 +23,14 @@ from tuning.ray_backend.local_cluster import own_cluster
 from tuning.run.environment import environment
 from tuning.run.files import Resources, Summary
 from tuning.run.folder import RunFolder, create_run, open_run, point_latest
+from tuning.run.listing import read_run_space
 from tuning.run.lock import locked
 from tuning.run.options import Options
 from tuning.run.reading import read_as_ours, read_existing, write_model, write_text
 from tuning.run.resources import Slots
 from tuning.run.shared_folder import create_shared, find_shared, read_mark
 from tuning.space.search_space import SearchSpace
-from tuning.study.optuna_record import (
-    create_record,
-    get_attr,
-    open_study,
-    read_run_space,
-    set_attr,
-)
+from tuning.study.optuna_record import create_record, get_attr, open_study, set_attr
 from tuning.study.search import Search
 from tuning.study.storage import StorageUrl, reach, sqlite_url, write_storage_note
 from tuning.study.study import Study
