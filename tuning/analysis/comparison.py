@@ -27,7 +27,7 @@ class Row:
 
     def texts(self) -> list[str]:
         """Both values as text."""
-        return [as_cell(self.what, value) for value in (self.left, self.right)]
+        return [cell_text(self.what, value) for value in (self.left, self.right)]
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def searched_by(run: RunInfo) -> dict[str, Any]:
     }
 
 
-def as_cell(what: str, value: Any) -> str:
+def cell_text(what: str, value: Any) -> str:
     """A value of a run in few characters; "-" if there is none."""
     # an empty `stop` or `start_with` is as good as none
     if value is None or value in ({}, []):
@@ -171,12 +171,12 @@ def describe_range(parameter: Mapping[str, Any]) -> str:
     if "choices" in parameter:
         parts = [", ".join(map(str, parameter["choices"]))]
     else:
-        ends = " to ".join(as_cell(end, parameter[end]) for end in ("low", "high"))
+        ends = " to ".join(cell_text(end, parameter[end]) for end in ("low", "high"))
         parts = [f"{parameter['type']} {ends}"]
     if parameter.get("log"):
         parts.append("log")
     if parameter.get("step"):
-        parts.append(f"step {as_cell('step', parameter['step'])}")
+        parts.append(f"step {cell_text('step', parameter['step'])}")
     for other, needed in parameter.get("when", {}).items():
         parts.append(f"when {other} is {', '.join(map(str, needed))}")
     return "; ".join(parts)
