@@ -180,7 +180,7 @@ def test_without_a_network_unnamed_data_is_digits_and_that_is_said(
 ) -> None:
     space = read_space(command_folder / "space.yaml")
     notes: list[str] = []
-    found = prepare_data(space, str(tmp_path / "data"), notes.append)
+    found, _ = prepare_data(space, str(tmp_path / "data"), notes.append)
     (note,) = notes
     assert found.experiment["data_class"] == "Digits"
     assert note.startswith(

@@ -58,15 +58,8 @@ def run_trials(
         shared: arguments of every trial. They go through Ray's object store once.
         cluster: trials that end because it or a node died are not charged.
     """
-    study, slots = search.study, search.slots
-    # Start all workers at once: Tune starts one by one, and the searcher holds the slots.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(study.wanted)
-    # The searcher says in one line that a worker died; Tune would print its traceback.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    body = tune.with_resources(
-        tune.with_parameters(trainable, **shared), {"cpu": slots.cpus, "gpu": slots.gpus}
-    )
-    tune.register_trainable(search.name, named(body, search.name))
+    study = search.study
+    register(search, tune.with_parameters(trainable, **shared))
     stopper = SearchStopper(search, cluster, interruptions)
     attempt = 0
     while interruptions.number is None:
@@ -84,7 +77,6 @@ def run_trials(
                 stop=stopper,
                 verbose=0,
                 raise_on_failed_trial=False,
-                _remote=False,
             )
         attempt += 1
         if study.suspended or interruptions.number is not None:
@@ -99,11 +91,22 @@ def run_trials(
             return
 
 
-def named(body: Callable[..., Any], name: str) -> type:
-    """A trainable that Ray's dashboard, logs and processes call `name`, not `ImplicitFunc`."""
-    trainable: type = wrap_function(body, name=name)
-    trainable.__name__ = trainable.__qualname__ = name
-    return trainable
+def register(search: Search, body: Callable[..., Any]) -> None:
+    """Register a trainable with Tune under the search's name, and prepare Tune for it.
+
+    Ray's dashboard, logs and processes show the name of its class: Tune's own are all called
+    `ImplicitFunc`.
+    """
+    slots = search.slots
+    body = tune.with_resources(body, {"cpu": slots.cpus, "gpu": slots.gpus})
+    trainable: type = wrap_function(body, name=search.name)
+    trainable.__name__ = trainable.__qualname__ = search.name
+    tune.register_trainable(search.name, trainable)
+    # Tune starts workers one by one unless told how many may be pending. The searcher holds the
+    # slots.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(search.study.wanted)
+    # The searcher says in one line that a worker died; Tune would print its traceback.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
 @contextmanager

@@ -88,7 +88,7 @@ class Study:
         worked = seconds_worked(times, self.sessions)[-1] if times and self.sessions else 0.0
         self._seconds_before = max(attributes.get("seconds", 0.0), worked)
         self._started = time.time()
-        self.stop_reason = self._limit()
+        self._stop_reason: str | None = None
 
     @property
     def trials(self) -> list[Trial]:
@@ -120,9 +120,16 @@ class Study:
         with storage_errors():
             self.record.set_user_attr("seconds", self.seconds)
 
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the search ends before its last trial. It stays once a limit is reached."""
+        if self._stop_reason is None:
+            trials, seconds = self.trials, self.seconds
+            self._stop_reason = limit_reached(self.stop, trials, self.objective, seconds)
+        return self._stop_reason
+
     def must_end(self) -> bool:
         """Whether a limit is reached or the search is suspended."""
-        self.stop_reason = self.stop_reason or self._limit()
         return bool(self.stop_reason or self.suspended)
 
     def has_work(self) -> bool:
@@ -162,7 +169,6 @@ class Study:
         self._reported[number] = now
         self._measured = True
         self._change(trial.with_epoch(epoch))
-        self.must_end()
 
     def close(self, number: int, outcome: Outcome, cause: str = "") -> None:
         """End a trial with its outcome, or hand it out again if it failed and may be retried."""
@@ -178,8 +184,7 @@ class Study:
             self._end(trial, outcome, cause)
         if outcome == Outcome.FAILED:
             self._causes.setdefault(number, cause)
-        self.must_end()
-        self.stop_reason = self.stop_reason or self._same_failure()
+        self._stop_reason = self.stop_reason or self._same_failure()
 
     def hand_back(self, number: int) -> None:
         """Put a trial back to be handed out again."""
@@ -215,9 +220,6 @@ class Study:
             self._unfinished.remove(number)
         self.end_session()
         self._change(replace(trial, outcome=outcome, cause=cause))
-
-    def _limit(self) -> str | None:
-        return limit_reached(self.stop, self.trials, self.objective, self.seconds)
 
     def _same_failure(self) -> str | None:
         """Why the search ends if its first trials all failed alike. A resume counts anew: the

@@ -71,13 +71,12 @@ def start(space: SearchSpace, options: Options, new: NewRun) -> int:
     preflight.check_space(space, preflight.usual_data(space))
     workers_folder = Path(options.checkpoint_dir or new.runs_dir)
     with find_slots(options, space.search.trials, console, workers_folder) as (slots, start_ray):
-        space = preflight.prepare_data(space, new.data_dir, console.note)
+        space, data = preflight.prepare_data(space, new.data_dir, console.note)
         earlier: list[FrozenTrial] = []
         if new.warm_start:
             warm_start = read_warm_start(new.warm_start, space, RUN_DEFAULTS)
             earlier = warm_start.trials
             console.say(str(warm_start))
-        data = build_data(space.experiment).trainval
         url = StorageUrl.parse(new.storage) if new.storage else None
         if url:
             reach(url)

@@ -13,6 +13,7 @@ from typing import Any
 import joblib
 import torch
 
+from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import DataError, InputError, Problem
 from text_recognizer.text import did_you_mean, shown
 from training.experiment import (
@@ -176,8 +177,8 @@ def usual_data(space: SearchSpace) -> str:
 
 def prepare_data(
     space: SearchSpace, data_dir: str | None, note: Callable[[str], None]
-) -> SearchSpace:
-    """Download and verify the data of a checked space; returns the space with its data set named.
+) -> tuple[SearchSpace, BaseDataset]:
+    """Download and verify the data of a checked space.
 
     A named data set is strict. Without a name it is MNIST if it can be had, else the embedded
     digits.
@@ -185,6 +186,9 @@ def prepare_data(
     Args:
         data_dir: the folder of data sets; None is the space's own, else the usual one.
         note: is told if the data set is not the usual one.
+
+    Returns:
+        The space with its data set named, and the training and validation examples.
 
     Raises:
         DataError: the named data set cannot be had.
@@ -207,7 +211,8 @@ def prepare_data(
     found = {"data_class": data_class}
     if data_dir:
         found["data_dir"] = str(Path(data_dir).resolve())
-    return replace(space, experiment=space.experiment | found)
+    space = replace(space, experiment=space.experiment | found)
+    return space, build_data(space.experiment).trainval
 
 
 def prepare(data_class: str, data_dir: str | None) -> None:

@@ -232,7 +232,9 @@ def test_what_was_not_written_down_is_written_at_the_next_resume(
 def test_more_trials_for_a_search_that_a_limit_ended_are_refused(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Study, "_limit", lambda _: "the budget of 2 epochs is used up")
+    monkeypatch.setattr(
+        Study, "stop_reason", property(lambda _: "the budget of 2 epochs is used up")
+    )
     with pytest.raises(InputError, match=r"the budget of 2 epochs.*--warm-start"):
         start.resume(run.path, trials=9)
 

@@ -124,7 +124,7 @@ def test_named_data_is_strict_and_unnamed_data_is_helpful(
     with pytest.raises(DataError, match="MNIST is not in"):
         prepare_data(read_space(space_with(space_file, "data_class: MNIST")), str(tmp_path), print)
     notes: list[str] = []
-    found = prepare_data(read_space(space_with(space_file, "")), str(tmp_path), notes.append)
+    found, _ = prepare_data(read_space(space_with(space_file, "")), str(tmp_path), notes.append)
     assert found.experiment["data_class"] == "Digits"
     assert "MNIST" in notes[0]
     assert "Digits" in notes[0]
@@ -132,6 +132,6 @@ def test_named_data_is_strict_and_unnamed_data_is_helpful(
 
 def test_mnist_is_taken_where_it_is(space_file: Write, mnist_dir: Path) -> None:
     notes: list[str] = []
-    found = prepare_data(read_space(space_with(space_file, "")), str(mnist_dir), notes.append)
+    found, _ = prepare_data(read_space(space_with(space_file, "")), str(mnist_dir), notes.append)
     assert found.experiment["data_class"] == "MNIST"
     assert not notes
