@@ -1,9 +1,8 @@
 """The report's plots: plain dictionaries that plotly.js draws.
 
-Optuna's and Plotly's Python are not used: they would cost a live report their imports and checks
-(seconds instead of 0.05 s), and Plotly's parallel coordinates need WebGL and `eval`, which the
-page's policy forbids. The style sheet colours text, axes and grid, because only the browser knows
-whether the page is dark.
+Optuna's and Plotly's Python are not used: they would cost a live report seconds instead of 0.05 s,
+and their parallel coordinates need `eval`, which the page's policy forbids. The style sheet colours
+text, axes and grid, because only the browser knows whether the page is dark.
 """
 
 from __future__ import annotations
@@ -58,12 +57,8 @@ def figure(traces: list[Any], x_title: str, y_title: str, **layout: Any) -> Figu
             "showlegend": False,
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
             **layout,
-            "xaxis": {**axis, "title": {"text": x_title}, **layout.get("xaxis", {})},
-            "yaxis": {
-                **axis,
-                "title": {"text": y_title, "standoff": 12},
-                **layout.get("yaxis", {}),
-            },
+            "xaxis": axis | {"title": {"text": x_title}} | layout.get("xaxis", {}),
+            "yaxis": axis | {"title": {"text": y_title, "standoff": 12}} | layout.get("yaxis", {}),
         },
     }
 
@@ -102,27 +97,20 @@ def learning_curves(run: RunData) -> Figure:
     for best in run.ranked[:1]:
         name = f"best: trial {best.trial.number}"
         traces.append(curves([best.trial], objective.metric, name, BEST_COLOUR, 3))
+    line = {"dash": "dot", "width": 1}
+    vertical = {"type": "line", "y0": 0, "y1": 1, "yref": "paper", "line": line}
     beside = {"textposition": "end", "textangle": 0, "xanchor": "left", "yanchor": "top"}
     rungs = [
-        {
-            "type": "line",
-            "x0": epoch,
-            "x1": epoch,
-            "y0": 0,
-            "y1": 1,
-            "yref": "paper",
-            "line": {"dash": "dot", "width": 1},
-            "label": {"text": f"rung {number}", **beside},
-        }
+        {**vertical, "x0": epoch, "x1": epoch, "label": {"text": f"rung {number}", **beside}}
         for number, epoch in enumerate(run.space.search.rungs(), 1)
     ]
     values = [epoch.metrics[objective.metric] for trial in run.trials for epoch in trial.epochs]
     longest = max(len(trial.epochs) for trial in run.trials)
-    # ticks at whole epochs, at most a dozen of them
     return figure(
         traces,
         "epoch",
         objective.metric,
+        # ticks at whole epochs, at most a dozen of them
         xaxis={"dtick": math.ceil(longest / 12), "rangemode": "tozero"},
         yaxis={"range": visible_range(values, objective)},
         shapes=rungs,
@@ -273,16 +261,12 @@ def parallel(run: RunData) -> Figure:
     lines: list[list[Point]] = []
     for best in run.ranked:
         values = best.trial.params | {objective.metric: best.value}
-        lines.append(
-            [
-                (
-                    i,
-                    position(values[name], axis) if name in values else MISSING,
-                    f"trial {best.trial.number}: {name} {label(values.get(name, 'not there'))}",
-                )
-                for i, (name, axis) in enumerate(axes.items())
-            ]
-        )
+        line: list[Point] = []
+        for i, (name, axis) in enumerate(axes.items()):
+            height = position(values[name], axis) if name in values else MISSING
+            text = f"trial {best.trial.number}: {name} {label(values.get(name, 'not there'))}"
+            line.append((i, height, text))
+        lines.append(line)
     traces = []
     for fifth in reversed(range(5)):  # the best ones are drawn last, on top
         members = lines[len(lines) * fifth // 5 : len(lines) * (fifth + 1) // 5]
@@ -303,15 +287,9 @@ def parallel(run: RunData) -> Figure:
 
 def axis_labels(axes: Iterable[Parameter]) -> list[dict[str, Any]]:
     """The ends of each axis, or all choices, as annotations."""
+    style = {"showarrow": False, "xanchor": "left", "xshift": 4}
     return [
-        {
-            "x": i,
-            "y": position(value, axis),
-            "text": label(value),
-            "showarrow": False,
-            "xanchor": "left",
-            "xshift": 4,
-        }
+        {"x": i, "y": position(value, axis), "text": label(value), **style}
         for i, axis in enumerate(axes)
         for value in axis.corner_values()
     ]
