@@ -54,8 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         options = Options(flags.gpus_per_trial, flags.cpus_per_trial, require_gpu=flags.require_gpu)
         request = Request(flags.seeds, flags.top, flags.data_dir, options)
         # The lines hold the run's name, which may be anybody's.
-        Retraining(folder, request, say=lambda line: print(printable(line), flush=True)).run()
-    return 0
+        return Retraining(folder, request, lambda line: print(printable(line), flush=True)).run()
 
 
 def checked_run(flags: argparse.Namespace) -> RunFolder:

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from text_recognizer.data.util import BaseDataset
-from text_recognizer.errors import ClusterError, NoResultError, RunError
+from text_recognizer.errors import NoResultError, RunError
 from training.experiment import build_data
 from tuning.analysis.html import write_report
 from tuning.analysis.run_data import read_run_data
@@ -39,7 +39,8 @@ from tuning.final.scores import (
     result_lines,
     scores_of,
 )
-from tuning.ray_backend.local_cluster import own_cluster, sigterm_is_an_exit
+from tuning.ray_backend.local_cluster import own_cluster
+from tuning.ray_backend.signals import Interruptions
 from tuning.ray_backend.tasks import run_tasks
 from tuning.run.files import Baseline, Candidate, FinalMetrics, TrainedOn
 from tuning.run.folder import RunFolder
@@ -87,6 +88,7 @@ class Retraining:
     def __init__(self, folder: RunFolder, request: Request, say: Callable[[str], None]) -> None:
         self.folder = folder
         self.say = say
+        self.interruptions = Interruptions()
         mend_final(folder)
         self.record = open_study(folder)
         self.search = read_run_data(folder, self.record)
@@ -110,8 +112,11 @@ class Retraining:
         if len(self.configs) < request.top:
             say(f"note: only {len(self.configs)} trials of this run can be best")
 
-    def run(self) -> None:
+    def run(self) -> int:
         """Choose a config, train it, test it, and write `final/` and the report.
+
+        Returns:
+            The exit code: 0, or 128 plus the number of the signal that interrupted the work.
 
         Raises:
             NoResultError: a training failed or diverged.
@@ -119,6 +124,16 @@ class Retraining:
             RunError: the data is not the search's.
             StorageError: the disk cannot be written.
         """
+        try:
+            with self.interruptions:
+                self.retrain()
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted\n")
+            return self.interruptions.exit_code
+        return 0
+
+    def retrain(self) -> None:
+        """The work of `run`."""
         examples = self.searched_data()
         # The run is private to its owner; data that was downloaded just now is not.
         os.umask(0o077)
@@ -166,13 +181,15 @@ class Retraining:
             "images": examples.images.numpy(),
             "labels": examples.labels.numpy(),
         }
+
+        def last_words(reason: str) -> None:
+            shutil.rmtree(place, ignore_errors=True)
+            sys.stderr.write(f"\nerror: {reason}; nothing of the run was changed.\n")
+
         node = preflight.machine()
         ray = own_cluster(dashboard=False, num_cpus=int(node.cpus), num_gpus=int(node.gpus))
-        with (
-            ray as cluster,
-            sigterm_is_an_exit(),  # after Ray has started, which takes the signal for itself
-            cluster.watched(lambda name: end_without_ray(name, place)),
-        ):
+        with ray as cluster, self.interruptions.ray_watched(cluster, last_words):
+            self.interruptions.install()
             yield lambda calls: run_tasks(train_once, calls, shared, self.slots, self.say_done)
 
     def choose(self, train: Train) -> tuple[Config, list[Candidate]]:
@@ -273,13 +290,3 @@ class Retraining:
         score = "" if call.weights else f"   {self.objective.metric} {result.value:.4f}"
         took = f"{result.seconds:.{1 if result.seconds < 10 else 0}f} s"
         self.say(f"  {call}{'   diverged' if result.diverged else score}   {took}")
-
-
-def end_without_ray(name: str, place: Path) -> None:
-    """End the process at once: once Ray's own processes are gone, neither a call nor a shutdown
-    of Ray returns in time.
-    """
-    shutil.rmtree(place, ignore_errors=True)
-    sys.stderr.write(f"\nerror: {name} died; nothing of the run was changed.\n")
-    sys.stderr.flush()
-    os._exit(ClusterError.exit_code)

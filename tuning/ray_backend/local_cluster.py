@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import signal
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partialmethod
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import psutil
@@ -22,7 +19,6 @@ from ray._private.parameter import RayParams
 from tuning.run.resources import Slots
 
 DAEMONS = ("raylet", "gcs_server")
-CHECK_EVERY_S = 0.5
 
 
 class Cluster:
@@ -55,28 +51,6 @@ class Cluster:
     def has_no_room(self, slots: Slots) -> bool:
         """Whether no node can run a trial now."""
         return False
-
-    @contextmanager
-    def watched(self, on_death: Callable[[str], None]) -> Iterator[None]:
-        """Call `on_death` from a thread, once, if Ray dies within the block.
-
-        Ray itself takes a minute to notice, or hangs.
-        """
-        ended = threading.Event()
-
-        def watch() -> None:
-            while not ended.wait(CHECK_EVERY_S):
-                if name := self.dead():
-                    on_death(name)
-                    return
-
-        thread = threading.Thread(target=watch, name="cluster", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
 
 
 class OwnCluster(Cluster):
@@ -158,24 +132,3 @@ def private_folder() -> str:
     sockets have to be.
     """
     return tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR") or "/tmp") + "/ray"
-
-
-@contextmanager
-def sigterm_is_an_exit() -> Iterator[None]:
-    """Within the block, and after it, SIGTERM ends the work in order; out of the block comes
-    `SystemExit` with its number.
-
-    To be entered when Ray runs: it takes the signal for itself when it starts, and would abort.
-    """
-    came = False
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal came
-        came = True
-        raise KeyboardInterrupt  # of all exceptions this one gets through where Ray waits
-
-    signal.signal(signal.SIGTERM, handle)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise SystemExit(int(signal.SIGTERM)) if came else KeyboardInterrupt from None

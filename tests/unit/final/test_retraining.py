@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,16 @@ def test_a_count_of_readings_that_is_no_number_is_refused(start: Start, run: Run
     set_attr(open_study(run), "test_reads", "often")
     with pytest.raises(RunError, match="damaged"):
         start()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_work_with_its_exit_code(
+    number: signal.Signals,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    work = start()
+    monkeypatch.setattr(work, "retrain", lambda: signal.raise_signal(number))
+    assert work.run() == 128 + number
+    assert capsys.readouterr().err == "interrupted\n"
