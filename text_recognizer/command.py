@@ -38,6 +38,8 @@ def exit_code_of(main: Callable[[], int | None]) -> int:
         if isinstance(end, SystemExit):
             if end.code == signal.SIGTERM:  # Ray's handler, and ours, exit with the signal's number
                 return 128 + signal.SIGTERM
+            if isinstance(end.code, int) and end.code > 128:  # another signal, as a shell says it
+                return end.code
             # Lightning turns Ctrl-C into an exit with 1. `--help` and the like exit without one.
             if not isinstance(end.__context__, KeyboardInterrupt):
                 raise

@@ -87,6 +87,7 @@ class Retraining:
 
     def __init__(self, folder: RunFolder, request: Request, say: Callable[[str], None]) -> None:
         self.folder = folder
+        self.interruptions = Interruptions()
         self.say = say
         self.interruptions = Interruptions()
         mend_final(folder)
@@ -143,7 +144,7 @@ class Retraining:
             )
         except OSError as error:
             raise unwritable(self.folder.path, error) from None
-        with temporary as name:
+        with self.interruptions, temporary as name:
             place = Path(name)
             with self.workers(examples, place) as train:
                 config, candidates = self.choose(train)

@@ -117,18 +117,6 @@ class RecordingScheduler(FIFOScheduler):
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         """Let Tune start trials in their order: FIFO's own choice walks over all of them."""
 
-    # The searcher and the study know of the following already.
-    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
-        pass
-
-    def on_trial_complete(
-        self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
-    ) -> None:
-        pass
-
-    def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
-        pass
-
 
 def make_asha(search: SearchSettings) -> FIFOScheduler:
     """Ray's ASHA (Li et al., 2020) in one bracket, or a scheduler that ends no trial early.

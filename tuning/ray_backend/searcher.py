@@ -87,12 +87,6 @@ class StudySearcher(Searcher):
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         pass
 
-    def save(self, checkpoint_path: str) -> None:
-        pass
-
-    def restore(self, checkpoint_path: str) -> None:
-        pass
-
 
 def assignment(trial: Trial, metric: str) -> dict[str, Any]:
     """What a worker is told of its trial: parameters, and the epochs it may continue from."""

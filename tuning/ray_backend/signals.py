@@ -35,9 +35,12 @@ class Interruptions:
         self.install()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Give the signals back. SIGTERM and SIGHUP leave as `SystemExit` with their code."""
         for number, handler in self._old.items():
             signal.signal(number, handler)
+        if kind is KeyboardInterrupt and self.number not in (None, signal.SIGINT):
+            raise SystemExit(self.exit_code)
 
     def install(self) -> None:
         """Take the signals. To be called again after `ray.init`, which takes SIGTERM for itself."""

@@ -76,7 +76,7 @@ class Tuner:
             raise  # the summary is written
         except KeyboardInterrupt:
             pass
-        except SystemExit:  # Ray's own handler of SIGTERM, while it starts
+        except SystemExit:  # after SIGTERM or SIGHUP; Ray takes SIGTERM itself while it starts
             self.interruptions.number = self.interruptions.number or signal.SIGTERM
         except BaseException:
             status = "interrupted" if self.study.suspended else "failed"

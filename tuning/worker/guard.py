@@ -28,10 +28,6 @@ STDLIB = sysconfig.get_paths()["stdlib"]
 FRAME = re.compile(r'File "(?P<file>[^"]*)", line (?P<line>\d+) in (?P<function>\S+)')
 
 
-class NotSharedError(Exception):
-    """A node does not see the folder that all workers of the run write to."""
-
-
 def run_guarded(
     work: Callable[[Report], None],
     *,
@@ -53,9 +49,8 @@ def run_guarded(
         for folder in folders:
             # Every node was asked before the search began, but a node may join later.
             if not folder.is_dir():
-                raise NotSharedError(
-                    f"{socket.gethostname()} does not see {folder}: every node has to"
-                )
+                reason = f"{socket.gethostname()} does not see {folder}: every node has to"
+                raise FileNotFoundError(errno.ENOENT, reason, str(folder))
         with watchdog:
             work(watchdog.report)
         end = {"outcome": str(Outcome.COMPLETE), "cause": ""}
@@ -71,11 +66,10 @@ def run_guarded(
 def is_disk_error(error: Exception, folders: Sequence[Path]) -> bool:
     """Whether the disk failed and not the trial: it is full, or one of the folders is cut off."""
     if not isinstance(error, OSError):
-        return isinstance(error, NotSharedError)
+        return False
+    names = [name for name in (error.filename, error.filename2) if isinstance(name, str)]
     return error.errno in DISK_ERRORS or any(
-        isinstance(name, str) and Path(name).is_relative_to(folder)
-        for name in (error.filename, error.filename2)
-        for folder in folders
+        Path(name).is_relative_to(folder) for name in names for folder in folders
     )
 
 

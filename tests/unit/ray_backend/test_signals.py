@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP while a search runs."""
+"""What a signal does to the work: it is asked to end, or ends at once."""
 
 from __future__ import annotations
 
@@ -7,42 +7,50 @@ from collections.abc import Iterator
 
 import pytest
 
+from text_recognizer.command import exit_code_of
 from tuning.ray_backend.signals import Interruptions
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def hangup() -> Iterator[None]:
-    """Gives SIGHUP its old handler back after the test."""
-    old = signal.getsignal(signal.SIGHUP)
+    """SIGHUP as it was before the test."""
+    before = signal.getsignal(signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGHUP, old)
+    signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_the_first_signal_asks_and_the_second_raises(number: signal.Signals, code: int) -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    asked: list[int] = []
-    with Interruptions() as interruptions, interruptions.first_asks(lambda: asked.append(1)):
-        signal.raise_signal(number)
-        assert (asked, interruptions.number) == ([1], number)
+def test_a_signal_ends_the_work_with_its_exit_code(number: signal.Signals, code: int) -> None:
+    def work() -> None:
+        with Interruptions():
+            signal.raise_signal(number)
+
+    assert exit_code_of(work) == code
+
+
+def test_the_first_signal_asks_and_the_second_ends() -> None:
+    asked: list[str] = []
+    interruptions = Interruptions()
+    with interruptions, interruptions.first_asks(lambda: asked.append("to end")):
+        signal.raise_signal(signal.SIGINT)
+        assert (asked, interruptions.number) == (["to end"], signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert interruptions.exit_code == code, "the first signal decides"
+    assert interruptions.exit_code == 130
 
 
-def test_without_running_trials_the_first_signal_raises() -> None:
-    with Interruptions() as interruptions, pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGTERM)
-    assert interruptions.exit_code == 143
-
-
-@pytest.mark.usefixtures("hangup")
-def test_a_hangup_that_is_ignored_at_the_start_stays_ignored() -> None:
-    """As with `nohup`."""
+def test_sighup_stays_ignored_if_it_was_at_the_start() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with Interruptions() as interruptions:
         signal.raise_signal(signal.SIGHUP)
     assert interruptions.number is None
+
+
+def test_the_handlers_of_before_come_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interruptions():
+        assert signal.getsignal(signal.SIGINT) != before
+    assert signal.getsignal(signal.SIGINT) == before
