@@ -25,13 +25,10 @@ def keyword_arguments(cls: type) -> dict[str, inspect.Parameter]:
         if "__init__" not in vars(base):
             continue
         # eval_str: annotations are text under `from __future__ import annotations`
-        signature = inspect.signature(vars(base)["__init__"], eval_str=True)
-        kinds = set()
-        for parameter in signature.parameters.values():
-            kinds.add(parameter.kind)
-            if parameter.kind is parameter.KEYWORD_ONLY:
-                found.setdefault(parameter.name, parameter)
-        if inspect.Parameter.VAR_KEYWORD not in kinds:
+        arguments = inspect.signature(vars(base)["__init__"], eval_str=True).parameters
+        own = {name: value for name, value in arguments.items() if value.kind is value.KEYWORD_ONLY}
+        found |= own | found  # the subclass's own argument counts where both have it
+        if all(value.kind is not value.VAR_KEYWORD for value in arguments.values()):
             break  # this constructor hands nothing on to its bases
     return found
 
