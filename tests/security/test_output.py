@@ -2,7 +2,7 @@
 browser or a spreadsheet.
 
 `test_html.py` has the report's policy, and tags in what its shapes have; `test_console.py`,
-`test_runs.py` and `test_final.py` have the terminal of a search, the list of runs and the model
+`test_runs.py` and `test_folder.py` have the terminal of a search, the list of runs and the model
 card.
 """
 
