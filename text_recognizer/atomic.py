@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+HALF = ".writing"  # how the temporary files end; a process that is killed may leave one
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -18,7 +20,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the file cannot be written; what was under `path` is unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{HALF}")
     try:
         yield temporary
         with temporary.open("rb") as file:

@@ -13,7 +13,7 @@ from text_recognizer.metrics import METRICS
 from text_recognizer.text import shown
 from tuning.cli import Parser, folder_path
 from tuning.run.folder import name_problem, open_run
-from tuning.run.options import Options
+from tuning.run.options import NewRun, Options
 from tuning.run.resources import request_problems
 from tuning.space.durations import seconds_of
 
@@ -100,9 +100,6 @@ def main(argv: list[str] | None = None) -> int:
         open_run(flags.warm_start)
     options = Options(**given_options(flags))
 
-    # torch and Ray take seconds to import.
-    from tuning.tuner.start import NewRun, start
-
     new = NewRun(
         space_name=flags.space.stem,
         runs_dir=flags.runs_dir or Path("runs"),
@@ -112,9 +109,11 @@ def main(argv: list[str] | None = None) -> int:
         storage=flags.storage,
     )
     if flags.check:
-        from tuning.tuner.check import check
+        from tuning.tuner.check import check  # torch takes seconds to import, and Ray is not needed
 
         return check(space, options, new)
+    from tuning.tuner.start import start
+
     return start(space, options, new)
 
 

@@ -175,7 +175,7 @@ def test_a_checkpoint_that_does_not_fit_fails_its_trial_with_the_cause_and_is_ne
     assert outcome_of(error.value) == Outcome.FAILED
     assert "No space left on device" in describe_error(error.value)
     assert not list(disk.path.rglob("*.ckpt")), "no partial file under the final name"
-    assert not list(disk.path.rglob(".epoch*")), "half a file would only keep the disk full"
+    assert not list(disk.path.rglob("*.writing")), "half a file would only keep the disk full"
     assert reported == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from text_recognizer.errors import InputError
 from tuning.run.resources import Node, Slots, no_room, room
@@ -59,3 +60,24 @@ class Options:
         if not count and not waits:
             raise InputError(no_room(nodes, slots))
         return replace(slots, count=min(count, most))
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """What a new run is called, where it is kept, and what it starts from.
+
+    Args:
+        space_name: of the space file. Ray's workers are called after it.
+        runs_dir: the folder of all runs.
+        name: of the run; None makes one from `space_name` and the time.
+        data_dir: the folder of data sets; None is the usual one.
+        warm_start: an older run whose results the sampler learns from.
+        storage: a PostgreSQL database for the study; None keeps it in the run's folder.
+    """
+
+    space_name: str
+    runs_dir: Path = Path("runs")
+    name: str | None = None
+    data_dir: str | None = None
+    warm_start: Path | None = None
+    storage: str | None = None

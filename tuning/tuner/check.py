@@ -5,10 +5,9 @@ from __future__ import annotations
 from training.settings import RUN_DEFAULTS
 from tuning.callbacks.console import SearchConsole
 from tuning.run import forecast
-from tuning.run.options import Options
+from tuning.run.options import NewRun, Options
 from tuning.space.search_space import SearchSpace
 from tuning.study.warm_start import read_warm_start
-from tuning.tuner.start import NewRun
 from tuning.verification import preflight
 
 

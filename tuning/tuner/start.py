@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from tuning.run.files import Resources, Summary
 from tuning.run.folder import RunFolder, create_run, open_run, point_latest
 from tuning.run.listing import read_run_space
 from tuning.run.lock import locked
-from tuning.run.options import Options
+from tuning.run.options import NewRun, Options
 from tuning.run.reading import read_as_ours, read_existing, write_model, write_text
 from tuning.run.resources import Slots
 from tuning.run.shared_folder import create_shared, find_shared, read_mark
@@ -38,27 +38,6 @@ from tuning.study.warm_start import read_warm_start
 from tuning.tuner.tuner import StartRay, Tuner
 from tuning.verification import preflight
 from tuning.verification.fingerprint import differences, fingerprint
-
-
-@dataclass(frozen=True)
-class NewRun:
-    """What a new run is called, where it is kept, and what it starts from.
-
-    Args:
-        space_name: of the space file. Ray's workers are called after it.
-        runs_dir: the folder of all runs.
-        name: of the run; None makes one from `space_name` and the time.
-        data_dir: the folder of data sets; None is the usual one.
-        warm_start: an older run whose results the sampler learns from.
-        storage: a PostgreSQL database for the study; None keeps it in the run's folder.
-    """
-
-    space_name: str
-    runs_dir: Path = Path("runs")
-    name: str | None = None
-    data_dir: str | None = None
-    warm_start: Path | None = None
-    storage: str | None = None
 
 
 def start(space: SearchSpace, options: Options, new: NewRun) -> int:
@@ -84,6 +63,8 @@ def start(space: SearchSpace, options: Options, new: NewRun) -> int:
         folder = create_run(new.runs_dir, new.name, new.space_name)
         with locked(folder):
             with remove_on_error(folder.path):
+                write_text(folder.space, space.as_yaml())
+                write_model(folder.environment, environment(preflight.gpu_names()))
                 if options.checkpoint_dir:
                     folder = create_shared(folder, Path(options.checkpoint_dir))
                 with remove_on_error(folder.shared):
@@ -92,8 +73,6 @@ def start(space: SearchSpace, options: Options, new: NewRun) -> int:
             point_latest(new.runs_dir, folder.name)
             if url:
                 write_storage_note(folder, url, folder.name)
-            write_text(folder.space, space.as_yaml())
-            write_model(folder.environment, environment(preflight.gpu_names()))
             set_attr(record, "fingerprint", fingerprint(space, data))
             set_attr(record, "options", asdict(options))
             set_attr(record, "space_name", new.space_name)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 
+from text_recognizer.atomic import HALF
 from text_recognizer.errors import NoResultError, StorageError
 from tuning.callbacks.artifacts import Artifacts
 from tuning.callbacks.console import SearchConsole, TrialTable, tally
@@ -174,9 +175,12 @@ class Tuner:
                 threading.Event().wait()
 
     def _tidy(self) -> None:
-        """Delete Tune's own files, which are never read, and empty logs."""
+        """Delete Tune's own files, which are never read, and what killed processes left."""
         shutil.rmtree(self.folder.ray, ignore_errors=True)
         with suppress(OSError):
+            for folder in {self.folder.path, self.folder.for_workers}:
+                for half in folder.rglob(f"*{HALF}"):
+                    half.unlink(missing_ok=True)
             for log in self.folder.logs.glob("*"):
                 if log.stat().st_size == 0:  # of a process that was killed, not hung
                     log.unlink()
@@ -215,15 +219,15 @@ class Tuner:
 
     def _repeat_result(self) -> int:
         """Say again what a search found that has ended."""
-        study, name = self.study, self.folder.name
+        study = self.study
         summary = read_existing(self.folder.summary, Summary)
+        more = f"A new search can learn from it: --warm-start {shown_path(self.folder.path)}."
         if len(study.trials) >= study.wanted:
-            self.console.say(f"{name} has all its {study.wanted} trials; more with --trials N")
-        else:
-            more = f"A new search can learn from it: --warm-start {shown_path(self.folder.path)}."
-            if study.stop.time:
-                more = "More time with --time-budget T, or a new search with --warm-start."
-            self.console.say(f"{name} has ended: {summary.stop_reason}. {more}")
+            more = "More with --trials N."
+        elif study.stop.time:
+            more = "More time with --time-budget T, or a new search with --warm-start."
+        self.console.say(f"{self.folder.name} has ended: {summary.stop_reason}. {more}")
+        # A better trial's checkpoint may have been damaged: the exported one is in the summary.
         number = summary.best.trial if summary.best else None
         self._say_result(next(best for best in study.ranked if best.trial.number == number))
         self.console.say(f"report: {shown_path(self.folder.report)}")
