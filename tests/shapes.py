@@ -160,7 +160,7 @@ def run_data(name: str, folder: Path) -> RunData:
         epochs_trained=epochs_trained(trials),
         wall_time_s=100.0,
         stop_reason="all trials are done" if status == "complete" else None,
-        best=BestTrial.model_validate(ranked[0].as_plain()) if ranked else None,
+        best=BestTrial.of(ranked[0]) if ranked else None,
         resources=Resources(slots=2),
         sha256={"best.ckpt": "0" * 64} if status == "complete" else {},
         warnings=[f"the best {NASTY} is near the top"] if name == "everything" else [],

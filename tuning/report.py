@@ -1,4 +1,4 @@
-"""Writes the report of a run again, from its folder alone, or prints its numbers."""
+"""Writes the report of a run again from the run's folder, or prints its numbers."""
 
 from __future__ import annotations
 

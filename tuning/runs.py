@@ -41,9 +41,8 @@ def main(argv: list[str] | None = None) -> None:
         hint = "Name two to compare them, or none to list all."
         raise InputError(Problem("RUN", "two runs or none", f"{len(flags.run)}", hint))
     if flags.run and flags.runs_dir:
-        hint = "Leave it out: a RUN is a path."
-        raise InputError(Problem("--runs-dir", "a folder to list", "two runs to compare", hint))
-    # pydantic and rich are slow to import: --help and a refusal do not wait for them
+        raise InputError("--runs-dir: it is not used with two runs. Leave it out: a RUN is a path.")
+    # pydantic and rich are slow to import: --help and wrong flags do not wait for them
     from pydantic_core import to_jsonable_python
 
     from tuning.analysis.comparison import Comparison
@@ -58,10 +57,12 @@ def main(argv: list[str] | None = None) -> None:
         content = comparison.as_plain()
     else:
         folder = flags.runs_dir or DEFAULT_DIR
+        # without a search there is no folder `runs` yet; a folder that a user named must exist
         runs = all_runs(folder) if flags.runs_dir or folder.exists() else []
         if not flags.json:
             return print_list(runs, folder)
         content = [run.as_plain() for run in runs]
+    # Python's json writes NaN, which no other program reads
     print(json.dumps(to_jsonable_python(content, inf_nan_mode="null"), indent=2))
     return None
 

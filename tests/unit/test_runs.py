@@ -109,7 +109,7 @@ class Maker:
             epochs_trained=epochs_trained(done),
             wall_time_s=75.5,
             stop_reason="all trials are done",
-            best=BestTrial.model_validate(best[0].as_plain()) if values else None,
+            best=BestTrial.of(best[0]) if values else None,
             resources=Resources(slots=2, gpus_per_trial=0.5),
         )
         write_model(folder.summary, summary)
@@ -440,7 +440,7 @@ def test_two_runs_side_by_side_with_what_differs_marked(
     assert "ray" not in table, "of versions those that differ"
     assert table["range of lr"].split("  ")[-1] == "-"
     assert table["range of fc1"].endswith("int 8 to 128; log")
-    assert table["range of momentum"].endswith("float 0 to 0.9; when fc1 is 8, 9")
+    assert table["range of momentum"].endswith("float 0.0 to 0.9; when fc1 is 8, 9")
     assert table["epochs skipped"].split()[-1] == "2"
     plain = parsed(capsys, left.path, right.path)
     assert {row["what"] for row in plain["differences"]} == marked

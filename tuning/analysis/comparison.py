@@ -1,4 +1,4 @@
-"""Compares two runs: which has the better result, and in what they differ."""
+"""Compares two runs: says which has the better result, and lists their values side by side."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from text_recognizer.metrics import Objective
 from tuning.cli import shown_path
+from tuning.run.files import Environment
 from tuning.run.listing import RunInfo
 from tuning.space.durations import shown_duration
 from tuning.trials.table import score
@@ -40,12 +41,13 @@ class Comparison:
     @property
     def names(self) -> tuple[str, str]:
         """The names of the runs, or their paths if the names are the same."""
+        # a run and its copy from another machine have the same name
         if self.left.name == self.right.name:
             return shown_path(self.left.path), shown_path(self.right.path)
         return self.left.name, self.right.name
 
     def verdict(self) -> str:
-        """Which run has the better result and by how much, or why that cannot be said."""
+        """Say which run has the better result and by how much, or why they cannot be compared."""
         names = self.names
         summaries = [run.summary for run in (self.left, self.right)]
         bests = [summary.best if summary else None for summary in summaries]
@@ -59,6 +61,7 @@ class Comparison:
         if a.data_class != b.data_class:
             trained = f"{names[0]} is on {a.data_class}, {names[1]} on {b.data_class}"
             return f"they cannot be compared: {trained}"
+        # sampler, search space and number of trials may differ: comparing these is the purpose
         values = (best_a.value, best_b.value)
         if values[0] == values[1]:
             return f"neither is better: both have {a.metric} {score(values[0])}"
@@ -69,20 +72,20 @@ class Comparison:
         )
 
     def rows(self) -> list[Row]:
-        """A row for each value that matters; of package versions those that differ."""
-        # section by section, so that a value of one run alone stands beside its like
+        """A row for each value, but only for those package versions that differ."""
+        # section by section: a value that only one run has stays in its section
         pairs = list(zip(sections(self.left), sections(self.right), strict=True))
         rows = [
             Row(what, one.get(what), other.get(what))
             for one, other in pairs
             for what in one | other
         ]
-        # a dozen packages that are the same would hide what differs
+        # a dozen equal versions would hide the values that differ
         versions = pairs[-1][0] | pairs[-1][1]
         return [row for row in rows if row.differs or row.what not in versions]
 
     def as_plain(self) -> dict[str, Any]:
-        """For a script: the verdict, what is known of both runs, the rows that differ."""
+        """The verdict, both runs and the rows that differ, for a script."""
         return {
             "verdict": self.verdict(),
             "left": self.left.as_plain(),
@@ -92,17 +95,16 @@ class Comparison:
 
 
 def sections(run: RunInfo) -> tuple[dict[str, Any], ...]:
-    """The values that matter of a run, by their names. The last section are package versions."""
-    made = run.environment
-    if made is None:
-        return result_of(run), effort_of(run), searched_by(run), {}, {}
+    """The values of a run by their names, in sections; the last one holds the package versions."""
+    made = run.environment or Environment()
+    # two runs of one commit are not of the same code if its files were changed
     commit = made.git_commit and made.git_commit[:12] + ", changed" * made.git_dirty
     origin = {"git commit": commit, "python": made.python}
-    return result_of(run), effort_of(run), searched_by(run), origin, made.versions
+    return result_of(run), effort_of(run), settings_of(run), origin, made.versions
 
 
 def result_of(run: RunInfo) -> dict[str, Any]:
-    """What a run found."""
+    """The result of a run."""
     values: dict[str, Any] = {"status": run.status}
     if summary := run.summary:
         values |= {
@@ -119,13 +121,13 @@ def result_of(run: RunInfo) -> dict[str, Any]:
 
 
 def effort_of(run: RunInfo) -> dict[str, Any]:
-    """What a run cost."""
+    """The trials, epochs, time and resources that a run took."""
     values: dict[str, Any] = {"trials wanted": run.trials_wanted}
     if summary := run.summary:
+        for status, n in summary.counts.items():
+            if n:
+                values[f"trials {status.replace('_', ' ')}"] = n
         values |= {
-            **{
-                f"trials {status.replace('_', ' ')}": n for status, n in summary.counts.items() if n
-            },
             "epochs trained": summary.epochs_trained,
             "epochs skipped": run.epochs_skipped,
             "wall time": summary.wall_time_s,
@@ -134,10 +136,11 @@ def effort_of(run: RunInfo) -> dict[str, Any]:
     return values
 
 
-def searched_by(run: RunInfo) -> dict[str, Any]:
-    """The settings and the search space of a run, without what the other sections show."""
+def settings_of(run: RunInfo) -> dict[str, Any]:
+    """The settings and the search space of a run."""
     if run.space is None:
         return {}
+    # the first two sections show these settings
     plain, shown = run.space.as_plain(), ("metric", "mode", "trials", "data_class")
     return {
         **{key: value for key, value in plain["search"].items() if key not in shown},
@@ -147,15 +150,16 @@ def searched_by(run: RunInfo) -> dict[str, Any]:
 
 
 def cell_text(what: str, value: Any) -> str:
-    """A value of a run in few characters; "-" if there is none."""
-    # an empty `stop` or `start_with` is as good as none
-    if value is None or value in ({}, []):
+    """A value of a run as short text; "-" for None."""
+    # `stop: {}` and `start_with: []` are the defaults, and set nothing
+    if value in (None, {}, []):
         return "-"
     if what == "wall time":
         return shown_duration(value)
     if what.startswith("range of "):
         return describe_range(value)
     if isinstance(value, float):
+        # four digits would show two values alike that the star marks as different
         return f"{value:.6g}"
     if isinstance(value, dict):
         return ", ".join(f"{key} {inner}" for key, inner in value.items())
@@ -163,20 +167,19 @@ def cell_text(what: str, value: Any) -> str:
 
 
 def describe_range(parameter: Mapping[str, Any]) -> str:
-    """The values that a parameter may have, e.g. "int 8 to 64; log".
+    """Describe the values that a parameter may have, e.g. "int 8 to 64; log".
 
     Args:
-        parameter: as `SearchSpace.as_plain` has it.
+        parameter: one entry of `SearchSpace.as_plain()["space"]`.
     """
     if "choices" in parameter:
         parts = [", ".join(map(str, parameter["choices"]))]
     else:
-        ends = " to ".join(cell_text(end, parameter[end]) for end in ("low", "high"))
-        parts = [f"{parameter['type']} {ends}"]
+        parts = [f"{parameter['type']} {parameter['low']} to {parameter['high']}"]
     if parameter.get("log"):
         parts.append("log")
     if parameter.get("step"):
-        parts.append(f"step {cell_text('step', parameter['step'])}")
+        parts.append(f"step {parameter['step']}")
     for other, needed in parameter.get("when", {}).items():
         parts.append(f"when {other} is {', '.join(map(str, needed))}")
     return "; ".join(parts)

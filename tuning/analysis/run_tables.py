@@ -1,4 +1,4 @@
-"""Prints runs as a table, and two runs side by side."""
+"""Prints a list of runs, or two runs side by side."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ from tuning.run.listing import DAMAGED, KILLED, RunInfo
 from tuning.space.durations import shown_duration
 from tuning.trials.table import plus_minus, score
 
-COLUMNS = (
-    *("run", "status", "data", "trials", "best", "by trial", "epochs", "time"),
-    *("test acc", "begun"),
-)
-# a narrow terminal does without these columns, without the first one first
+# a narrow terminal does without these columns; the first one goes first
 OPTIONAL = ("begun", "time", "epochs", "by trial", "data")
 STATUS_STYLES = {
     "running": "cyan",
@@ -33,20 +29,20 @@ STATUS_STYLES = {
 
 
 def print_list(runs: Sequence[RunInfo], runs_dir: Path) -> None:
-    """Print a row for each run, and below why some are damaged."""
+    """Print a row for each run, and then why the damaged ones are damaged."""
     if not runs:
         print(
             f"no runs in {printable(shown_path(runs_dir))}. Make one: python tuning/search.py "
             "--space search_spaces/mlp.yaml"
         )
         return
-    rows = [dict(zip(COLUMNS, COLUMNS, strict=True)), *map(cells, runs)]
-    # a program gets all columns, whatever the width of the terminal it runs in
+    rows = [cells(run) for run in runs]
+    # a pipe gets all columns, because COLUMNS may hold the width of a terminal
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     names = fitting_columns(rows, width)
     styles = ["bold", *(STATUS_STYLES.get(run.status) for run in runs)]
-    print_table([[row[name] for name in names] for row in rows], styles)
-    if without := OPTIONAL[: len(COLUMNS) - len(names)]:
+    print_table([names, *([row[name] for name in names] for row in rows)], styles)
+    if without := [name for name in OPTIONAL if name not in names]:
         print(f"a wider terminal shows {', '.join(without)}")
     for run in runs:
         if run.reason:
@@ -54,51 +50,49 @@ def print_list(runs: Sequence[RunInfo], runs_dir: Path) -> None:
 
 
 def cells(run: RunInfo) -> dict[str, str]:
-    """The cells of one run by their column; "-" for what is not known."""
-    found = dict.fromkeys(COLUMNS, "-") | {
+    """The cells of one run by the name of their column; "-" for an unknown value."""
+    summary, final = run.summary, run.final
+    best = summary.best if summary else None
+    return {
         "run": run.name,
         "status": run.status,
+        "data": summary.data_class if summary else "-",
+        "trials": f"{run.trials_ended}/{run.trials_wanted}" if summary else "-",
+        "best": f"{summary.metric} {score(best.value)}" if summary and best else "-",
+        "by trial": str(best.trial) if best else "-",
+        "epochs": str(summary.epochs_trained) if summary else "-",
+        "time": shown_duration(summary.wall_time_s) if summary else "-",
+        "test acc": plus_minus(final.test_acc, final.test_acc_std) if final else "-",
         "begun": f"{datetime.fromtimestamp(run.begun):%Y-%m-%d %H:%M}",
     }
-    if summary := run.summary:
-        found |= {
-            "data": summary.data_class,
-            "trials": f"{run.trials_ended}/{run.trials_wanted}",
-            "epochs": str(summary.epochs_trained),
-            "time": shown_duration(summary.wall_time_s),
-        }
-        if best := summary.best:
-            found |= {"best": f"{summary.metric} {score(best.value)}", "by trial": str(best.trial)}
-    if run.final:
-        found["test acc"] = plus_minus(run.final.test_acc, run.final.test_acc_std)
-    return found
 
 
 def fitting_columns(rows: Sequence[dict[str, str]], width: int) -> list[str]:
-    """The columns for which `width` characters have room; at least those that are not optional."""
-    names = list(COLUMNS)
-    for optional in OPTIONAL:
-        if sum(2 + max(len(row[name]) for row in rows) for name in names) - 2 <= width:
-            break
-        names.remove(optional)
-    return names
+    """The columns that fit into `width` characters, and all that are not optional."""
+    # two blanks stand between columns
+    widths = {name: 2 + max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    for name in OPTIONAL:
+        if sum(widths.values()) - 2 > width:
+            del widths[name]
+    return list(widths)
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Print which run is better, then a row for each value; what differs is bold."""
+    """Print which run is better, then a row for each value. Rows that differ are bold."""
     print(printable(comparison.verdict()))
     rows = comparison.rows()
-    # a pipe has no bold, but a star
+    # the star marks them in a pipe, too, where nothing is bold
     texts = [("*" if row.differs else "", row.what, *row.texts()) for row in rows]
     styles = ["bold" if row.differs else None for row in rows]
     print_table([("", "what", *comparison.names), *texts], ["bold", *styles])
 
 
 def print_table(rows: Sequence[Sequence[str]], styles: Sequence[str | None]) -> None:
-    """Print rows with aligned columns, each in its style if this is a terminal."""
+    """Print rows with aligned columns. A terminal shows each row in its style."""
     texts = [list(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    # markup and emoji off: a run's name may be `[red]` or `:smile:`
+    # rich's own table would clip cells to the terminal's width, and in a pipe to 80 characters;
+    # markup and emoji are off because a run's name may be `[red]` or `:smile:`
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
     for row, style in zip(texts, styles, strict=True):
         console.print("  ".join(map(str.ljust, row, widths)).rstrip(), style=style)

@@ -71,7 +71,7 @@ class Artifacts:
             epochs_trained=epochs_trained(study.trials),
             wall_time_s=round(study.seconds, 1),
             stop_reason=stop_reason,
-            best=BestTrial.model_validate(ranked[0].as_plain()) if ranked else None,
+            best=BestTrial.of(ranked[0]) if ranked else None,
             resources=Resources.model_validate(search.slots.as_plain()),
             sha256={path.name: checksum(path) for path in exported},
             warnings=[*notes(settings, study.wanted, search.slots), *self.remarks()]

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from text_recognizer.metrics import Mode
 from tuning.run.reading import Lenient
 from tuning.space.schema import FrozenModel, Real
+from tuning.trials.trial import Best
 
 SCHEMA_VERSION = 1  # of summary.json and final/metrics.json
 
@@ -19,13 +20,25 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class BestTrial(Lenient):
-    """The best trial. A metric that is not finite is None: JSON has no NaN."""
+    """The best trial and its best epoch."""
 
     trial: int
     epoch: int
     value: Real
     params: dict[str, Any]
+    # pydantic writes NaN and infinity as null, because JSON does not have them
     metrics: dict[str, float | None] = Field(default={})
+
+    @classmethod
+    def of(cls, best: Best) -> BestTrial:
+        """The best trial of a study, as `summary.json` has it."""
+        return cls(
+            trial=best.trial.number,
+            epoch=best.epoch.epoch,
+            value=best.value,
+            params=best.trial.params,
+            metrics=dict(best.epoch.metrics),
+        )
 
 
 class Resources(Lenient):

@@ -1,4 +1,4 @@
-"""Reads what is known of a run from its small files, in milliseconds: without its study."""
+"""Reads what is known of a run from its small files, without its study."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from text_recognizer.errors import InputError, Problem, RecogniserError, RunError
+from text_recognizer.errors import InputError, RecogniserError, RunError
+from text_recognizer.text import printable
 from tuning.run.files import Environment, FinalMetrics, Summary
-from tuning.run.folder import RunFolder
+from tuning.run.folder import RunFolder, reason_of
 from tuning.run.lock import is_locked
 from tuning.run.reading import check_plain, read_existing, read_model, read_whole
 from tuning.space.reader import read_space
@@ -22,7 +23,7 @@ from tuning.trials.trial import RUNNING, Outcome
 
 KILLED = "killed"  # the summary says `running`, but no process works on the run
 DAMAGED = "damaged"
-# of the files, as `RunInfo.as_plain` has them
+# these values of the files are keys of `RunInfo.as_plain`, which scripts rely on
 SUMMARY_KEYS = (
     *("data_class", "metric", "mode", "seed", "counts", "epochs_trained", "wall_time_s"),
     *("stop_reason", "best", "resources"),
@@ -38,7 +39,7 @@ class RunInfo:
     Args:
         begun: when the run was created, seconds since 1970.
         status: as in `summary.json`, or `killed` or `damaged`.
-        reason: why the run is damaged; nothing else is known then.
+        reason: why the run is damaged; the fields after it are None then.
         summary: None until the first one is written.
         epochs_skipped: by early stopping.
         final: None without a final model.
@@ -48,7 +49,7 @@ class RunInfo:
     path: Path
     begun: float
     status: str
-    reason: str = ""
+    reason: str | None = None
     space: SearchSpace | None = None
     summary: Summary | None = None
     epochs_skipped: int | None = None
@@ -62,10 +63,9 @@ class RunInfo:
 
     @property
     def trials_wanted(self) -> int | None:
-        """The number of trials the search was asked for. An extended search has more trials than
-        its file says.
-        """
+        """The number of trials the search was asked for."""
         begun = sum(self.summary.counts.values()) if self.summary else 0
+        # --extend does not change search.yaml: an extended search has more trials than it says
         return max(self.space.search.trials, begun) if self.space else None
 
     def as_plain(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class RunInfo:
         plain: dict[str, Any] = {
             "name": self.name,
             "path": self.path,
-            "reason": self.reason or None,
+            "reason": self.reason,
             "begun": begun.isoformat(timespec="seconds"),
             "status": self.status,
             "trials_ended": self.trials_ended,
@@ -89,11 +89,8 @@ class RunInfo:
         return plain | {key: getattr(file, key, None) for file, keys in files for key in keys}
 
 
-def read_run_info(folder: RunFolder, name: str = "") -> RunInfo:
-    """What is known of a run.
-
-    Args:
-        name: what to call it, if not by the folder's own name.
+def read_run_info(folder: RunFolder) -> RunInfo:
+    """Read what is known of a run.
 
     Raises:
         RunError: a file of it is missing or damaged.
@@ -101,7 +98,7 @@ def read_run_info(folder: RunFolder, name: str = "") -> RunInfo:
     check_plain(folder.path)  # a stranger's run may have links to anywhere
     summary, space = current_summary(folder), read_run_space(folder)
     return RunInfo(
-        name=name or folder.name,
+        name=folder.name,
         path=folder.path,
         begun=begun(folder),
         status=summary.status if summary else RUNNING,
@@ -114,8 +111,8 @@ def read_run_info(folder: RunFolder, name: str = "") -> RunInfo:
 
 
 def current_summary(folder: RunFolder) -> Summary | None:
-    """The summary of a run, `killed` if it says `running` but no process works on the run. None
-    if a process has just begun and has not written one yet.
+    """The summary of a run. Its status is `killed` if the file says `running`, but no process works
+    on the run. None if a process has just begun and has not written the file yet.
 
     Raises:
         RunError: the summary is missing or damaged.
@@ -123,12 +120,13 @@ def current_summary(folder: RunFolder) -> Summary | None:
     summary = read_model(folder.summary, Summary)
     if (summary and summary.status != RUNNING) or is_locked(folder):
         return summary
-    summary = read_existing(folder.summary, Summary)  # again: the search may have ended just now
+    # read it again: a search may have written its last summary between the read and the lock
+    summary = read_existing(folder.summary, Summary)
     return summary.model_copy(update={"status": KILLED}) if summary.status == RUNNING else summary
 
 
 def read_run_space(folder: RunFolder) -> SearchSpace:
-    """The search space of a run. Raises `RunError` if it is missing or was changed."""
+    """Read the search space of a run. Raises `RunError` if it is missing or was changed."""
     try:
         return read_space(folder.space)
     except InputError as error:
@@ -136,16 +134,14 @@ def read_run_space(folder: RunFolder) -> SearchSpace:
 
 
 def skipped_epochs(folder: RunFolder, max_epochs: int) -> int | None:
-    """Epochs that early stopping skipped, from `trials.csv`; None if that cannot be read.
-
-    A trial that a limit of the search stopped has a cause, and does not count.
-    """
+    """Count the epochs that early stopping skipped. None if `trials.csv` cannot be read."""
     try:
-        # the study knows better, but takes Optuna, and a password if it is in a database
+        # the study needs Optuna (a second to import), and a password if it is in a database
         table = csv.DictReader(io.StringIO(read_whole(folder.trials_csv).decode(), newline=""))
         return sum(
             max_epochs - int(row["epochs"])
             for row in table
+            # a trial that a limit of the search stopped has a cause: ASHA skipped nothing there
             if row["status"] == Outcome.STOPPED_EARLY and not row["cause"]
         )
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
@@ -153,45 +149,42 @@ def skipped_epochs(folder: RunFolder, max_epochs: int) -> int | None:
 
 
 def begun(folder: RunFolder) -> float:
-    """When a run was created, seconds since 1970: `search.yaml` is never written again."""
+    """When a run was created, in seconds since 1970."""
+    # search.yaml is never written again, while the folder changes with each file
     path = folder.space if folder.space.exists() else folder.path
     return path.stat().st_mtime
 
 
 def all_runs(runs_dir: Path) -> list[RunInfo]:
-    """The runs in a folder, damaged ones included, newest first.
+    """Read the runs in a folder, the newest first. Damaged ones are among them.
 
     Raises:
         InputError: the folder cannot be read.
     """
     try:
-        found = [info_or_damage(folder, name) for name, folder in run_folders(runs_dir)]
+        found = [info_or_damage(folder) for folder in run_folders(runs_dir)]
     except OSError as error:
-        reason = str(error.strerror or error)
-        raise InputError(Problem(str(runs_dir), "a folder of runs", reason)) from None
+        where = printable(str(runs_dir))
+        raise InputError(f"{where}: {reason_of(error)}. Give a folder of runs.") from None
     return sorted(found, key=lambda run: (-run.begun, run.name))
 
 
-def run_folders(runs_dir: Path) -> Iterator[tuple[str, RunFolder]]:
-    """Name and folder of each run, once: the link `latest` is another name of one of them.
-
-    Raises:
-        OSError: the folder cannot be read.
-    """
+def run_folders(runs_dir: Path) -> Iterator[RunFolder]:
+    """Each run of a folder once. Raises `OSError` if the folder cannot be read."""
     seen: set[Path] = set()
-    # links last: a run has the name of its folder, if the folder is here
-    for path in sorted(runs_dir.iterdir(), key=lambda path: (path.is_symlink(), path.name)):
+    # links come last: a run keeps its folder's name, and the link `latest` is not a run of its own
+    for path in sorted(runs_dir.resolve().iterdir(), key=lambda path: (path.is_symlink(), path)):
         if path.is_dir() and path.resolve() not in seen:
-            folder = RunFolder(path.resolve())
-            # one file is enough: a run that has lost the others is damaged, and not to be hidden
+            folder = RunFolder(path)
+            # one file is enough: a run that has lost the others is listed as damaged
             if any(map(os.path.lexists, (folder.space, folder.summary, folder.study))):
-                seen.add(folder.path)
-                yield path.name, folder
+                seen.add(path.resolve())
+                yield folder
 
 
-def info_or_damage(folder: RunFolder, name: str) -> RunInfo:
+def info_or_damage(folder: RunFolder) -> RunInfo:
     """What is known of a run, or why it cannot be read."""
     try:
-        return read_run_info(folder, name)
+        return read_run_info(folder)
     except (RecogniserError, OSError) as error:
-        return RunInfo(name, folder.path, begun(folder), DAMAGED, str(error))
+        return RunInfo(folder.name, folder.path, begun(folder), DAMAGED, str(error))

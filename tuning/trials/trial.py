@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -148,17 +147,6 @@ class Best:
     trial: Trial
     epoch: Epoch
     value: float
-
-    def as_plain(self) -> dict[str, Any]:
-        """As `summary.json` has it: JSON has no NaN."""
-        metrics = self.epoch.metrics.items()
-        return {
-            "trial": self.trial.number,
-            "epoch": self.epoch.epoch,
-            "value": self.value,
-            "params": self.trial.params,
-            "metrics": {name: value if math.isfinite(value) else None for name, value in metrics},
-        }
 
 
 def stays_within(path: Any) -> bool:

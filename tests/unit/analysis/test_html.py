@@ -153,7 +153,7 @@ def test_the_exported_trial_leads_the_board_even_if_a_better_one_lost_its_checkp
 ) -> None:
     run = shapes.run_data("everything", tmp_path)
     second = run.ranked[1]
-    best = BestTrial.model_validate(second.as_plain())
+    best = BestTrial.of(second)
     again = replace(run, summary=run.summary.model_copy(update={"best": best}))
     assert html.leaderboard(again)[0]["number"] == second.trial.number
 
