@@ -26,8 +26,9 @@ from benchmarks.measure import memory, ratio, run, spread
 from benchmarks.task import Done, Task
 from text_recognizer.command import exit_code_of
 from text_recognizer.data.base_data_module import find_data_dir
+from training.experiment import build_data
 from tuning.run.environment import environment
-from tuning.verification.preflight import gpu_names, prepare
+from tuning.verification.preflight import gpu_names
 
 PEERS = {
     "ours": "this project's search",
@@ -277,7 +278,7 @@ def extracted(data_dir: Path, folder: str) -> str:
     """MNIST as torchvision reads it, its archives unpacked, which the peers need. Raises
     `DataError` where there is none.
     """
-    prepare("MNIST", str(data_dir))
+    build_data({"data_class": "MNIST", "data_dir": str(data_dir)}).prepare_data()
     raw = Path(folder) / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for archive in (data_dir / "MNIST" / "raw").glob("*.gz"):

@@ -22,7 +22,7 @@ def check(space: SearchSpace, options: Options, new: NewRun) -> int:
     for data_class in (named,) if named else (usual, preflight.FALLBACK_DATA):
         preflight.check_space(space, data_class)
     data = named or f"{usual} (else {preflight.FALLBACK_DATA})"
-    weights = preflight.largest_network(space, named or usual)
+    weights = preflight.largest_network(space)
     console = SearchConsole()
     trials = space.search.trials
     console.say(forecast.describe_search(space.search, trials, new.space_name, data, slots))

@@ -207,12 +207,11 @@ def unchanged_data(space: SearchSpace, recorded: dict[str, Any], folder: RunFold
     """The run's data. Raises `RunError` with every change of space, code or data."""
     lines = list(differences(recorded["space"], space.as_plain()))
     if not lines:
-        settings = recorded["space"]["experiment"]
-        preflight.prepare(settings["data_class"], settings.get("data_dir"))
-        data = build_data(space.experiment).trainval
-        lines = list(differences(recorded, fingerprint(space, data)))
+        data = build_data(space.experiment)
+        data.prepare_data()
+        lines = list(differences(recorded, fingerprint(space, data.trainval)))
         if not lines:
-            return data
+            return data.trainval
     text = "\n".join(lines)
     raise RunError(f"{folder.path}: the search space, its code or its data were changed:\n{text}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,52 +25,44 @@ JSON_TYPES = {
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema: form and ranges from the models that read a file, names from the constructors."""
+    """The schema: ranges from the models that read a file, and names from the constructors."""
+    # The models' own `$defs` would be looked up at the top of the file, so they move there.
     search = SearchSettings.model_json_schema()
     parameter = PARAMETER.json_schema()
     definitions = search.pop("$defs") | parameter.pop("$defs")
-    fixed, searched = named_settings()
+    fixed = fixed_settings()
+    reference = {"$ref": "#/$defs/parameter"}
+    searched = {name: reference for name in fixed if name not in SAME_FOR_ALL_TRIALS}
+    section = {"type": "object", "additionalProperties": False}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Search space",
-        "type": "object",
-        "additionalProperties": False,
+        **section,
         "required": ["space"],
         "properties": {
-            "experiment": {"type": "object", "additionalProperties": False, "properties": fixed},
-            "space": {
-                "type": "object",
-                "additionalProperties": False,
-                "minProperties": 1,
-                "maxProperties": MAX_PARAMETERS,
-                "properties": searched,
-            },
+            "experiment": section | {"properties": fixed},
+            "space": section
+            | {"minProperties": 1, "maxProperties": MAX_PARAMETERS, "properties": searched},
             "search": {"$ref": "#/$defs/search"},
         },
         "$defs": definitions | {"parameter": parameter, "search": search},
     }
 
 
-def named_settings() -> tuple[dict[str, Any], dict[str, Any]]:
-    """What may stand under `experiment` and under `space`: all settings of any model or data set.
-
-    A fixed setting has its type, if that is plain.
-    """
-    known = {
-        name: kind
-        for model in MODELS
-        for data in DATASETS
-        for name, kind in known_settings(model, data).items()
-        if name not in OWNED_BY_SEARCH
-    }
-    fixed: dict[str, Any] = {}
-    for name, kind in sorted(known.items()):
-        types = [JSON_TYPES.get(part) for part in kind.split(" | ")]
-        fixed[name] = ({} if None in types else {"type": types}) | {"description": kind}
-    fixed["model_class"] = {"enum": sorted(MODELS)}
-    fixed["data_class"] = {"enum": sorted(DATASETS)}
-    parameter = {"$ref": "#/$defs/parameter"}
-    return fixed, {name: parameter for name in fixed if name not in SAME_FOR_ALL_TRIALS}
+def fixed_settings() -> dict[str, Any]:
+    """The settings that may stand under `experiment`, each with its type."""
+    # All settings of any model and data set: a JSON schema cannot look them up by `model_class`.
+    kinds: dict[str, str] = {}
+    for model, data in product(MODELS, DATASETS):
+        kinds |= known_settings(model, data)
+    found: dict[str, Any] = {}
+    for name in sorted(kinds.keys() - OWNED_BY_SEARCH.keys()):
+        types = [JSON_TYPES.get(part) for part in kinds[name].split(" | ")]
+        # Other types, such as a list, have no name in JSON: the reader alone checks these.
+        found[name] = ({} if None in types else {"type": types}) | {"description": kinds[name]}
+    found["model_class"] = {"enum": sorted(MODELS)}
+    found["data_class"] = {"enum": sorted(DATASETS)}
+    return found
 
 
 def main() -> None:

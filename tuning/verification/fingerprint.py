@@ -11,44 +11,34 @@ from typing import Any
 
 from text_recognizer import whole_epochs
 from text_recognizer.data.util import BaseDataset
+from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.models.dropout import Dropout
-from text_recognizer.tables import DATASETS, LIT_MODELS, MODELS
+from text_recognizer.tables import DATASETS, MODELS
 from text_recognizer.util import checksum
 from training import experiment
-from training.settings import RUN_DEFAULTS
+from training.settings import chosen_classes
 from tuning.space.search_space import SearchSpace
 
-OWN_PACKAGES = ("text_recognizer", "training")
+OWN_PACKAGES = ("text_recognizer.", "training.")
 
 
 def fingerprint(space: SearchSpace, data: BaseDataset) -> dict[str, Any]:
-    """The space as plain values, and sha256 sums of the code and the data that make a trial's
-    numbers.
+    """What decides a trial's numbers: the space, and sha256 sums of the code and the data.
 
     Args:
-        space: names its data set.
+        data: training and validation examples.
     """
-    model_class = str(space.experiment.get("model_class", RUN_DEFAULTS["model_class"]))
-    data_class = space.experiment["data_class"]
+    model_class, data_class = chosen_classes(space.experiment)
+    model, data_module = MODELS[model_class], DATASETS[data_class]
+    # Only what builds, trains and evaluates a trial: a change elsewhere must not stop a resume.
+    used = {*model.__mro__, *data_module.__mro__, *BaseLitModel.__mro__, BaseDataset, Dropout}
+    names = {cls.__module__ for cls in used} | {experiment.__name__, whole_epochs.__name__}
+    own = sorted(name for name in names if name.startswith(OWN_PACKAGES))
     return {
         "space": space.as_plain(),
-        "code": code_sums(model_class, data_class),
+        "code": {name: checksum(Path(inspect.getfile(sys.modules[name]))) for name in own},
         "data": {data_class: data_sum(data)},
     }
-
-
-def code_sums(model_class: str, data_class: str) -> dict[str, str]:
-    """Module -> sha256 of its source, for the modules that build, train and evaluate a trial."""
-    classes = (
-        *MODELS[model_class].__mro__,
-        *DATASETS[data_class].__mro__,
-        *LIT_MODELS["BaseLitModel"].__mro__,
-        BaseDataset,
-        Dropout,
-    )
-    names = {cls.__module__ for cls in classes} | {experiment.__name__, whole_epochs.__name__}
-    own = sorted(name for name in names if name.split(".")[0] in OWN_PACKAGES)
-    return {name: checksum(Path(inspect.getfile(sys.modules[name]))) for name in own}
 
 
 def data_sum(data: BaseDataset) -> str:
@@ -68,6 +58,6 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
 
 
 def brief(value: Any) -> str:
-    """A value as a message shows it: a checksum by its first characters."""
+    """A value as a message shows it, and only the first characters of a checksum."""
     text = "missing" if value is None else str(value)
-    return text[:12] + "…" if len(text) == 64 else text
+    return f"{text[:12]}…" if len(text) == 64 else text
