@@ -75,7 +75,7 @@ def test_a_finished_run_says_again_what_it_found(
 ) -> None:
     assert start.resume(run.path) == 0
     said = capsys.readouterr().out
-    assert "all its 2 trials" in said
+    assert "all trials are done. More with --trials N" in said
     assert "best: trial 1, val_acc 0.9000" in said
 
 
