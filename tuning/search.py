@@ -206,7 +206,7 @@ def cluster_problems(flags: argparse.Namespace) -> list[Problem | str]:
             rule, got = "a flag that goes with a Ray of our own", "it beside --address"
             problems.append(Problem(with_dashes(name), rule, got, "Leave one of them out."))
     if flags.storage is not None:
-        from tuning.study.storage import StorageUrl  # pydantic takes a while
+        from tuning.run.storage_url import StorageUrl
 
         try:
             StorageUrl.parse(flags.storage)

@@ -16,6 +16,7 @@ from text_recognizer.errors import InputError, StorageError
 from tuning.ray_backend.signals import Interruptions
 from tuning.run.folder import RunFolder
 from tuning.run.resources import Slots
+from tuning.run.storage_url import StorageUrl
 from tuning.study import storage
 from tuning.study.optuna_record import create_record, load_record
 from tuning.study.study import Study
@@ -45,7 +46,7 @@ def test_a_server_that_is_restarted_in_the_middle_of_a_search_is_waited_for(
         said.append(text)
         server.start()
 
-    space, url = space_in(tmp_path), storage.StorageUrl.parse(server.url).engine_url
+    space, url = space_in(tmp_path), StorageUrl.parse(server.url).engine_url
     study = Study(create_record(url, space, "restarted", on_wait=start_again), space, trials=12)
     epochs = 0
 
@@ -69,7 +70,7 @@ def test_a_server_that_does_not_come_back_ends_the_search(
     server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "PATIENCE_S", 0)
-    space, url = space_in(tmp_path), storage.StorageUrl.parse(server.url).engine_url
+    space, url = space_in(tmp_path), StorageUrl.parse(server.url).engine_url
     study = Study(create_record(url, space, "gone", on_wait=print), space, trials=4)
     server.stop()
     try:
@@ -112,7 +113,7 @@ def test_a_search_with_its_study_there_and_its_password_nowhere(
     assert report.process.returncode == 0, report.errors
     assert PASSWORD.encode() not in everything_in(folder.path)
     assert PASSWORD not in search.output + search.errors
-    recorded = load_record(storage.StorageUrl.parse(server.url).engine_url, "run")
+    recorded = load_record(StorageUrl.parse(server.url).engine_url, "run")
     outcomes = [trial.user_attrs["outcome"] for trial in recorded.get_trials()]
     assert outcomes == [Outcome.COMPLETE] * 3
     with pytest.raises(InputError, match="the run's own"):

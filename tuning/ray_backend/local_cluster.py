@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -126,9 +127,17 @@ def keep_the_token_private() -> None:
 
 
 def private_folder() -> str:
-    """A new folder for Ray's sockets and logs inside of one that only this user can enter.
+    """The folder for Ray's sockets and logs, inside of one that only this user can enter.
 
     Ray opens its folder to all users (ray-project/ray#4593). The path is short, because paths of
     sockets have to be.
     """
-    return tempfile.mkdtemp(prefix="ray-", dir=os.environ.get("RAY_TMPDIR") or "/tmp") + "/ray"
+    parent = os.environ.get("RAY_TMPDIR") or "/tmp"
+    path = Path(parent) / f"ray-{os.getuid()}"
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():  # somebody else was quicker
+        path = Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
+    path.chmod(0o700)
+    return str(path / "ray")

@@ -1,36 +1,25 @@
-"""The database of a study: its URL, the note of it in the run's folder, restarts and errors.
-
-Optuna and SQLAlchemy are imported where they are used: `--storage` is checked with `StorageUrl`,
-and a refusal should not wait for them.
-"""
+"""The database of a study: the note of it in the run's folder, restarts and errors."""
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from text_recognizer.errors import InputError, Problem, RunError, StorageError
-from text_recognizer.text import shown
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy import URL, Engine, event
+from sqlalchemy.exc import SQLAlchemyError
+
+from text_recognizer.errors import InputError, RunError, StorageError
 from tuning.run.files import StorageNote
 from tuning.run.folder import RunFolder
 from tuning.run.reading import read_model, write_model
+from tuning.run.storage_url import StorageUrl
 
-if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
-    from sqlalchemy import Engine
-
-FORM = re.compile(
-    r"postgres(?:ql)?(?:\+psycopg)?://((?:[^:/@?#\s]*@)?(\[[\da-fA-F:]+\]|[^:/@?#\s\[\]]*)"
-    r"(?::([0-9]{1,5}))?/([^/@?#\s]+)(?:\?[^#\s]*)?)"
-)
-PASSWORD = re.compile(r"://[^/@]*:.*@|password=", re.IGNORECASE | re.DOTALL)
-PORT = "5432"  # PostgreSQL's default
 ASK_EVERY_S = 1.0
 PATIENCE_S = 600  # longer than a server takes to restart or to fail over
 CONNECT_S = 10
@@ -38,53 +27,8 @@ CONNECT_S = 10
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class StorageUrl:
-    """The URL of a PostgreSQL database; it has no password.
-
-    Args:
-        rest: the URL after `postgresql://`.
-        server: host, port and database; two URLs with the same ones are the same database.
-    """
-
-    rest: str
-    server: tuple[str, str, str]
-
-    @classmethod
-    def parse(cls, text: str) -> StorageUrl:
-        """Read `postgresql://USER@HOST:PORT/DATABASE`; user, host and port may be missing.
-
-        Raises:
-            InputError: it is another text, or has a password. The password is not shown.
-        """
-        if PASSWORD.search(text):
-            raise InputError(
-                "--storage: a password in the URL is refused; set PGPASSWORD, or use ~/.pgpass."
-            )
-        found = FORM.fullmatch(text)
-        if not found:
-            hint = "Without the flag the study is an SQLite file in the run's folder."
-            rule = "postgresql://USER@HOST:PORT/DATABASE"
-            # a password may stand before an @, even in a text that is no URL
-            got = re.sub(".*@", "…@", text, flags=re.DOTALL)
-            raise InputError(Problem("--storage", rule, shown(got), hint))
-        rest, host, port, database = found.groups()
-        return cls(rest, (host, port or PORT, database))
-
-    def __str__(self) -> str:
-        """The URL as all tools know it."""
-        return f"postgresql://{self.rest}"
-
-    @property
-    def engine_url(self) -> str:
-        """The URL as SQLAlchemy takes it, with the name of the driver."""
-        return f"postgresql+psycopg://{self.rest}"
-
-
 def sqlite_url(path: Path) -> str:
     """The URL of an SQLite file, whatever characters its path has."""
-    from sqlalchemy import URL
-
     return URL.create("sqlite", database=str(path)).render_as_string()
 
 
@@ -141,8 +85,6 @@ def open_storage(url: str, on_wait: Say | None = None) -> RDBStorage:
         on_wait: told when a server that has answered before does not answer, and is waited for;
             with None nothing is waited for.
     """
-    from optuna.storages import RDBStorage
-
     if url.startswith("sqlite"):
         # a dashboard that reads may hold the lock for longer than SQLite's usual 5 s
         return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
@@ -156,7 +98,6 @@ def open_storage(url: str, on_wait: Say | None = None) -> RDBStorage:
 
 def wait_for_server(engine: Engine, on_wait: Say) -> None:
     """Make new connections wait for a server that restarts, so that the search goes on."""
-    from sqlalchemy import event
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
@@ -178,8 +119,6 @@ def wait_for_server(engine: Engine, on_wait: Say) -> None:
 @contextmanager
 def storage_errors() -> Iterator[None]:
     """Raise errors of the database as `StorageError`, or as `RunError` if the study is damaged."""
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield

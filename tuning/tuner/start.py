@@ -29,10 +29,11 @@ from tuning.run.options import NewRun, Options
 from tuning.run.reading import read_as_ours, read_existing, write_model, write_text
 from tuning.run.resources import Slots
 from tuning.run.shared_folder import create_shared, find_shared, read_mark
+from tuning.run.storage_url import StorageUrl
 from tuning.space.search_space import SearchSpace
 from tuning.study.optuna_record import create_record, get_attr, open_study, set_attr
 from tuning.study.search import Search
-from tuning.study.storage import StorageUrl, reach, sqlite_url, write_storage_note
+from tuning.study.storage import reach, sqlite_url, write_storage_note
 from tuning.study.study import Study
 from tuning.study.warm_start import read_warm_start
 from tuning.tuner.tuner import StartRay, Tuner

@@ -10,7 +10,8 @@ import pytest
 from tests.processes import ROOT, run
 from text_recognizer.errors import InputError, RunError
 from tuning.run.folder import RunFolder
-from tuning.study.storage import StorageUrl, read_storage_note, sqlite_url, write_storage_note
+from tuning.run.storage_url import StorageUrl
+from tuning.study.storage import read_storage_note, sqlite_url, write_storage_note
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
@@ -81,7 +82,7 @@ def test_a_run_knows_its_own_database_alone(tmp_path: Path) -> None:
 def test_a_url_is_checked_without_optuna_and_sqlalchemy() -> None:
     code = """
 import sys
-from tuning.study.storage import StorageUrl
+from tuning.run.storage_url import StorageUrl
 StorageUrl.parse("postgresql://me@h/x")
 print({"optuna", "sqlalchemy"} & set(sys.modules))
 """
