@@ -11,14 +11,12 @@ from text_recognizer.data.base_data_module import BaseDataModule, DataConfig
 from text_recognizer.data.digits import Digits
 from text_recognizer.data.fashion_mnist import FashionMNIST
 from text_recognizer.data.mnist import MNIST
-from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.models.cnn import CNN
 from text_recognizer.models.mlp import MLP
 from text_recognizer.registry import Registry, hyperparameters
 
 DATASETS: Registry[BaseDataModule] = Registry("data set", MNIST, FashionMNIST, Digits)
 MODELS: Registry[nn.Module] = Registry("model", MLP, CNN)
-LIT_MODELS: Registry[BaseLitModel] = Registry("lit model", BaseLitModel)
 
 
 def build_model(settings: Mapping[str, Any], data: DataConfig) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,18 +32,13 @@ OVERRIDES: dict[str, tuple[str, ...]] = {
     "data_class": ("experiment", "data_class"),
 }
 ADDRESS = re.compile(r"auto|([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
-RAYS_COPY = "working_dir_files"  # what `ray job submit` carries is copied here, and deleted later
+RAYS_COPY = "working_dir_files"  # `ray job submit` copies the project here, and deletes it later
 RESUMABLE = {
     *("resume", "trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial"),
     *("storage", "address", "time_budget", "require_gpu", "no_dashboard", "keep_alive", "quiet"),
 }
 VALUES: list[tuple[str, Any, str, str]] = [  # flag, type, placeholder, help
-    (
-        "gpus-per-trial",
-        float,
-        "F",
-        "share of a GPU per trial, 0 to 1 (default: one if any)",
-    ),
+    ("gpus-per-trial", float, "F", "share of a GPU per trial, 0 to 1 (default: one if any)"),
     ("cpus-per-trial", int, "N", "CPU cores and threads per trial (default 1)"),
     ("max-concurrent", int, "N", "at most so many trials at once (default: as many as fit)"),
     ("trials", int, "N", "overrides the file"),
@@ -59,12 +55,7 @@ VALUES: list[tuple[str, Any, str, str]] = [  # flag, type, placeholder, help
     ("time-budget", str, "T", "stop after e.g. 90s, 30m, 2h; overrides search.stop.time"),
     ("stall-limit", str, "T", "end a trial that reports nothing for so long (default 10m)"),
     ("storage", str, "URL", "keep the study in PostgreSQL: postgresql://USER@HOST/DATABASE"),
-    (
-        "checkpoint-dir",
-        folder_path,
-        "DIR",
-        "where trials write, one path on all nodes of a cluster",
-    ),
+    ("checkpoint-dir", folder_path, "DIR", "the trials' folder, one path on all cluster nodes"),
     ("address", str, "ADDR", "join a Ray cluster: auto or HOST:PORT"),
     ("warm-start", Path, "RUN", "let the sampler learn from an older run's results"),
 ]
@@ -86,7 +77,8 @@ def parser() -> Parser:
     for flag, kind, placeholder, text in VALUES:
         result.add_argument(f"--{flag}", type=kind, metavar=placeholder, help=text)
     for flag, text in SWITCHES.items():
-        result.add_argument(f"--{flag}", action="store_true", help=text)
+        # None, not False: a resume tells a switch that is off from one that is not given.
+        result.add_argument(f"--{flag}", action="store_true", default=None, help=text)
     return result
 
 
@@ -98,8 +90,8 @@ def main(argv: list[str] | None = None) -> int:
     space = read_checked_space(flags)
     if flags.warm_start:
         open_run(flags.warm_start)
-    options = Options(**given_options(flags))
-
+    # A new search has its time budget in the space.
+    options = Options(**given_options(flags) | {"time_budget": None})
     new = NewRun(
         space_name=flags.space.stem,
         runs_dir=flags.runs_dir or Path("runs"),
@@ -108,8 +100,10 @@ def main(argv: list[str] | None = None) -> int:
         warm_start=flags.warm_start,
         storage=flags.storage,
     )
+    # torch and Ray take seconds to import: a bad file is refused in 0.4 s without them, and --check
+    # does without Ray.
     if flags.check:
-        from tuning.tuner.check import check  # torch takes seconds to import, and Ray is not needed
+        from tuning.tuner.check import check
 
         return check(space, options, new)
     from tuning.tuner.start import start
@@ -119,31 +113,29 @@ def main(argv: list[str] | None = None) -> int:
 
 def read_checked_space(flags: argparse.Namespace) -> SearchSpace:
     """The space with the flags' overrides. Raises `InputError` with all problems of both."""
-    from tuning.space.reader import read_space  # pydantic takes a while, and --help needs none
+    from tuning.space.reader import read_space  # --help does not wait for pydantic
 
     problems = flag_problems(flags)
     overrides = {
-        place: (with_dashes(name), getattr(flags, name))
-        for name, place in OVERRIDES.items()
-        if getattr(flags, name) is not None
+        OVERRIDES[name]: (with_dashes(name), value)
+        for name, value in given_flags(flags).items()
+        if name in OVERRIDES
     }
     try:
         space = read_space(flags.space, overrides)
     except InputError as error:
-        raise InputError(*problems, *error.problems) from None
+        problems += error.problems
     if problems:
-        raise InputError(*problems)
+        # --trials and --time-budget are checked with the flags and with the file.
+        raise InputError(*dict.fromkeys(problems))
     return space
 
 
 def resume_run(flags: argparse.Namespace) -> int:
-    """Continue a run. Raises `InputError` for flags that were settled when it began."""
+    """Continue a run. Raises `InputError` for flags that only a new run can have."""
     problems = flag_problems(flags)
-    given = {
-        name for name, value in vars(flags).items() if value is not None and value is not False
-    }
     rule, got = "a flag that may change on a resume", "it beside --resume"
-    for name in sorted(given - RESUMABLE):
+    for name in sorted(given_flags(flags).keys() - RESUMABLE):
         problems.append(Problem(with_dashes(name), rule, got, "Leave it out."))
     if problems:
         raise InputError(*problems)
@@ -152,58 +144,56 @@ def resume_run(flags: argparse.Namespace) -> int:
     from tuning.tuner.start import resume  # torch and Ray take seconds to import
 
     changes = given_options(flags)
-    if flags.time_budget:
-        changes["time_budget"] = flags.time_budget
     return resume(flags.resume, trials=flags.trials, storage=flags.storage, **changes)
+
+
+def given_flags(flags: argparse.Namespace) -> dict[str, Any]:
+    """The flags that the user gave, with their values."""
+    return {name: value for name, value in vars(flags).items() if value is not None}
 
 
 def given_options(flags: argparse.Namespace) -> dict[str, Any]:
     """The options of a run that the flags give."""
-    names = ("gpus_per_trial", "cpus_per_trial", "max_concurrent", "retries", "keep", "stall_limit")
-    found = {name: getattr(flags, name) for name in names}
-    found["quiet"] = flags.quiet or None
-    found["require_gpu"] = flags.require_gpu or None
-    found["dashboard"] = False if flags.no_dashboard else None
-    found["checkpoint_dir"] = str(flags.checkpoint_dir.resolve()) if flags.checkpoint_dir else None
-    given = {name: value for name, value in found.items() if value is not None}
-    # These two are of this process alone: a resume that does not give them has none.
-    return given | {"keep_alive": flags.keep_alive, "address": flags.address}
+    names = {option.name for option in fields(Options)}
+    found = {name: value for name, value in given_flags(flags).items() if name in names}
+    if flags.checkpoint_dir:
+        found["checkpoint_dir"] = str(flags.checkpoint_dir.resolve())
+    if flags.no_dashboard:
+        found["dashboard"] = False
+    # Always set: a resume that does not give these two must not take over the recorded ones.
+    return found | {"keep_alive": bool(flags.keep_alive), "address": flags.address}
 
 
 def flag_problems(flags: argparse.Namespace) -> list[Problem | str]:
-    """Values that no machine and no search can use. Overrides of the file are checked with it."""
+    """Values of flags that no search can use."""
     problems: list[Problem | str] = [
         *request_problems(flags.gpus_per_trial, flags.cpus_per_trial, flags.max_concurrent)
     ]
     if flags.name is not None and (problem := name_problem(flags.name)):
         problems.append(problem)
     problems += cluster_problems(flags)
-    for name, least in (("retries", 0), ("keep", 1), *([("trials", 1)] if flags.resume else [])):
-        value = getattr(flags, name)
-        if value is not None and value < least:
-            problems.append(Problem(f"--{name}", f"{name} >= {least}", str(value)))
-    for name in ("stall_limit", *(["time_budget"] if flags.resume else [])):
-        value = getattr(flags, name)
+    values = given_flags(flags)
+    for name, least in (("retries", 0), ("keep", 1), ("trials", 1)):
+        if values.get(name, least) < least:
+            problems.append(Problem(f"--{name}", f"{name} >= {least}", str(values[name])))
+    for name in sorted(values.keys() & {"stall_limit", "time_budget"}):
         try:
-            seconds_of(value if value is not None else "1s")
+            seconds_of(values[name])
         except ValueError as error:
-            problems.append(Problem(with_dashes(name), str(error), shown(value)))
+            problems.append(Problem(with_dashes(name), str(error), shown(values[name])))
     return problems
 
 
 def cluster_problems(flags: argparse.Namespace) -> list[Problem | str]:
-    """Problems with where the search is to run and to write."""
+    """Values of flags that name a cluster, a database or a folder that the search cannot use."""
     problems: list[Problem | str] = []
     if flags.address is not None and not ADDRESS.fullmatch(flags.address):
-        is_client = flags.address.startswith("ray://")
         hint = "From outside of the cluster use `ray job submit` (docs/cluster.md)."
-        problem = Problem(
-            "--address", "auto or HOST:PORT", shown(flags.address), hint if is_client else ""
-        )
-        problems.append(problem)
-    for name in ("check", "keep_alive", "no_dashboard"):
-        if flags.address is not None and getattr(flags, name):
-            rule, got = "a flag that goes with a Ray of our own", "it beside --address"
+        got = shown(flags.address)
+        problems.append(Problem("--address", "auto or HOST:PORT", got, hint))
+    if flags.address is not None:
+        rule, got = "a flag for a Ray that the search starts", "it beside --address"
+        for name in sorted(given_flags(flags).keys() & {"check", "keep_alive", "no_dashboard"}):
             problems.append(Problem(with_dashes(name), rule, got, "Leave one of them out."))
     if flags.storage is not None:
         from tuning.run.storage_url import StorageUrl
@@ -212,10 +202,10 @@ def cluster_problems(flags: argparse.Namespace) -> list[Problem | str]:
             StorageUrl.parse(flags.storage)
         except InputError as error:
             problems += error.problems
-    for name, folder in (
-        ("--runs-dir", flags.runs_dir or Path("runs")),
-        ("--checkpoint-dir", flags.checkpoint_dir),
-    ):
+    # A resume has its folder already. The usual runs folder lies in the current one, which is
+    # Ray's copy for a job of `ray job submit`: the run would be deleted with it.
+    runs_dir = flags.runs_dir or Path("runs")
+    for name, folder in (("--runs-dir", runs_dir), ("--checkpoint-dir", flags.checkpoint_dir)):
         if not flags.resume and folder and RAYS_COPY in folder.resolve().parts:
             hint = f"Name one on a disk that stays: {name} /…/{folder.name}"
             rule, got = "a folder that outlives the job", f"{folder}, in Ray's copy of the project"
