@@ -4,102 +4,52 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from text_recognizer.errors import InputError, Problem, StorageError
 from text_recognizer.text import printable, shown
 
-MAX_STEM = 80  # characters of a space file's name that the name of its run begins with
+MAX_STEM = 80  # characters: a run's name begins with at most so many of its space file's
+# no "/", no leading "." or "-": a name never leaves the folder, hides, or looks like a flag
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The paths of a run's files. The README lists the files that scripts may rely on.
 
     Args:
         path: the run's folder, resolved.
-        shared: the folder that workers write to, if it is another one that all nodes of a cluster
-            see.
+        shared: the folder that workers write to, if it is not `path`. All nodes of the cluster see
+            it.
     """
 
-    path: Path
-    shared: Path | None = None
+    def __init__(self, path: Path, shared: Path | None = None) -> None:
+        self.path = path
+        self.shared = shared
+        self.name = path.name
 
-    @property
-    def name(self) -> str:
-        return self.path.name
+        self.space = path / "search.yaml"
+        self.study = path / "study.db"
+        self.storage = path / "storage.json"  # names the database of a study outside of study.db
+        self.environment = path / "environment.json"
+        self.summary = path / "summary.json"
+        self.trials_csv = path / "trials.csv"
+        self.report = path / "report.html"
+        self.tensorboard = path / "tensorboard"
+        self.best_config = path / "best_config.yaml"
+        self.best_checkpoint = path / "best.ckpt"
+        self.validation = path / "best_validation.json"
+        self.final = path / "final"
 
-    @property
-    def space(self) -> Path:
-        return self.path / "search.yaml"
-
-    @property
-    def study(self) -> Path:
-        return self.path / "study.db"
-
-    @property
-    def summary(self) -> Path:
-        return self.path / "summary.json"
-
-    @property
-    def trials_csv(self) -> Path:
-        return self.path / "trials.csv"
-
-    @property
-    def best_config(self) -> Path:
-        return self.path / "best_config.yaml"
-
-    @property
-    def best_checkpoint(self) -> Path:
-        return self.path / "best.ckpt"
-
-    @property
-    def environment(self) -> Path:
-        return self.path / "environment.json"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def validation(self) -> Path:
-        return self.path / "best_validation.json"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
-
-    @property
-    def storage(self) -> Path:
-        """Names the database of a study that is not in `study.db`."""
-        return self.path / "storage.json"
-
-    @property
-    def for_workers(self) -> Path:
-        return self.shared or self.path
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.for_workers / "trials"
-
-    @property
-    def logs(self) -> Path:
-        return self.for_workers / "logs"
-
-    @property
-    def ray(self) -> Path:
-        return self.for_workers / ".ray"
-
-    @property
-    def final(self) -> Path:
-        return self.path / "final"
+        self.for_workers = shared or path
+        self.checkpoints = self.for_workers / "trials"
+        self.logs = self.for_workers / "logs"  # stacks of hung processes
+        self.ray = self.for_workers / ".ray"  # Tune's own files, deleted after the search
 
 
 def name_problem(name: str) -> Problem | None:
-    """Why `name` cannot be the name of a run, or None."""
+    """The problem of a name that no run can have, or None."""
     if NAME.fullmatch(name) and name != "latest":
         return None
     rule = "letters, digits, '.', '_' and '-', at most 100 of them, the first a letter or digit"
@@ -125,14 +75,15 @@ def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
         raise InputError(problem)
     path = runs_dir / name
     try:
+        # Resolved, because mkdir takes a link to a folder that is missing for an existing folder.
         runs_dir.resolve().mkdir(parents=True, exist_ok=True)
+        # Creating the folder is the check: of two searches with one name only one succeeds.
         path.mkdir(mode=0o700)
-    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
-        if os.path.lexists(path):
+    except (OSError, RuntimeError) as error:  # RuntimeError: `runs_dir` is a link to itself
+        if os.path.lexists(path):  # like `exists`, but also true for a broken link
             hint = f"Choose another, or --resume {path}."
-            raise InputError(
-                Problem("--name", "a name that is not taken", shown(name), hint)
-            ) from None
+            taken = Problem("--name", "a name that is not taken", shown(name), hint)
+            raise InputError(taken) from None
         raise StorageError(
             f"{path}: cannot create the folder: {reason_of(error)}. Name another one with "
             "--runs-dir."
@@ -150,7 +101,8 @@ def open_run(path: Path) -> RunFolder:
     try:
         folder = RunFolder(path.resolve())
         if folder.space.is_file():
-            from tuning.run.reading import check_plain  # pydantic is too slow for --help
+            # imported here, because pydantic is too slow for --help
+            from tuning.run.reading import check_plain
 
             check_plain(folder.path)
             return folder
@@ -164,14 +116,13 @@ def open_run(path: Path) -> RunFolder:
 
 
 def reason_of(error: Exception) -> str:
-    """What the system said, without the path."""
+    """The system's reason, without the path."""
     return getattr(error, "strerror", None) or str(error)
 
 
 def point_latest(runs_dir: Path, name: str) -> None:
-    """Point the link `runs/latest` to a run, in one step. It is a convenience: a file system
-    without links is no error.
-    """
+    """Point the link `runs/latest` to a run. Does nothing on a file system without links."""
+    # A link cannot be changed, but a new one can be renamed over it: `latest` is never missing.
     temporary = runs_dir / f".latest-{os.getpid()}"
     try:
         temporary.symlink_to(name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import replace
 from pathlib import Path
 
 from text_recognizer.errors import InputError, Problem, RunError, StorageError
@@ -33,7 +32,7 @@ def create_shared(folder: RunFolder, shared: Path) -> RunFolder:
     except OSError as error:
         raise StorageError(f"{path}: cannot create the folder: {error.strerror}.") from None
     write_text(path / MARK, secrets.token_hex(16))
-    return replace(folder, shared=path)
+    return RunFolder(folder.path, path)
 
 
 def find_shared(folder: RunFolder, shared: Path, name: str, mark: str) -> RunFolder:
@@ -57,7 +56,7 @@ def find_shared(folder: RunFolder, shared: Path, name: str, mark: str) -> RunFol
         check_plain(path)
     except OSError as error:
         raise RunError(f"{path}: cannot read the folder: {error.strerror}.") from None
-    return replace(folder, shared=path)
+    return RunFolder(folder.path, path)
 
 
 def read_mark(path: Path) -> str:
