@@ -72,7 +72,11 @@ class Artifacts:
             wall_time_s=round(study.seconds, 1),
             stop_reason=stop_reason,
             best=BestTrial.of(ranked[0]) if ranked else None,
-            resources=Resources.model_validate(search.slots.as_plain()),
+            resources=Resources(
+                slots=search.slots.count,
+                cpus_per_trial=search.slots.cpus,
+                gpus_per_trial=search.slots.gpus,
+            ),
             sha256={path.name: checksum(path) for path in exported},
             warnings=[*notes(settings, study.wanted, search.slots), *self.remarks()]
             if is_over

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -25,16 +26,16 @@ LIBRARIES = (
     "numpy",
     "scikit-learn",
 )
-PROJECT = Path(__file__).resolve().parents[2]  # the folder that `tuning` lies in
+PROJECT = Path(__file__).resolve().parents[2]  # not the current folder: it may be any
 
 
 def environment(gpus: Sequence[str] = ()) -> Environment:
-    """The content of `environment.json`. Environment variables are left out, because they hold
-    secrets.
+    """The content of `environment.json`.
 
     Args:
         gpus: the names of the GPUs that torch sees.
     """
+    # Environment variables are not recorded, because they hold secrets.
     return Environment(
         command=shlex.join([Path(sys.executable).name, *sys.argv]),
         git_commit=git("rev-parse", "HEAD"),
@@ -62,7 +63,7 @@ def git(*arguments: str) -> str | None:
             ["git", "-C", str(PROJECT), *arguments],
             capture_output=True,
             text=True,
-            timeout=10,
+            timeout=10,  # a repository on a network drive may hang
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
@@ -73,7 +74,8 @@ def git(*arguments: str) -> str | None:
 def processor() -> str:
     """The name of the CPU."""
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        # on Linux, where `platform.processor` knows no more than "x86_64"
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        if model := re.search(r"^model name\s*: (.+)", cpuinfo, re.MULTILINE):
+            return model[1]
     return platform.processor()

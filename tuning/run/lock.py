@@ -15,7 +15,7 @@ from tuning.run.reading import unwritable
 
 @contextmanager
 def locked(folder: RunFolder) -> Iterator[None]:
-    """Hold the run until the block or this process ends, however it ends.
+    """Hold the run until the block or this process ends.
 
     Raises:
         RunError: another process holds the run.
@@ -23,39 +23,39 @@ def locked(folder: RunFolder) -> Iterator[None]:
     """
     path = folder.path / ".lock"
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        # Not "w": the file must keep the holder's name while another process holds the lock.
+        # Not buffered: otherwise a full disk would be noticed only when the file is closed.
+        file = path.open("a+b", buffering=0)
     except OSError as error:
         raise unwritable(path, error) from None
-    try:
+    with file:  # closing the file releases the lock; so does the end of the process, even SIGKILL
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
+            file.seek(0)
+            holder = file.read(200).decode(errors="replace").strip() or "another process"
             raise RunError(
                 f"{folder.path}: {holder} works on this run. Wait for it or stop it."
             ) from None
         try:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
         except OSError as error:
             raise unwritable(path, error) from None
         yield
-    finally:
-        os.close(handle)  # this releases the lock
 
 
 def is_locked(folder: RunFolder) -> bool:
     """Whether a process works on the run."""
     try:
-        handle = os.open(folder.path / ".lock", os.O_RDONLY)
+        file = (folder.path / ".lock").open("rb")
     except OSError as error:
         return isinstance(error, PermissionError)  # another user's run: believe its summary
-    try:
-        # A shared lock does not disturb other readers, and needs no file opened for writing, as
-        # an exclusive one does on some file systems.
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
+    with file:
+        try:
+            # A shared lock does not disturb other readers, and needs no file opened for writing,
+            # as an exclusive one does on some file systems.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
     return False

@@ -26,7 +26,8 @@ class Options:
     stall_limit: str = "10m"
     time_budget: str | None = None  # of a resume; a new search has it in its space
     checkpoint_dir: str | None = None  # absolute; workers write to a folder in it
-    address: str | None = None  # of a Ray cluster to join; not taken over by a resume
+    # A resume does not take the address over: the cluster of then may not be there any more.
+    address: str | None = None  # of a Ray cluster to join
     dashboard: bool = True
     keep_alive: bool = False  # Ray and its dashboard stay up until the user ends them
     quiet: bool = False
@@ -39,6 +40,7 @@ class Options:
         Raises:
             InputError: no node can hold a trial, and none is waited for.
         """
+        # A node with less than one GPU has none for us: a trial's share is of one whole GPU.
         any_gpu = any(node.gpus >= 1 for node in nodes)
         waits = bool(self.address and self.max_concurrent)
         if self.require_gpu and not any_gpu and not waits:
@@ -48,13 +50,15 @@ class Options:
         share, note = self.gpus_per_trial, ""
         if share is None:
             share = float(any_gpu or self.require_gpu)
-        if share and not any_gpu and waits:
+        if share and not any_gpu:
+            # Trials that wait keep their share: nodes with a GPU may join later.
             note = (
                 "no node has a GPU: trials wait for one (--gpus-per-trial 0 searches on the CPUs)"
             )
-        elif share and not any_gpu:
-            share, note = 0.0, "no GPU here: searching on the CPUs"
+            if not waits:
+                share, note = 0.0, "no GPU here: searching on the CPUs"
         most = min(self.max_concurrent or trials, trials)
+        # `room` needs the CPUs and the share of each trial, so the slots are counted after that.
         slots = Slots(0, self.cpus_per_trial or 1, share, note, most, waits)
         count = room(nodes, slots)
         if not count and not waits:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from text_recognizer.errors import Problem
 
@@ -52,12 +51,9 @@ class Slots:
         at_once = self.count or f"up to {self.most}"
         return f"{at_once} at once ({self.cpus} CPU each, {gpu})"
 
-    def as_plain(self) -> dict[str, Any]:
-        return {"slots": self.count, "cpus_per_trial": self.cpus, "gpus_per_trial": self.gpus}
-
 
 def request_problems(gpus: float | None, cpus: int | None, concurrent: int | None) -> list[Problem]:
-    """What no machine can do, so that it is refused before anything starts."""
+    """The problems of values that no machine can serve. They are found before anything starts."""
     problems = []
     if gpus is not None and not (gpus == 0 or SMALLEST_SHARE <= gpus <= 1):
         rule = f"0 or {SMALLEST_SHARE} <= gpus-per-trial <= 1"
@@ -70,7 +66,8 @@ def request_problems(gpus: float | None, cpus: int | None, concurrent: int | Non
 
 
 def no_room(nodes: Sequence[Node], slots: Slots) -> Problem | str:
-    """Why no node can hold a trial."""
+    """The reason why no node can hold a trial."""
+    # Only nodes that have a GPU count if trials need one, so the rule names the largest of those.
     most = max((node.cpus for node in nodes if node.gpus >= 1 or not slots.gpus), default=0)
     if not most:
         return (
@@ -87,7 +84,9 @@ def room(nodes: Sequence[Node], slots: Slots) -> int:
     count = 0
     for node in nodes:
         fit = math.floor(node.cpus / slots.cpus)
-        if slots.gpus:  # 1 / 0.166666666666667 is a little less than 6
+        if slots.gpus:
+            # Whole trials per GPU, because a trial cannot use what is left of two GPUs. Without the
+            # 1e-9 only 5 trials would fit with a share of 0.166666666666667.
             fit = min(fit, math.floor(node.gpus) * math.floor(1 / slots.gpus + 1e-9))
         count += fit
     return count

@@ -7,28 +7,23 @@ from pathlib import Path
 import pytest
 
 from tuning import search
-from tuning.run.forecast import (
-    Rung,
-    disk_bytes,
-    expected_epochs,
-    halving_warnings,
-    notes,
-    rung_table,
-)
+from tuning.run.forecast import disk_bytes, expected_epochs, notes, trials_per_stage
 from tuning.run.resources import Slots
 from tuning.space.schema import SearchSettings, Stop
 
+ON_CPUS = Slots(2, 1, 0)
+
 
 def test_each_rung_lets_its_best_third_go_on() -> None:
-    assert rung_table(SearchSettings(trials=30)) == [Rung(1, 30, 10), Rung(3, 10, 3), Rung(9, 3, 1)]
+    assert trials_per_stage(SearchSettings(trials=30)) == [30, 10, 3, 1]
     assert expected_epochs(SearchSettings(trials=30)) == 30 * 1 + 10 * 2 + 3 * 6 + 1 * 3
 
 
 def test_without_asha_every_trial_has_every_epoch() -> None:
     none = SearchSettings(trials=30, scheduler="none")
-    assert rung_table(none) == []
+    assert trials_per_stage(none) == [30]
     assert expected_epochs(none) == 30 * 12
-    assert list(halving_warnings(none, 1)) == []
+    assert list(notes(none, 1, ON_CPUS)) == []
 
 
 @pytest.mark.parametrize(
@@ -38,21 +33,21 @@ def test_without_asha_every_trial_has_every_epoch() -> None:
 def test_where_halving_cannot_work_it_is_said(
     epochs: int, trials: int, warning: str | None
 ) -> None:
-    said = list(halving_warnings(SearchSettings(max_epochs=epochs), trials))
+    said = list(notes(SearchSettings(max_epochs=epochs), trials, ON_CPUS))
     assert [text[: len(warning)] for text in said] == [warning] if warning else said == []
 
 
 def test_a_limit_that_cannot_be_reached_is_said() -> None:
     search = SearchSettings(stop=Stop(gpu_hours=1))
-    assert notes(search, 30, Slots(2, 1, 0, "no GPU here")) == [
+    assert list(notes(search, 30, Slots(2, 1, 0, "no GPU here"))) == [
         "no GPU here",
         "search.stop.gpu_hours is never reached: the trials use no GPU",
     ]
-    assert notes(search, 30, Slots(2, 1, 0.5)) == []
+    assert list(notes(search, 30, Slots(2, 1, 0.5))) == []
 
 
 def test_disk_is_that_of_running_and_kept_checkpoints() -> None:
-    assert disk_bytes(1000, Slots(2, 1, 0), keep=3) == 4 * 3 * 1000 * (2 * 3 + 3)
+    assert disk_bytes(1000, ON_CPUS, keep=3) == 4 * 3 * 1000 * (2 * 3 + 3)
 
 
 SPACE = """

@@ -22,6 +22,7 @@ from tuning.run.resources import Node, request_problems
         ([Node(3, 2)], Options(0.5), 3, 0.5),
         ([Node(8, 1)], Options(0.166666666666667), 6, 0.166666666666667),
         ([Node(8, 1)], Options(0.4), 2, 0.4),
+        ([Node(8, 2)], Options(0.4), 4, 0.4),
         ([Node(16, 1)], Options(0.1), 10, 0.1),
         ([Node(8, 1), Node(4, 0)], Options(0.5), 2, 0.5),
         ([Node(4, 0), Node(3, 0)], Options(None, 2), 3, 0),
