@@ -1,4 +1,4 @@
-"""What an experienced colleague would remark on the result of a search."""
+"""Remarks on the result of a search, as an experienced colleague would make them."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def search_remarks(
     Args:
         ranked: the trials that can be best, best first.
         trials: all trials.
-        validation: the best trial's answers, if they are known.
+        validation: the best trial's answers on the validation data, if they are known.
     """
     remarks = list(failure_remarks(trials))
     if not ranked:
         return remarks
-    best, n_parameters = ranked[0], len(space.parameters)
+    best = ranked[0]
     remarks += range_remarks(best, space.parameters)
     if best.epoch.epoch == space.search.max_epochs and best.trial.outcome == Outcome.COMPLETE:
         remarks.append(
             f"the best trial was still improving at its last epoch ({best.epoch.epoch}); try more "
             "epochs"
         )
-    # with fewer than two trials for each parameter, nothing is known of the best one's neighbours
-    usable = sum(trial.outcome in RANKED for trial in trials)
+    # with fewer than two trials for each parameter, no trial is near enough to the best to compare
+    usable, n_parameters = sum(trial.outcome in RANKED for trial in trials), len(space.parameters)
     if usable < 2 * n_parameters:
         remarks.append(f"only {usable} usable trials for {n_parameters} parameters; try more")
     elif alone := outlier_remark(ranked):
@@ -54,7 +54,7 @@ def search_remarks(
 
 
 def failure_remarks(trials: Sequence[Trial]) -> Iterator[str]:
-    """A remark on each outcome of many trials that have no usable result."""
+    """A remark on each outcome without a usable result that many trials have."""
     hints = {
         Outcome.DIVERGED: "try lower learning rates",
         Outcome.OUT_OF_MEMORY: "try narrower networks or a larger share of the GPU",
@@ -82,7 +82,7 @@ def range_remarks(best: Best, parameters: Mapping[str, Parameter]) -> Iterator[s
 
 def outlier_remark(ranked: Sequence[Best]) -> str | None:
     """A remark if hardly any other trial comes close to the best."""
-    # no fixed distance would do: 0.01 is much at an accuracy of 0.99, and little at 0.5
+    # a fixed distance cannot serve: 0.01 is much at an accuracy of 0.99, and little at 0.5
     best, median = ranked[0].value, ranked[len(ranked) // 2].value
     within = CLOSE * abs(best - median)
     close = sum(abs(other.value - best) <= within for other in ranked[1:])
@@ -96,8 +96,8 @@ def outlier_remark(ranked: Sequence[Best]) -> str | None:
 
 
 def validation_remarks(validation: Validation) -> list[str]:
-    """A remark if the best trial hardly does better than guessing, else one on each class that it
-    recognises much worse than the rest: by three points, and by three standard errors.
+    """A remark if the best trial is hardly better than guessing. If it is better, a remark on each
+    class that it recognises worse than the rest by three points and by three standard errors.
     """
     hits = [row[i] for i, row in enumerate(validation.confusion)]
     sizes = [sum(row) for row in validation.confusion]
@@ -112,7 +112,8 @@ def validation_remarks(validation: Validation) -> list[str]:
         others = sum(sizes) - size
         if size and others:
             recall, rest = hit / size, (sum(hits) - hit) / others
-            # the standard error of a share; at least that of one error in the rest, which may be 0
+            # the standard error of a share. If the rest has no error, it is taken to have one:
+            # with an error of 0, a single wrong image of a class would be a remark
             error = math.sqrt(max(rest * (1 - rest), 1 / others) / size)
             if rest - recall > max(0.03, 3 * error):
                 remarks.append(
@@ -123,18 +124,18 @@ def validation_remarks(validation: Validation) -> list[str]:
 
 
 def report_remarks(run: RunData) -> list[str]:
-    """The remarks of a run's report: those of its search, and on its final model."""
+    """The remarks in a run's report, on its final model and on its search."""
     remarks = [*run.damaged, *run.summary.warnings]
     if run.final is None:
         return remarks
-    if run.final.candidates:  # the user has followed that hint
+    if run.final.candidates:  # the user has followed this hint
         remarks = [remark for remark in remarks if not remark.endswith(TOP_HINT)]
-    return final_remarks(run.final, run.ranked, run.space.search.metric) + remarks
+    return final_remarks(run.final, run.ranked) + remarks
 
 
-def final_remarks(final: FinalMetrics, ranked: Sequence[Best], metric: str) -> list[str]:
-    """Remarks if lab 1's defaults do better than the final model, and if its seeds differ by more
-    than the best trial was ahead of the second.
+def final_remarks(final: FinalMetrics, ranked: Sequence[Best]) -> list[str]:
+    """A remark if lab 1's defaults are better than the final model. Another if the best trial's
+    lead over the second is smaller than the differences between the final model's seeds.
     """
     remarks = []
     if final.baseline.test_acc > final.test_acc:
@@ -142,8 +143,8 @@ def final_remarks(final: FinalMetrics, ranked: Sequence[Best], metric: str) -> l
             "lab 1's defaults, trained the same way, recognise "
             f"{final.baseline.test_acc - final.test_acc:.2%} more of the test images"
         )
-    spread = final.test_acc_std if metric.endswith("acc") else final.test_loss_std
-    # candidates were compared by their means over seeds: luck is accounted for
+    spread = final.test_acc_std if final.metric.endswith("acc") else final.test_loss_std
+    # candidates were already compared by their means over several seeds
     if spread is not None and len(ranked) > 1 and not final.candidates:
         lead = abs(ranked[0].value - ranked[1].value)
         if lead < spread:

@@ -1,4 +1,4 @@
-"""Which parameters mattered: fANOVA over all trials after one and the same epoch."""
+"""Computes which parameters matter: fANOVA over the trials, all compared after the same epoch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Importance:
     Args:
         epoch: the epoch that is compared, counted from 1.
         trials: how many trials are compared.
-        shares: of the variance of the metric, biggest first; they sum to 1.
+        shares: each parameter's share of the metric's variance, biggest first; they sum to 1.
         left_out: parameters that only some of these trials have.
     """
 
@@ -45,8 +45,8 @@ def importances(
     lengths = [len(trial.epochs) for trial in trials if trial.epochs]
     if len(lengths) < FEWEST_TRIALS:
         return None
-    # Optuna compares the final values of COMPLETE trials: the few that ASHA chose for being alike
-    # (11 of 60 on MNIST). We compare all trials at the latest epoch that half of them reached.
+    # Optuna compares only COMPLETE trials: on MNIST 11 of 60, which ASHA kept because they were
+    # alike. We compare all trials at the latest epoch that half of them reached.
     epoch = median_high(lengths)
     compared = [
         (trial.params, value)
@@ -55,6 +55,7 @@ def importances(
         and math.isfinite(value := trial.epochs[epoch - 1].metrics[objective.metric])
     ]
     compared = compared[:: math.ceil(len(compared) / MOST_TRIALS) or 1]
+    # Optuna refuses a parameter that some trials do not have, or that has only one value
     common = [name for name in parameters if all(name in params for params, _ in compared)]
     varied = [name for name in common if len({params[name] for params, _ in compared}) > 1]
     if len(compared) < FEWEST_TRIALS or len({value for _, value in compared}) < 2 or not varied:

@@ -1,8 +1,8 @@
-"""The report's plots: plain dictionaries that plotly.js draws.
+"""Makes the report's plots as plain dictionaries, which plotly.js draws.
 
-Optuna's and Plotly's Python are not used: they would cost a live report seconds instead of 0.05 s,
-and their parallel coordinates need `eval`, which the page's policy forbids. The style sheet colours
-text, axes and grid, because only the browser knows whether the page is dark.
+Optuna's and Plotly's Python code is not used: importing it takes seconds, and a live report takes
+0.05 s. The style sheet colours text, axes and grid, because only the browser knows whether the
+page is dark.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tuning.trials.table import score, short
 from tuning.trials.trial import RANKED, RUNNING, Outcome, Trial
 
 Figure = dict[str, Any]
-Point = tuple[float | None, float | None, str]  # x, y, text; None is a gap
+Point = tuple[float | None, float | None, str]  # x, y, text; None leaves a gap in the line
 
 # the palette of Okabe and Ito (2008), which colour-blind people can tell apart
 STATUS_COLOURS = {
@@ -34,16 +34,16 @@ STATUS_COLOURS = {
 }
 SKIPPED_COLOUR = "#6e7781"
 BEST_COLOUR = "#d1242f"
-# from the best fifth of the trials to the worst
+# of the best fifth of the trials to the worst
 FIFTHS = ("#0072b2", "#3a8dc8", "#6aa6d6", "#94b4cf", "#b3b3b3")
-MISSING = -0.12  # height of a trial without the parameter, below the axis
+MISSING = -0.12  # height of a trial that does not have the parameter: below the axis
 
 
 def figure(traces: list[Any], x_title: str, y_title: str, **layout: Any) -> Figure:
-    """Traces with titled axes, in the look that all plots share.
+    """A plot with the layout that all plots share.
 
     Args:
-        layout: settings of Plotly's layout; `xaxis` and `yaxis` are added to the shared ones.
+        layout: more settings of Plotly's layout; `xaxis` and `yaxis` are added to the shared ones.
     """
     axis = {"automargin": True, "zeroline": False, "showline": True, "ticks": "outside"}
     return {
@@ -52,7 +52,7 @@ def figure(traces: list[Any], x_title: str, y_title: str, **layout: Any) -> Figu
             "margin": {"l": 10, "r": 10, "t": 12, "b": 10},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
-            # the default names every trace at that x: hundreds of trials
+            # Plotly's default shows a label for each trial at that x: hundreds of them
             "hovermode": "closest",
             "showlegend": False,
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
@@ -64,10 +64,10 @@ def figure(traces: list[Any], x_title: str, y_title: str, **layout: Any) -> Figu
 
 
 def staircase(run: RunData, steps: Sequence[Step], x_title: str) -> Figure:
-    """The best value so far.
+    """The best value so far as a line with steps.
 
     Args:
-        x_title: what `Step.spent` counts.
+        x_title: the unit of `Step.spent`.
     """
     objective = run.space.search.objective
     trace = {
@@ -87,21 +87,29 @@ def staircase(run: RunData, steps: Sequence[Step], x_title: str) -> Figure:
 
 
 def learning_curves(run: RunData) -> Figure:
-    """Every trial's curve in the colour of its outcome, the best one on top, the rungs as lines."""
+    """Every trial's curve in the colour of its outcome, with a vertical line at each rung."""
     objective = run.space.search.objective
     traces = []
     for status in dict.fromkeys(trial.status for trial in run.trials):
         members = [trial for trial in run.trials if trial.status == status]
         name = status.replace("_", " ")
         traces.append(curves(members, objective.metric, name, STATUS_COLOURS[status], 1.2))
+    # plotly.js draws traces in their order: the best curve comes last, on top of the others
     for best in run.ranked[:1]:
         name = f"best: trial {best.trial.number}"
         traces.append(curves([best.trial], objective.metric, name, BEST_COLOUR, 3))
-    line = {"dash": "dot", "width": 1}
-    vertical = {"type": "line", "y0": 0, "y1": 1, "yref": "paper", "line": line}
     beside = {"textposition": "end", "textangle": 0, "xanchor": "left", "yanchor": "top"}
     rungs = [
-        {**vertical, "x0": epoch, "x1": epoch, "label": {"text": f"rung {number}", **beside}}
+        {
+            "type": "line",
+            "x0": epoch,
+            "x1": epoch,
+            "y0": 0,
+            "y1": 1,
+            "yref": "paper",
+            "line": {"dash": "dot", "width": 1},
+            "label": {"text": f"rung {number}", **beside},
+        }
         for number, epoch in enumerate(run.space.search.rungs(), 1)
     ]
     values = [epoch.metrics[objective.metric] for trial in run.trials for epoch in trial.epochs]
@@ -110,7 +118,7 @@ def learning_curves(run: RunData) -> Figure:
         traces,
         "epoch",
         objective.metric,
-        # ticks at whole epochs, at most a dozen of them
+        # there is no half epoch, and Plotly would label one
         xaxis={"dtick": math.ceil(longest / 12), "rangemode": "tozero"},
         yaxis={"range": visible_range(values, objective)},
         shapes=rungs,
@@ -135,14 +143,15 @@ def curves(
 
 
 def joined(lines: Iterable[Sequence[Point]], colour: str, width: float) -> dict[str, Any]:
-    """Several lines as one trace, with a gap after each: hundreds of traces would be slow."""
+    """Several lines as one trace, with a gap after each."""
+    # hundreds of traces would be slow in the browser
     points = [point for line in lines for point in (*line, (None, None, ""))]
     x, y, text = zip(*points, strict=True)
     return {"x": x, "y": y, "text": text, "line": {"color": colour, "width": width}}
 
 
 def importance_bars(importance: Importance) -> Figure:
-    """The share of each parameter, the biggest on top."""
+    """The importance of each parameter, the biggest on top."""
     shares = importance.shares
     trace = {
         "type": "bar",
@@ -159,14 +168,14 @@ def importance_bars(importance: Importance) -> Figure:
         [trace],
         f"share, over {importance.trials} trials",
         "",
-        # a name such as `1` would be a number to Plotly
+        # Plotly would take a parameter called `1` for a number
         yaxis={"autorange": "reversed", "type": "category"},
         xaxis={"range": [0, 1.15 * max(shares.values())], "tickformat": ".0%"},
     )
 
 
 def budget_bar(budget: Budget) -> Figure:
-    """One bar: the epochs of each outcome, and those that early stopping skipped."""
+    """One bar of the epochs of each outcome, and of those that early stopping skipped."""
     parts = [
         (status.replace("_", " "), n, STATUS_COLOURS[status])
         for status, n in budget.trained.items()
@@ -191,9 +200,9 @@ def budget_bar(budget: Budget) -> Figure:
 
 
 def slices(run: RunData) -> Iterator[tuple[str, Figure]]:
-    """(name, figure) of each parameter: its value against the best value of the trial.
+    """(name, plot) of each parameter: its value in each trial against the trial's best value.
 
-    A trial without a usable value is a cross at the bad edge of the plot.
+    A trial without a usable result is a cross at the bad edge of the plot.
     """
     objective = run.space.search.objective
     values = {
@@ -203,11 +212,9 @@ def slices(run: RunData) -> Iterator[tuple[str, Figure]]:
     }
     shown = visible_range(values.values(), objective)
     edge = (shown[0] if objective.mode == "max" else shown[1]) if shown else 0.0
-    best = run.ranked[0].trial.number if run.ranked else None
     for name, parameter in run.space.parameters.items():
         members = [trial for trial in run.trials if name in trial.params]
-        members.sort(key=lambda trial: trial.number == best)  # the best is drawn last, on top
-        trace = {
+        points = {
             "x": [label(trial.params[name]) for trial in members],
             "y": [values.get(trial.number, edge) for trial in members],
             "text": [slice_text(trial, values.get(trial.number)) for trial in members],
@@ -216,22 +223,35 @@ def slices(run: RunData) -> Iterator[tuple[str, Figure]]:
             "cliponaxis": False,
             # one trace with a style for each point is smaller than a trace for each outcome
             "marker": {
+                "size": 7,
                 "opacity": 1,
                 "color": [STATUS_COLOURS[trial.status] for trial in members],
                 "symbol": ["circle" if trial.number in values else "x" for trial in members],
-                "size": [12 if trial.number == best else 7 for trial in members],
-                "line": {
-                    "color": BEST_COLOUR,
-                    "width": [3 if trial.number == best else 0 for trial in members],
-                },
             },
         }
+        rings = [
+            {
+                "x": [label(best.trial.params[name])],
+                "y": [best.value],
+                "hoverinfo": "skip",  # the point below it has the text
+                "mode": "markers",
+                "cliponaxis": False,
+                "marker": {
+                    "size": 12,
+                    "symbol": "circle-open",
+                    "color": BEST_COLOUR,
+                    "line": {"width": 3},
+                },
+            }
+            for best in run.ranked[:1]
+            if name in best.trial.params
+        ]
         x_axis, y_axis = parameter_axis(parameter), {"range": shown}
-        yield name, figure([trace], name, objective.metric, xaxis=x_axis, yaxis=y_axis)
+        yield name, figure([points, *rings], name, objective.metric, xaxis=x_axis, yaxis=y_axis)
 
 
 def slice_text(trial: Trial, value: float | None) -> str:
-    """What a trial's point in a slice says."""
+    """The text of a trial's point."""
     words = f"trial {trial.number}, {trial.status.replace('_', ' ')}"
     return words if value is None else f"{words}: {score(value)}"
 
@@ -240,19 +260,19 @@ def parameter_axis(parameter: Parameter) -> dict[str, Any]:
     """An axis over the whole range of a parameter."""
     if isinstance(parameter, CategoricalParameter):
         return {"type": "category", "categoryarray": list(map(label, parameter.choices))}
-    low, high = (
-        map(math.log10, parameter.corner_values()) if parameter.log else parameter.corner_values()
-    )
-    # points at the ends of the range are drawn whole
+    low, high, kind = parameter.low, parameter.high, "linear"
+    if parameter.log:
+        # Plotly wants the range of a logarithmic axis as exponents of 10
+        low, high, kind = math.log10(low), math.log10(high), "log"
+    # with some room, points at the ends of the range are not cut in half
     room = 0.03 * (high - low)
-    kind = "log" if parameter.log else "linear"
     return {"type": kind, "nticks": 6, "range": [low - room, high + room]}
 
 
 def parallel(run: RunData) -> Figure:
-    """Each ranked trial as a line over its parameters to its value: the better the bluer, the
-    best one on top.
-    """
+    """Each ranked trial as a line over its parameters to its value; better trials are bluer."""
+    # not as Plotly's parallel coordinates: they need `eval`, which the page's policy forbids, and
+    # cannot be printed
     objective = run.space.search.objective
     low, high = visible_range((best.value for best in run.ranked), objective) or (0.0, 1.0)
     # the metric is drawn as one more parameter
@@ -267,11 +287,12 @@ def parallel(run: RunData) -> Figure:
             text = f"trial {best.trial.number}: {name} {label(values.get(name, 'not there'))}"
             line.append((i, height, text))
         lines.append(line)
-    traces = []
-    for fifth in reversed(range(5)):  # the best ones are drawn last, on top
-        members = lines[len(lines) * fifth // 5 : len(lines) * (fifth + 1) // 5]
-        if members:
-            traces.append(joined(members, FIFTHS[fifth], 1))
+    # the best ones are drawn last, on top
+    traces = [
+        joined(members, FIFTHS[fifth], 1)
+        for fifth in reversed(range(5))
+        if (members := lines[len(lines) * fifth // 5 : len(lines) * (fifth + 1) // 5])
+    ]
     traces.append(joined(lines[:1], BEST_COLOUR, 3))
     style = {"mode": "lines", "hovertemplate": "%{text}<extra></extra>"}
     ticks = {"tickvals": list(range(len(axes))), "ticktext": list(axes)}
@@ -281,20 +302,22 @@ def parallel(run: RunData) -> Figure:
         "",
         xaxis={**ticks, "range": [-0.2, len(axes) - 0.5]},
         yaxis={"visible": False, "range": [MISSING - 0.06, 1.08]},
-        annotations=axis_labels(axes.values()),
+        annotations=[
+            {
+                "x": i,
+                "y": position(value, axis),
+                "text": label(value),
+                "showarrow": False,
+                "xanchor": "left",
+                "xshift": 4,
+            }
+            for i, axis in enumerate(axes.values())
+            for value in axis.corner_values()
+        ],
     )
 
 
-def axis_labels(axes: Iterable[Parameter]) -> list[dict[str, Any]]:
-    """The ends of each axis, or all choices, as annotations."""
-    style = {"showarrow": False, "xanchor": "left", "xshift": 4}
-    return [
-        {"x": i, "y": position(value, axis), "text": label(value), **style}
-        for i, axis in enumerate(axes)
-        for value in axis.corner_values()
-    ]
-
-
 def label(value: Any) -> str:
-    """A value as text without markup: Plotly obeys some of HTML's tags, links among them."""
+    """A value as text without markup."""
+    # Plotly obeys some of HTML's tags in its texts, links among them
     return html.escape(short(value), quote=False)

@@ -1,11 +1,14 @@
-"""The numbers behind the report's plots, from plain records."""
+"""Computes the numbers behind the report's plots from the records of trials."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from text_recognizer.metrics import Objective
 from tuning.space.schema import CategoricalParameter, Parameter
@@ -15,7 +18,7 @@ from tuning.trials.trial import RANKED, Epoch, Trial, counts, epochs_saved
 
 @dataclass(frozen=True)
 class Step:
-    """The best value of the search once so much was `spent`: epochs of all trials, or seconds."""
+    """The best value of the search after so much was `spent`: epochs of all trials, or seconds."""
 
     spent: float
     value: float
@@ -25,7 +28,7 @@ class Step:
 
 @dataclass(frozen=True)
 class RungCount:
-    """How many trials reached a rung, and how many trained on beyond it so far."""
+    """How many trials reached the rung after an epoch, and how many have trained beyond it."""
 
     epoch: int
     reached: int
@@ -41,50 +44,45 @@ class Budget:
 
 
 def in_time(trials: Iterable[Trial]) -> list[tuple[Trial, Epoch]]:
-    """Every recorded epoch of the search, the earliest first."""
-    # trials run at the same time: their numbers are not the order of their epochs
+    """Every recorded epoch of the search with its trial, the earliest first."""
+    # trials run at the same time: their epochs are not recorded in the order of their numbers
     pairs = ((trial, epoch) for trial in trials for epoch in trial.epochs)
     return sorted(pairs, key=lambda pair: pair[1].time)
 
 
 def best_over_epochs(trials: Sequence[Trial], objective: Objective) -> list[Step]:
-    """The best value against the epochs trained so far."""
+    """The best value against the epochs of all trials. A step for each epoch of a ranked trial that
+    is better than all before it, and a last one at the end of the search.
+    """
+    found: list[Step] = []
     pairs = in_time(trials)
-    return steps(pairs, [float(n) for n in range(1, len(pairs) + 1)], objective)
+    for spent, (trial, epoch) in enumerate(pairs, 1):
+        value = epoch.metrics[objective.metric]
+        best = found[-1].value if found else None
+        if trial.outcome in RANKED and objective.is_better(value, best):
+            found.append(Step(spent, value, trial.number, epoch.epoch))
+    # the line goes on to the end of the search, to show how long nothing better was found
+    if found and found[-1].spent < len(pairs):
+        found.append(replace(found[-1], spent=len(pairs)))
+    return found
 
 
 def best_over_time(
     trials: Sequence[Trial], objective: Objective, sessions: Sequence[float]
 ) -> list[Step]:
-    """The best value against the seconds worked so far.
+    """`best_over_epochs`, against the seconds worked instead.
 
     Args:
         sessions: when the search was started and resumed, seconds since 1970.
     """
-    pairs = in_time(trials)
-    return steps(pairs, seconds_worked([epoch.time for _, epoch in pairs], sessions), objective)
-
-
-def steps(
-    pairs: Sequence[tuple[Trial, Epoch]], spent: Sequence[float], objective: Objective
-) -> list[Step]:
-    """A step for each epoch of a ranked trial that is better than all before it, and a last one
-    at the end of the search.
-    """
-    found: list[Step] = []
-    for (trial, epoch), so_far in zip(pairs, spent, strict=True):
-        value = epoch.metrics[objective.metric]
-        best = found[-1].value if found else None
-        if trial.outcome in RANKED and objective.is_better(value, best):
-            found.append(Step(so_far, value, trial.number, epoch.epoch))
-    # the stairs end where the search ends, not at its last success
-    if found and spent[-1] > found[-1].spent:
-        found.append(replace(found[-1], spent=spent[-1]))
-    return found
+    # a night between an interruption and its resume is no work
+    seconds = seconds_worked([epoch.time for _, epoch in in_time(trials)], sessions)
+    steps = best_over_epochs(trials, objective)
+    return [replace(step, spent=seconds[int(step.spent) - 1]) for step in steps]
 
 
 def rung_counts(trials: Sequence[Trial], rungs: Sequence[int]) -> list[RungCount]:
-    """The number of trials at each rung of ASHA.
+    """Count the trials at each rung of ASHA.
 
     Args:
         rungs: epochs after which a trial may be stopped.
@@ -97,21 +95,18 @@ def rung_counts(trials: Sequence[Trial], rungs: Sequence[int]) -> list[RungCount
 
 
 def budget(trials: Sequence[Trial], max_epochs: int) -> Budget:
-    """Where the epochs of the search went."""
-    trained = dict.fromkeys(counts(trials), 0)
-    for trial in trials:
-        trained[trial.status] += len(trial.epochs)
-    used = {status: n for status, n in trained.items() if n}
+    """Count the epochs of the search by the outcome of their trial."""
+    trained = Counter(trial.status for trial in trials for _ in trial.epochs)
+    # in a fixed order: the colours of a live page must not change their places
+    used = {status: trained[status] for status in counts(trials) if trained[status]}
     return Budget(used, epochs_saved(trials, max_epochs))
 
 
 def visible_range(
     values: Iterable[float], objective: Objective, margin: float = 0.06
 ) -> tuple[float, float] | None:
-    """The ends of an axis on which the good values can be told apart; None without a finite value.
-
-    The worst quarter of eight values or more may lie outside: one trial that diverged would
-    squeeze all others into a line.
+    """The ends of an axis on which a reader can tell the good values apart. None without a finite
+    value. Of eight values or more, the worst quarter may lie outside.
 
     Args:
         margin: room beyond the ends, as a share of the range.
@@ -119,7 +114,8 @@ def visible_range(
     found = sorted(value for value in values if math.isfinite(value))
     if not found:
         return None
-    # the first epochs of all trials are bad values, too: they would fill half of the plot
+    # one diverging trial would squeeze all others into a line, and the first epochs of all trials
+    # would fill half of the plot
     cut = len(found) // 4 if len(found) >= 8 else 0
     low, high = (found[cut], found[-1]) if objective.mode == "max" else (found[0], found[-1 - cut])
     room = margin * (high - low or max(abs(high), 1e-3))
@@ -127,14 +123,12 @@ def visible_range(
 
 
 def position(value: Any, parameter: Parameter) -> float:
-    """Where a value lies in its parameter's range, on the parameter's own scale, in [0, 1]: 0 at
-    the low end, 1 at the high end. Values outside count as the end.
+    """Where a value lies in its parameter's range, on the parameter's own scale: 0 is the low end,
+    1 is the high end. A value outside counts as the nearer end.
     """
     if isinstance(parameter, CategoricalParameter):
         return parameter.choices.index(value) / (len(parameter.choices) - 1)
-    low, high = parameter.low, parameter.high
-    # the axis of a metric shows a part of its values only
-    inside = min(max(value, low), high)
-    if parameter.log:
-        return math.log(inside / low) / math.log(high / low)
-    return float((inside - low) / (high - low))
+    scale = math.log if parameter.log else float
+    # `interp` clips: the axis of a metric shows only a part of its values
+    ends = [scale(parameter.low), scale(parameter.high)]
+    return float(np.interp(scale(value), ends, [0, 1]))

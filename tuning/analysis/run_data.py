@@ -1,4 +1,4 @@
-"""Reads from a run's folder all that a report is made from, without its data and without torch."""
+"""Reads from a run's folder everything that a report is made from."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tuning.trials.trial import RUNNING, Best, Trial, counts, epochs_trained, ra
 
 @dataclass(frozen=True)
 class RunData:
-    """All that a report is made from.
+    """Everything that a report is made from.
 
     Args:
         sessions: when the search was started and resumed, seconds since 1970.
-        damaged: why files are left out that a report can do without.
+        damaged: why optional files could not be read, one sentence for each.
     """
 
     summary: Summary
@@ -45,25 +45,24 @@ class RunData:
 
     @cached_property
     def ranked(self) -> list[Best]:
-        """The trials that can be best, best first; before them the one that was exported, in case
-        a better one's checkpoint was damaged.
-        """
+        """The trials that can be best, best first; but the exported one is always the first."""
         found = ranking(self.trials, self.space.search.objective)
+        # a better trial was not exported if its checkpoint was damaged
         if self.summary.status == "complete" and (exported := self.summary.best):
             found.sort(key=lambda best: best.trial.number != exported.trial)
         return found
 
 
 def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunData:
-    """What is in a run's folder.
+    """Read a run's folder.
 
     Args:
-        record: the run's study if it is open already; to open it again may take a password.
+        record: the run's study if it is open already: opening it may need a password.
 
     Raises:
         RunError: the run is damaged.
     """
-    # a study is a database: what is in it may be anybody's
+    # whoever can write to a study's database can put anything into it
     with read_as_ours(folder.path):
         space, record = read_run_space(folder), record or open_study(folder)
         trials = own_trials(record, space.search.objective)
@@ -76,6 +75,7 @@ def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunD
             environment=read_existing(folder.environment, Environment),
             space=space,
             trials=trials,
+            # runs of older versions have no such list
             sessions=get_attr(record, "sessions", []),
             path=folder.path,
             best_config=read_text(folder.best_config),
@@ -86,7 +86,7 @@ def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunD
 
 
 def read_text(path: Path) -> str:
-    """A file's text; none if there is no file. Raises `RunError` if it cannot be read."""
+    """A file's text, or "" if there is no file. Raises `RunError` if it cannot be read."""
     try:
         return read_whole(path).decode() if path.exists() else ""
     except (OSError, ValueError) as error:
@@ -94,7 +94,7 @@ def read_text(path: Path) -> str:
 
 
 def read_optional(path: Path, model: type[Model], damaged: list[str]) -> Model | None:
-    """A file that a report can do without; why it cannot be read is added to `damaged`."""
+    """Read a file that a report does not need. If it is damaged, the reason goes to `damaged`."""
     try:
         return read_model(path, model)
     except RunError as error:
