@@ -18,7 +18,7 @@ from text_recognizer.command import exit_code_of
 from text_recognizer.errors import InputError, RunError
 from text_recognizer.metrics import Objective, mode_of
 from tuning import runs
-from tuning.analysis.comparison import Comparison
+from tuning.analysis.comparison import Comparison, cell_text
 from tuning.run.files import BestTrial, Environment, Resources, Summary
 from tuning.run.folder import RunFolder, create_run
 from tuning.run.listing import all_runs, read_run_info
@@ -549,4 +549,4 @@ def test_every_value_of_a_comparison_can_be_shown(make: Maker) -> None:
     bare = type(whole)("bare", make.runs_dir, 0.0, "running")
     comparison = Comparison(whole, bare)
     assert "no best trial in bare" in comparison.verdict()
-    assert {row.texts()[1] for row in comparison.rows()} == {"-", "running"}
+    assert {cell_text(row.what, row.right) for row in comparison.rows()} == {"-", "running"}

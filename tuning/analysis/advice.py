@@ -86,7 +86,7 @@ def outlier_remark(ranked: Sequence[Best]) -> str | None:
     best, median = ranked[0].value, ranked[len(ranked) // 2].value
     within = CLOSE * abs(best - median)
     close = sum(abs(other.value - best) <= within for other in ranked[1:])
-    if close >= FEW_CLOSE or best == median or len(ranked) < FEWEST_RANKED:
+    if close >= FEW_CLOSE or len(ranked) < FEWEST_RANKED:
         return None
     others = "only one other" if close else "no other"
     return (

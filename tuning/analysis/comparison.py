@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from text_recognizer.metrics import Objective
 from tuning.cli import shown_path
 from tuning.run.files import Environment
 from tuning.run.listing import RunInfo
@@ -26,10 +25,6 @@ class Row:
     def differs(self) -> bool:
         return bool(self.left != self.right)
 
-    def texts(self) -> list[str]:
-        """Both values as text."""
-        return [cell_text(self.what, value) for value in (self.left, self.right)]
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -48,27 +43,25 @@ class Comparison:
 
     def verdict(self) -> str:
         """Say which run has the better result and by how much, or why they cannot be compared."""
-        names = self.names
-        summaries = [run.summary for run in (self.left, self.right)]
-        bests = [summary.best if summary else None for summary in summaries]
-        (a, b), (best_a, best_b) = summaries, bests
-        if not (a and b and best_a and best_b):
-            without = " and ".join(n for n, best in zip(names, bests, strict=True) if not best)
-            return f"they cannot be compared: there is no best trial in {without}"
+        names, a, b = self.names, self.left.summary, self.right.summary
+        cannot = "they cannot be compared"
+        if not (a and b and a.best and b.best):
+            found = [run.summary and run.summary.best for run in (self.left, self.right)]
+            without = [name for name, best in zip(names, found, strict=True) if not best]
+            return f"{cannot}: there is no best trial in {' and '.join(without)}"
         if a.metric != b.metric:
-            judged = f"{names[0]} is judged by {a.metric}, {names[1]} by {b.metric}"
-            return f"they cannot be compared: {judged}"
+            return f"{cannot}: {names[0]} is judged by {a.metric}, {names[1]} by {b.metric}"
         if a.data_class != b.data_class:
-            trained = f"{names[0]} is on {a.data_class}, {names[1]} on {b.data_class}"
-            return f"they cannot be compared: {trained}"
-        # sampler, search space and number of trials may differ: comparing these is the purpose
-        values = (best_a.value, best_b.value)
+            return f"{cannot}: {names[0]} is on {a.data_class}, {names[1]} on {b.data_class}"
+        # sampler, search space and number of trials may differ: to compare these is the purpose
+        values = (a.best.value, b.best.value)
         if values[0] == values[1]:
             return f"neither is better: both have {a.metric} {score(values[0])}"
-        better, worse = (0, 1) if Objective(a.metric, a.mode).is_better(*values) else (1, 0)
+        ordered = sorted(zip(values, names, strict=True), reverse=a.mode == "max")
+        (value, name), (other, _) = ordered
         return (
-            f"{names[better]} is better: {a.metric} {score(values[better])} against "
-            f"{score(values[worse])}, by {abs(values[0] - values[1]):.2g}"
+            f"{name} is better: {a.metric} {score(value)} against {score(other)}, by "
+            f"{abs(value - other):.2g}"
         )
 
     def rows(self) -> list[Row]:

@@ -55,7 +55,7 @@ def importances(
         and math.isfinite(value := trial.epochs[epoch - 1].metrics[objective.metric])
     ]
     compared = compared[:: math.ceil(len(compared) / MOST_TRIALS) or 1]
-    # Optuna refuses a parameter that some trials do not have, or that has only one value
+    # fANOVA needs the same parameters in all trials, and one value alone explains nothing
     common = [name for name in parameters if all(name in params for params, _ in compared)]
     varied = [name for name in common if len({params[name] for params, _ in compared}) > 1]
     if len(compared) < FEWEST_TRIALS or len({value for _, value in compared}) < 2 or not varied:

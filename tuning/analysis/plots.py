@@ -1,8 +1,8 @@
 """Makes the report's plots as plain dictionaries, which plotly.js draws.
 
-Optuna's and Plotly's Python code is not used: importing it takes seconds, and a live report takes
-0.05 s. The style sheet colours text, axes and grid, because only the browser knows whether the
-page is dark.
+Optuna's and Plotly's Python code is not used: its import and its checks take longer than the 0.05 s
+of a whole live report. The style sheet colours text, axes and grid, because only the browser knows
+whether the page is dark.
 """
 
 from __future__ import annotations
@@ -176,25 +176,21 @@ def importance_bars(importance: Importance) -> Figure:
 
 def budget_bar(budget: Budget) -> Figure:
     """One bar of the epochs of each outcome, and of those that early stopping skipped."""
-    parts = [
-        (status.replace("_", " "), n, STATUS_COLOURS[status])
-        for status, n in budget.trained.items()
-    ]
-    if budget.saved:
-        parts.append(("skipped by early stopping", budget.saved, SKIPPED_COLOUR))
+    parts = budget.trained | {"skipped by early stopping": budget.saved}
     traces = [
         {
             "type": "bar",
             "orientation": "h",
             "x": [n],
             "y": [""],
-            "name": f"{name}: {n}",
+            "name": f"{part.replace('_', ' ')}: {n}",
             "text": n,
             "insidetextanchor": "middle",
-            "hovertemplate": f"{name}: {n} epochs<extra></extra>",
-            "marker": {"color": colour},
+            "hovertemplate": "%{fullData.name} epochs<extra></extra>",
+            "marker": {"color": STATUS_COLOURS.get(part, SKIPPED_COLOUR)},
         }
-        for name, n, colour in parts
+        for part, n in parts.items()
+        if n
     ]
     return figure(traces, "epochs", "", barmode="stack", yaxis={"visible": False}, showlegend=True)
 
@@ -210,11 +206,13 @@ def slices(run: RunData) -> Iterator[tuple[str, Figure]]:
         for trial in run.trials
         if trial.status in (*RANKED, RUNNING) and (epoch := trial.best_epoch(objective))
     }
-    shown = visible_range(values.values(), objective)
-    edge = (shown[0] if objective.mode == "max" else shown[1]) if shown else 0.0
+    low, high = visible_range(values.values(), objective)
+    edge = low if objective.mode == "max" else high
+    best = run.ranked[0].trial.number if run.ranked else None
     for name, parameter in run.space.parameters.items():
         members = [trial for trial in run.trials if name in trial.params]
-        points = {
+        members.sort(key=lambda trial: trial.number == best)  # the best is drawn last, on top
+        trace = {
             "x": [label(trial.params[name]) for trial in members],
             "y": [values.get(trial.number, edge) for trial in members],
             "text": [slice_text(trial, values.get(trial.number)) for trial in members],
@@ -223,31 +221,18 @@ def slices(run: RunData) -> Iterator[tuple[str, Figure]]:
             "cliponaxis": False,
             # one trace with a style for each point is smaller than a trace for each outcome
             "marker": {
-                "size": 7,
+                "size": 8,
                 "opacity": 1,
                 "color": [STATUS_COLOURS[trial.status] for trial in members],
                 "symbol": ["circle" if trial.number in values else "x" for trial in members],
+                "line": {
+                    "color": BEST_COLOUR,
+                    "width": [3 if trial.number == best else 0 for trial in members],
+                },
             },
         }
-        rings = [
-            {
-                "x": [label(best.trial.params[name])],
-                "y": [best.value],
-                "hoverinfo": "skip",  # the point below it has the text
-                "mode": "markers",
-                "cliponaxis": False,
-                "marker": {
-                    "size": 12,
-                    "symbol": "circle-open",
-                    "color": BEST_COLOUR,
-                    "line": {"width": 3},
-                },
-            }
-            for best in run.ranked[:1]
-            if name in best.trial.params
-        ]
-        x_axis, y_axis = parameter_axis(parameter), {"range": shown}
-        yield name, figure([points, *rings], name, objective.metric, xaxis=x_axis, yaxis=y_axis)
+        x_axis, y_axis = parameter_axis(parameter), {"range": [low, high]}
+        yield name, figure([trace], name, objective.metric, xaxis=x_axis, yaxis=y_axis)
 
 
 def slice_text(trial: Trial, value: float | None) -> str:
@@ -274,7 +259,7 @@ def parallel(run: RunData) -> Figure:
     # not as Plotly's parallel coordinates: they need `eval`, which the page's policy forbids, and
     # cannot be printed
     objective = run.space.search.objective
-    low, high = visible_range((best.value for best in run.ranked), objective) or (0.0, 1.0)
+    low, high = visible_range((best.value for best in run.ranked), objective)
     # the metric is drawn as one more parameter
     metric = FloatParameter(type="float", low=low, high=high)
     axes: dict[str, Parameter] = {**run.space.parameters, objective.metric: metric}

@@ -102,23 +102,20 @@ def budget(trials: Sequence[Trial], max_epochs: int) -> Budget:
     return Budget(used, epochs_saved(trials, max_epochs))
 
 
-def visible_range(
-    values: Iterable[float], objective: Objective, margin: float = 0.06
-) -> tuple[float, float] | None:
-    """The ends of an axis on which a reader can tell the good values apart. None without a finite
-    value. Of eight values or more, the worst quarter may lie outside.
+def visible_range(values: Iterable[float], objective: Objective) -> tuple[float, float]:
+    """The ends of an axis on which a reader can tell the good values apart.
 
-    Args:
-        margin: room beyond the ends, as a share of the range.
+    Of eight values or more, the worst quarter may lie outside.
     """
     found = sorted(value for value in values if math.isfinite(value))
     if not found:
-        return None
+        return 0.0, 1.0
     # one diverging trial would squeeze all others into a line, and the first epochs of all trials
     # would fill half of the plot
     cut = len(found) // 4 if len(found) >= 8 else 0
     low, high = (found[cut], found[-1]) if objective.mode == "max" else (found[0], found[-1 - cut])
-    room = margin * (high - low or max(abs(high), 1e-3))
+    # values that are all alike need an axis of some length, too
+    room = 0.06 * (high - low or max(abs(high), 1e-3))
     return low - room, high + room
 
 

@@ -75,7 +75,7 @@ def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunD
             environment=read_existing(folder.environment, Environment),
             space=space,
             trials=trials,
-            # runs of older versions have no such list
+            # a search that was killed before its first trial has no such list
             sessions=get_attr(record, "sessions", []),
             path=folder.path,
             best_config=read_text(folder.best_config),

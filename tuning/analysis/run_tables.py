@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from text_recognizer.text import printable
-from tuning.analysis.comparison import Comparison
+from tuning.analysis.comparison import Comparison, cell_text
 from tuning.cli import shown_path
 from tuning.run.listing import DAMAGED, KILLED, RunInfo
 from tuning.space.durations import shown_duration
@@ -82,7 +82,15 @@ def print_comparison(comparison: Comparison) -> None:
     print(printable(comparison.verdict()))
     rows = comparison.rows()
     # the star marks them in a pipe, too, where nothing is bold
-    texts = [("*" if row.differs else "", row.what, *row.texts()) for row in rows]
+    texts = [
+        (
+            "*" if row.differs else "",
+            row.what,
+            cell_text(row.what, row.left),
+            cell_text(row.what, row.right),
+        )
+        for row in rows
+    ]
     styles = ["bold" if row.differs else None for row in rows]
     print_table([("", "what", *comparison.names), *texts], ["bold", *styles])
 

@@ -77,12 +77,12 @@ def test_rungs_and_budget_add_up() -> None:
 
 def test_the_axis_shows_the_good_values_and_never_loses_the_best() -> None:
     values = [0.1, 0.1, 0.5, 0.9, 0.91, 0.92, 0.93, 0.94]
-    low, high = progress.visible_range(values, Objective("val", "max")) or (0, 0)
+    low, high = progress.visible_range(values, Objective("val", "max"))
     assert 0.1 < low < 0.5 < 0.94 < high
-    low, high = progress.visible_range(values, Objective("val", "min")) or (0, 0)
+    low, high = progress.visible_range(values, Objective("val", "min"))
     assert low < 0.1 < 0.93 < high
-    assert progress.visible_range([math.nan], Objective("val", "max")) is None
-    low, high = progress.visible_range([0.5, 0.5], Objective("val", "max")) or (0, 0)
+    assert progress.visible_range([math.nan], Objective("val", "max")) == (0, 1)
+    low, high = progress.visible_range([0.5, 0.5], Objective("val", "max"))
     assert low < 0.5 < high
 
 
