@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(Problem("RUN", "two runs or none", f"{len(flags.run)}", hint))
     if flags.run and flags.runs_dir:
         raise InputError("--runs-dir: it is not used with two runs. Leave it out: a RUN is a path.")
-    # pydantic and rich are slow to import: --help and wrong flags do not wait for them
+    # pydantic is slow to import: --help and wrong flags do not wait for it
     from pydantic_core import to_jsonable_python
 
     from tuning.analysis.comparison import Comparison

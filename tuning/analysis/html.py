@@ -108,7 +108,8 @@ def leaderboard(run: RunData) -> list[dict[str, Any]]:
                 "params": {name: trial.params.get(name, "") for name in run.space.parameters},
             }
         )
-    return sorted(rows, key=lambda row: (row["rank"] or len(rows) + 1, row["number"]))
+    # the trials come by number, and equal keys keep their order
+    return sorted(rows, key=lambda row: row["rank"] or len(rows) + 1)
 
 
 def report_content(run: RunData) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def report_content(run: RunData) -> dict[str, Any]:
         "path": typed_path(run.path),
         "best": best,
         "lead": ahead(run.trials, best.value if best else None, run.space.search.objective),
-        # the browser's JSON.parse refuses NaN, and with it all plots
+        # JSON.parse refuses NaN: the page would draw no plot at all
         "figures": to_jsonable_python(dict(figures(run, found)), inf_nan_mode="null"),
         "reload_s": LIVE_EVERY_S,
         "written": time.strftime("%Y-%m-%d %H:%M:%S"),

@@ -39,7 +39,7 @@ FIFTHS = ("#0072b2", "#3a8dc8", "#6aa6d6", "#94b4cf", "#b3b3b3")
 MISSING = -0.12  # height of a trial that does not have the parameter: below the axis
 
 
-def figure(traces: list[Any], x_title: str, y_title: str, **layout: Any) -> Figure:
+def figure(traces: list[Any], x_title: str = "", y_title: str = "", **layout: Any) -> Figure:
     """A plot with the layout that all plots share.
 
     Args:
@@ -98,7 +98,6 @@ def learning_curves(run: RunData) -> Figure:
     for best in run.ranked[:1]:
         name = f"best: trial {best.trial.number}"
         traces.append(curves([best.trial], objective.metric, name, BEST_COLOUR, 3))
-    beside = {"textposition": "end", "textangle": 0, "xanchor": "left", "yanchor": "top"}
     rungs = [
         {
             "type": "line",
@@ -108,7 +107,13 @@ def learning_curves(run: RunData) -> Figure:
             "y1": 1,
             "yref": "paper",
             "line": {"dash": "dot", "width": 1},
-            "label": {"text": f"rung {number}", **beside},
+            "label": {
+                "text": f"rung {number}",
+                "textposition": "end",
+                "textangle": 0,
+                "xanchor": "left",
+                "yanchor": "top",
+            },
         }
         for number, epoch in enumerate(run.space.search.rungs(), 1)
     ]
@@ -167,7 +172,6 @@ def importance_bars(importance: Importance) -> Figure:
     return figure(
         [trace],
         f"share, over {importance.trials} trials",
-        "",
         # Plotly would take a parameter called `1` for a number
         yaxis={"autorange": "reversed", "type": "category"},
         xaxis={"range": [0, 1.15 * max(shares.values())], "tickformat": ".0%"},
@@ -192,7 +196,7 @@ def budget_bar(budget: Budget) -> Figure:
         for part, n in parts.items()
         if n
     ]
-    return figure(traces, "epochs", "", barmode="stack", yaxis={"visible": False}, showlegend=True)
+    return figure(traces, "epochs", barmode="stack", yaxis={"visible": False}, showlegend=True)
 
 
 def slices(run: RunData) -> Iterator[tuple[str, Figure]]:
@@ -283,8 +287,6 @@ def parallel(run: RunData) -> Figure:
     ticks = {"tickvals": list(range(len(axes))), "ticktext": list(axes)}
     return figure(
         [trace | style for trace in traces],
-        "",
-        "",
         xaxis={**ticks, "range": [-0.2, len(axes) - 0.5]},
         yaxis={"visible": False, "range": [MISSING - 0.06, 1.08]},
         annotations=[

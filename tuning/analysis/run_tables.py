@@ -8,24 +8,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
-
 from text_recognizer.text import printable
 from tuning.analysis.comparison import Comparison, cell_text
 from tuning.cli import shown_path
-from tuning.run.listing import DAMAGED, KILLED, RunInfo
+from tuning.run.listing import RunInfo
 from tuning.space.durations import shown_duration
 from tuning.trials.table import plus_minus, score
 
 # a narrow terminal does without these columns; the first one goes first
 OPTIONAL = ("begun", "time", "epochs", "by trial", "data")
-STATUS_STYLES = {
-    "running": "cyan",
-    "interrupted": "yellow",
-    KILLED: "yellow",
-    "failed": "red",
-    DAMAGED: "red",
-}
 
 
 def print_list(runs: Sequence[RunInfo], runs_dir: Path) -> None:
@@ -40,8 +31,7 @@ def print_list(runs: Sequence[RunInfo], runs_dir: Path) -> None:
     # a pipe gets all columns, because COLUMNS may hold the width of a terminal
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     names = fitting_columns(rows, width)
-    styles = ["bold", *(STATUS_STYLES.get(run.status) for run in runs)]
-    print_table([names, *([row[name] for name in names] for row in rows)], styles)
+    print_table([names, *([row[name] for name in names] for row in rows)])
     if without := [name for name in OPTIONAL if name not in names]:
         print(f"a wider terminal shows {', '.join(without)}")
     for run in runs:
@@ -78,29 +68,19 @@ def fitting_columns(rows: Sequence[dict[str, str]], width: int) -> list[str]:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Print which run is better, then a row for each value. Rows that differ are bold."""
+    """Print which run is better, then a row for each value; a star marks those that differ."""
     print(printable(comparison.verdict()))
-    rows = comparison.rows()
-    # the star marks them in a pipe, too, where nothing is bold
-    texts = [
-        (
-            "*" if row.differs else "",
-            row.what,
-            cell_text(row.what, row.left),
-            cell_text(row.what, row.right),
-        )
-        for row in rows
-    ]
-    styles = ["bold" if row.differs else None for row in rows]
-    print_table([("", "what", *comparison.names), *texts], ["bold", *styles])
+    texts: list[Sequence[str]] = [("", "what", *comparison.names)]
+    for row in comparison.rows():
+        star, what = "*" if row.differs else "", row.what
+        texts.append((star, what, cell_text(what, row.left), cell_text(what, row.right)))
+    print_table(texts)
 
 
-def print_table(rows: Sequence[Sequence[str]], styles: Sequence[str | None]) -> None:
-    """Print rows with aligned columns. A terminal shows each row in its style."""
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows with aligned columns."""
     texts = [list(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    # rich's own table would clip cells to the terminal's width, and in a pipe to 80 characters;
-    # markup and emoji are off because a run's name may be `[red]` or `:smile:`
-    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
-    for row, style in zip(texts, styles, strict=True):
-        console.print("  ".join(map(str.ljust, row, widths)).rstrip(), style=style)
+    for row in texts:
+        # not as a table of rich: in a pipe it clips its cells to 80 characters in all
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
