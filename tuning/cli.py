@@ -1,4 +1,4 @@
-"""What the commands share: the parser of their flags, and paths as a user would type them."""
+"""The commands' parser of flags, and paths as a user would type them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ class Parser(argparse.ArgumentParser):
     """A parser that takes no abbreviations and prints no control characters."""
 
     def __init__(self, prog: str, description: str | None) -> None:
+        # An abbreviation in a script would break when a new flag begins in the same way.
         super().__init__(prog=prog, description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
+        # argparse quotes arguments as they are, and a terminal would obey their colours.
         super().error(printable(message))
 
     def parse(self, arguments: list[str] | None) -> argparse.Namespace:
@@ -33,6 +35,7 @@ class Parser(argparse.ArgumentParser):
             if name.startswith("--") and "--" not in result:
                 if value == "--":  # `parse_args` of Python 3.11 crashes at it
                     self.error(f"argument {name}: expected one argument")
+                # Only the name: a value such as `my_run` keeps its `_`.
                 argument = name.replace("_", "-") + equals + value
             result.append(argument)
         return self.parse_args(result)
@@ -42,7 +45,7 @@ def folder_path(text: str) -> Path:
     """Type of a flag: the path of a folder, which need not exist.
 
     Raises:
-        ArgumentTypeError: no file system can have it, e.g. a NUL or a link to itself.
+        ArgumentTypeError: no file system can have it, because of a NUL or a link to itself.
     """
     path = Path(text)
     try:
@@ -67,9 +70,8 @@ def typed_path(path: Path) -> str:
 
 
 def typed_command(name: str) -> str:
-    """A command of this Python environment as the user can type it, even if the environment is
-    not activated.
-    """
+    """A command of this Python environment, as the user can type it."""
+    # The name alone runs this environment's command only if the environment is activated.
     beside = Path(sys.executable).with_name(name)
     found = shutil.which(name)
     return name if found and Path(found).resolve() == beside.resolve() else shown_path(beside)

@@ -16,6 +16,7 @@ from tuning.cli import Parser, folder_path
 from tuning.run.folder import name_problem, open_run
 from tuning.run.options import NewRun, Options
 from tuning.run.resources import request_problems
+from tuning.run.storage_url import StorageUrl
 from tuning.space.durations import seconds_of
 
 if TYPE_CHECKING:
@@ -196,8 +197,6 @@ def cluster_problems(flags: argparse.Namespace) -> list[Problem | str]:
         for name in sorted(given_flags(flags).keys() & {"check", "keep_alive", "no_dashboard"}):
             problems.append(Problem(with_dashes(name), rule, got, "Leave one of them out."))
     if flags.storage is not None:
-        from tuning.run.storage_url import StorageUrl
-
         try:
             StorageUrl.parse(flags.storage)
         except InputError as error:

@@ -17,8 +17,9 @@ def seconds_of(text: str) -> float:
         text: numbers with the units d, h, m and s, in this order, e.g. `1h30m`.
 
     Raises:
-        ValueError: `text` is no duration above 0, or above 36,500 days; says which rule it breaks.
+        ValueError: with the rule that `text` breaks: a duration above 0, of at most 36,500 days.
     """
+    # The pattern has ASCII digits alone. Python's `float` would read those of other alphabets.
     match = PATTERN.fullmatch(text.lower())
     numbers = match.groups(default="0") if match else ()
     sizes = UNITS.values()
@@ -32,7 +33,7 @@ def seconds_of(text: str) -> float:
 
 
 def shown_duration(seconds: float) -> str:
-    """Format seconds with the two largest units: `1h30m`, `45s`."""
+    """Format seconds with their two largest units: `1h30m`, `45s`."""
     rest, parts = round(seconds), []
     for unit, size in UNITS.items():
         number, rest = divmod(rest, size)

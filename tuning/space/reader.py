@@ -1,7 +1,4 @@
-"""Reads a search space file and reports all problems of its form, values and conditions at once.
-
-It takes milliseconds and imports no torch.
-"""
+"""Reads a search space file and reports all its problems at once. Imports no torch."""
 
 from __future__ import annotations
 
@@ -46,6 +43,7 @@ def read_space(path: Path, overrides: Overrides | None = None) -> SearchSpace:
         InputError: all problems of form, values and conditions, each with its line or flag.
     """
     file = YamlFile(path)
+    # Before any check, so that a flag is checked like the value that it replaces.
     for keys, (flag, value) in (overrides or {}).items():
         file.replace(keys, flag, value)
     experiment, raw_parameters, raw_search = read_sections(file)
@@ -65,25 +63,26 @@ def read_space(path: Path, overrides: Overrides | None = None) -> SearchSpace:
 
 
 def read_sections(file: YamlFile) -> list[Section]:
-    """The sections experiment, space and search; a missing one is empty."""
+    """The sections experiment, space and search, empty if the file does not have them."""
     sections: dict[str, Section] = {name: {} for name in SECTIONS}
     for name, section in file.content.items():
         if name not in SECTIONS:
             file.refuse((name,), "a known section", shown(name), did_you_mean(name, SECTIONS))
         elif isinstance(section, dict):
             sections[name] = section
-        elif section is not None:
+        elif section is not None:  # a section whose lines are all comments is None
             file.refuse((name,), MAPPING, shown(section))
+    # A misspelt `space:` has been refused already.
     if not file.problems and not sections["space"]:
         file.refuse(("space",), "one parameter or more to search", "none")
     return list(sections.values())
 
 
 def is_free(keys: tuple[str, str], owned: Mapping[str, str], file: YamlFile) -> bool:
-    """Whether a setting may stand here; note the problem if not.
+    """Whether a setting may stand here. If not, note the problem.
 
     Args:
-        owned: names that may not, each with a hint.
+        owned: names that may not stand here, each with a hint.
     """
     name = keys[-1]
     if name in owned:
@@ -96,7 +95,7 @@ def is_free(keys: tuple[str, str], owned: Mapping[str, str], file: YamlFile) -> 
 
 
 def check_experiment(settings: Section, file: YamlFile) -> None:
-    """Note what is wrong with the fixed settings."""
+    """Note the problems of the fixed settings."""
     for name, value in settings.items():
         keys = ("experiment", name)
         is_free(keys, OWNED_BY_SEARCH, file)
@@ -125,7 +124,7 @@ def is_path(value: Any) -> bool:
 
 
 def read_parameters(raw: Section, experiment: Section, file: YamlFile) -> dict[str, Parameter]:
-    """The valid parameters; note what is wrong with the others."""
+    """The valid parameters. Note the problems of the others."""
     found: dict[str, Parameter] = {}
     if len(raw) > MAX_PARAMETERS:
         file.refuse(("space",), f"at most {MAX_PARAMETERS} parameters", str(len(raw)))
@@ -143,7 +142,7 @@ def read_parameters(raw: Section, experiment: Section, file: YamlFile) -> dict[s
 
 
 def check_conditions(parameters: dict[str, Parameter], raw: Section, file: YamlFile) -> None:
-    """Note what is wrong with each `when`."""
+    """Note the problems of each `when`."""
     for name, parameter in parameters.items():
         for other, values in parameter.when.items():
             keys = ("space", name, "when", other)
@@ -157,6 +156,7 @@ def check_conditions(parameters: dict[str, Parameter], raw: Section, file: YamlF
             elif other not in raw:  # otherwise the other parameter is invalid and was refused
                 hint = did_you_mean(other, parameters.keys() - {name})
                 file.refuse(keys, "a searched parameter", shown(other), hint)
+    # `SearchSpace.in_order` would never end at a circle.
     try:
         TopologicalSorter({name: one.when for name, one in parameters.items()}).prepare()
     except CycleError as error:
@@ -176,7 +176,7 @@ def check_possible(space: SearchSpace, file: YamlFile) -> None:
 
 
 def check_start_points(space: SearchSpace, file: YamlFile) -> None:
-    """Note what is wrong with the points to try first."""
+    """Note the problems of the points to try first."""
     points = space.search.start_with
     for i, point in enumerate(points):
         keys = ("search", "start_with", i)

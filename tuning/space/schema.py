@@ -1,4 +1,4 @@
-"""The values of a search space file as pydantic models: parameters and settings of the search."""
+"""Pydantic models of a search space file: its parameters and the settings of the search."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def broken_rule(value: Any) -> str | None:
 
 
 def require(holds: bool, rule: str, got: str, hint: str = "") -> None:
-    """Raise pydantic's error with our words unless a rule holds."""
+    """Raise an error of pydantic's unless `rule` holds."""
+    # Pydantic would take a plain ValueError, too, but without the parts of a `Problem`.
     if not holds:
         raise PydanticCustomError("rule", "{rule}", {"rule": rule, "got": got, "hint": hint})
 
@@ -52,12 +53,13 @@ def single_value(value: Any) -> Any:
 
 
 def as_list(value: Any) -> Any:
-    """A condition names one value, or a list of them."""
+    """The values of a condition, which names one or a list of them."""
     return value if isinstance(value, list) else [value]
 
 
 def duration(value: Any) -> Any:
-    """Accept a duration; `30` without a unit is none."""
+    """Accept a text such as `30m`."""
+    # `str`, because YAML reads a 30 without a unit as a number: it gets the rule for durations.
     seconds_of(str(value))
     return value
 
@@ -75,7 +77,7 @@ Values = Annotated[
 
 
 class FrozenModel(BaseModel):
-    """A model without conversions, unknown keys or later changes."""
+    """A model that converts nothing, knows all its keys and does not change."""
 
     # Without `strict` pydantic reads "3", 3.0 and True as whole numbers.
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -85,13 +87,14 @@ class Conditional(FrozenModel):
     """A parameter that may depend on others.
 
     Args:
-        when: name of another parameter -> the values of it under which this one exists.
+        when: name of another parameter -> its values under which this one exists.
     """
 
     when: Annotated[dict[str, Values], Field(min_length=1, max_length=MAX_PARAMETERS)] = {}
 
     def applies(self, params: Mapping[str, Any]) -> bool:
         """Whether the parameter exists beside the values chosen so far."""
+        # A parameter that does not exist itself meets no condition.
         return all(
             name in params and same_in(params[name], values) for name, values in self.when.items()
         )
@@ -115,16 +118,17 @@ class Interval(Conditional):
         ends = f"(low={self.low}, high={self.high})"
         hint = "A value that does not change belongs under experiment."
         require(self.low < self.high, "low < high", ends, hint)
-        span = self.high - self.low
+        span = self.high - self.low  # infinite from -1e308 to 1e308
         require(math.isfinite(span), "high - low is a finite number", ends)
         if self.log:
             require(self.low > 0, "low > 0 where log is on", f"low={self.low}")
             require(self.step is None, "either log or step", f"(log=true, step={self.step})")
         elif self.step is not None:
             got, steps = f"step={self.step}", span / self.step if self.step > 0 else 0.0
-            # with a tolerance: 0.3 - 0.1 is a little less than 0.2
+            # With a tolerance: 0.3 - 0.1 is a little less than 0.2.
             require(steps > 1 - 1e-8, "0 < step <= high - low", got)
             require(steps <= MAX_INT, f"at most {MAX_INT} steps from low to high", got)
+            # Optuna would lower `high` to the last step, with no more than a warning.
             require(is_whole(steps), "high is reached by whole steps from low", f"{ends}, {got}")
         return self
 
@@ -134,7 +138,7 @@ class Interval(Conditional):
 
     def problem(self, value: Any) -> str | None:
         """The rule that `value` breaks, or None."""
-        if type(value) not in (int, float):
+        if type(value) not in (int, float):  # `isinstance` takes True for a number
             return "a number"
         if not self.low <= value <= self.high:
             return f"{self.low} <= value <= {self.high}"
@@ -172,9 +176,9 @@ class CategoricalParameter(Conditional):
     def _rules(self) -> CategoricalParameter:
         # Optuna finds a choice by ==, so the study would record all equal ones as the first.
         for index, choice in enumerate(self.choices):
-            is_new = choice not in self.choices[:index]
+            rule, got = "each choice stands once", f"{shown(choice)} again"
             hint = "Optuna takes 1, 1.0 and true for the same choice."
-            require(is_new, "each choice stands once", f"{shown(choice)} again", hint)
+            require(choice not in self.choices[:index], rule, got, hint)
         return self
 
     def corner_values(self) -> list[Any]:
@@ -240,6 +244,7 @@ class SearchSettings(FrozenModel):
     @model_validator(mode="after")
     def _rules(self) -> SearchSettings:
         mode, grace, target = self.objective.mode, self.asha.grace_epochs, self.stop.target
+        # Files of older versions name the mode.
         rule = f"mode is {mode} for {self.metric}"
         require(self.mode in (None, mode), rule, f"mode={self.mode}", "Leave mode out.")
         got = f"(grace_epochs={grace}, max_epochs={self.max_epochs})"

@@ -1,4 +1,4 @@
-"""Turns pydantic's errors into problems of a search space file, in our words."""
+"""Turns pydantic's errors into problems of a search space file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RULES = {
 def validated(
     validate: Callable[[Any], Validated], value: Any, keys: Keys, file: YamlFile
 ) -> Validated | None:
-    """`validate(value)`, or None after noting in `file` all that is wrong.
+    """`validate(value)`. If it fails, note all its errors in `file` and return None.
 
     Args:
         keys: the place of `value` in `file`.

@@ -1,6 +1,6 @@
-"""A validated search space: the fixed settings, the parameters with their conditions, the search.
+"""A validated search space: the fixed settings, the parameters and the settings of the search.
 
-`tuning/space/reader.py` reads one. `tuning/verification/preflight.py` checks that its names exist
+`tuning/space/reader.py` reads it. `tuning/verification/preflight.py` checks that its names exist
 and that its values can be built.
 """
 
@@ -21,7 +21,7 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """One whole search, as its file says.
+    """A search space file: what is fixed, what is searched, and how.
 
     Args:
         experiment: settings that all trials share.
@@ -63,8 +63,9 @@ class SearchSpace:
     def corners(self) -> Iterator[Params]:
         """All parameters at their low, all at their high, and a point for each end and each choice.
 
-        The points of a parameter with a condition meet it.
+        The point of a parameter with a condition meets the condition.
         """
+        # Not each combination: 10 parameters with 2 ends have 1,024 of them, and 22 such points.
         yield self._corner({}, 0)
         yield self._corner({}, -1)
         for name, parameter in self.parameters.items():
@@ -73,7 +74,7 @@ class SearchSpace:
                 yield self._corner(needed | {name: value}, 0)
 
     def _corner(self, fixed: Params, end: int) -> Params:
-        """The point with these fixed values; all others are at their low (0) or high (-1)."""
+        """The point with these fixed values and all others at their low (0) or high (-1)."""
         return self.choose(lambda name, parameter: fixed.get(name, parameter.corner_values()[end]))
 
     def needs(self, name: str) -> dict[str, list[Any]]:
@@ -96,7 +97,8 @@ class SearchSpace:
             keys: the place of the point in the file.
         """
         problems: list[Problem] = []
-        expected = self.choose(lambda name, parameter: point.get(name))  # with None if missing
+        # A missing value is None here, and so meets no condition of others.
+        expected = self.choose(lambda name, parameter: point.get(name))
         for name in expected | point:
             parameter, value = self.parameters.get(name), point.get(name)
             if parameter is None:

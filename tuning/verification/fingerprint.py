@@ -1,4 +1,4 @@
-"""What must be unchanged when a run is continued: its search space, its code and its data."""
+"""Checks that the search space, the code and the data of a resumed run have not changed."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def fingerprint(space: SearchSpace, data: BaseDataset) -> dict[str, Any]:
 
 def data_sum(data: BaseDataset) -> str:
     """The sha256 of all images and labels."""
+    # Of the values, not of the files that they came from: only the values reach a trial.
     digest = hashlib.sha256(data.images.numpy().tobytes())
     digest.update(data.labels.numpy().tobytes())
     return digest.hexdigest()
@@ -50,6 +51,7 @@ def data_sum(data: BaseDataset) -> str:
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
     """One line for each key whose value has changed."""
+    # Both ways, because a key may be new as well as gone.
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in {**old, **new}:
             yield from differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
@@ -60,4 +62,5 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
 def brief(value: Any) -> str:
     """A value as a message shows it, and only the first characters of a checksum."""
     text = "missing" if value is None else str(value)
+    # 64 characters are a sha256
     return f"{text[:12]}…" if len(text) == 64 else text
