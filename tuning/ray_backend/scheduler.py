@@ -45,6 +45,7 @@ class RecordingScheduler(FIFOScheduler):
         """Tune pickles its scheduler into a file that is never read."""
         return {}
 
+    # Rungs are filled by the study's numbers: Tune's trial ids are new after a resume.
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
         self._add(trial.config["number"])
 
@@ -52,6 +53,7 @@ class RecordingScheduler(FIFOScheduler):
         self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
     ) -> str:
         number, study = trial.config["number"], self.study
+        # The last report of a trial says how it ended; all others are epochs.
         if "disk" in result:
             study.suspend(result["disk"])
         elif "outcome" in result:
@@ -78,6 +80,7 @@ class RecordingScheduler(FIFOScheduler):
         if not math.isfinite(value):  # it must never enter a rung: ASHA would compare with it
             return Outcome.DIVERGED
         verdict = self._ask_asha(number, epoch.epoch, value)
+        # Before the verdict: ASHA says STOP at its own `max_t`, too.
         if epoch.epoch >= self.search.max_epochs:
             return Outcome.COMPLETE
         return Outcome.STOPPED_EARLY if verdict == STOP or self.study.stop_reason else None

@@ -71,11 +71,13 @@ class Interruptions:
         Args:
             last_words: is called with the reason before the end; it has ten seconds.
         """
+        # A thread, because the main thread may wait in a call of Ray that never returns.
         ended = threading.Event()
 
         def watch() -> None:
             while not ended.wait(CHECK_EVERY_S):
                 if name := cluster.dead():
+                    # Even writing the last words may hang, on a disk that died with Ray's head.
                     end = threading.Timer(LAST_WORDS_S, os._exit, [ClusterError.exit_code])
                     end.daemon = True
                     end.start()

@@ -62,13 +62,14 @@ def run_trials(
     register(search, tune.with_parameters(trainable, **shared))
     stopper = SearchStopper(search, cluster, interruptions)
     attempt = 0
+    # A fresh experiment for each attempt: Tune's state is never restored.
     while interruptions.number is None:
         with unwrap_tune_error():
             tune.run(
                 search.name,
                 search_alg=StudySearcher(search, cluster, stopper.stop_all),
                 scheduler=RecordingScheduler(study),
-                num_samples=-1,
+                num_samples=-1,  # the searcher says when there is nothing more
                 reuse_actors=True,  # a new worker imports torch for ten seconds
                 trial_name_creator=lambda trial: f"trial-{trial.config['number']}",
                 trial_dirname_creator=lambda trial: str(trial.config["number"]),
@@ -76,7 +77,7 @@ def run_trials(
                 storage_path=str(search.folder.ray),
                 stop=stopper,
                 verbose=0,
-                raise_on_failed_trial=False,
+                raise_on_failed_trial=False,  # the searcher decides about a dead worker
             )
         attempt += 1
         if study.suspended or interruptions.number is not None:

@@ -57,10 +57,12 @@ def create_record(
             ) from None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # optuna-dashboard labels its axes with it.
             record.set_metric_names([space.search.metric])
         record.set_user_attr("space", space.as_plain())
         record.add_trials(earlier)
-        for point in space.search.start_with:  # more points than trials wait for an extension
+        # If there are more points than trials, the rest waits until the search is extended.
+        for point in space.search.start_with:
             record.enqueue_trial(point)
     return record
 
@@ -148,6 +150,8 @@ def is_own(trial: FrozenTrial) -> bool:
 
 def read_trial(frozen: FrozenTrial, objective: Objective) -> Trial:
     """Optuna's trial as a plain record. Raises `RunError` if this project did not write it so."""
+    # An attribute without a value is an epoch that was never committed: the process was killed
+    # between the two writes, and the epoch is trained again.
     attributes, values = frozen.user_attrs, frozen.intermediate_values
     try:
         epochs = [read_epoch(step, attributes[f"epoch:{step}"]) for step in sorted(values)]
@@ -164,6 +168,7 @@ def read_trial(frozen: FrozenTrial, objective: Objective) -> Trial:
         raise RunError(
             f"the study is damaged: trial {frozen.number} has no sound {error}."
         ) from None
+    # Somebody may have changed a value with a database client.
     for step, value in measured.items():
         if str(value) != str(values[step]):  # as text, because NaN does not equal NaN
             raise RunError(

@@ -30,11 +30,13 @@ def make_sampler(name: str, seed: int, number: int, parameter: str = "") -> Base
         seed: of the search.
         number: of the trial.
     """
+    # A sampler that lived through the search would carry a random state, which a kill would lose.
     one = seed_of("sampler", seed, number, parameter) % 2**32
     match name:
         case "random":
             return RandomSampler(seed=one)
         case "gp":
+            # It warns of parameters with conditions, which it samples independently.
             return GPSampler(seed=one, warn_independent_sampling=False)
         case _:
             vectorize_truncnorm()
@@ -55,6 +57,7 @@ def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
     """Optuna's proposal for one parameter."""
     if isinstance(parameter, CategoricalParameter):
         return trial.suggest_categorical(name, parameter.choices)
+    # Optuna takes no step of None for integers, and an int with log needs the step 1.
     low, high, log, step = parameter.low, parameter.high, parameter.log, parameter.step
     if isinstance(parameter, IntParameter):
         return trial.suggest_int(name, int(low), int(high), log=log, step=int(step or 1))

@@ -44,7 +44,7 @@ class Search:
             "max_epochs": settings.max_epochs,
             "seed": self.space.experiment.get("seed", settings.seed),
             "monitor": settings.metric,
-            "patience": 0,
+            "patience": 0,  # early stopping is ASHA's
             "threads": self.slots.cpus,
             "gpus": 1 if self.slots.gpus else 0,
         }

@@ -76,11 +76,14 @@ class Study:
         self._trials = {trial.number: trial for trial in own}
         if strange := {name for trial in own for name in trial.params} - set(space.parameters):
             raise RunError(f"the study is damaged: unknown parameters {shown(sorted(strange))}.")
+        self._ended = 0  # how many trials ended, in this process
+        self._ranked: tuple[int, list[Best]] = (-1, [])  # at so many
         self._live: dict[int, optuna.Trial] = {}  # Optuna's handles of unfinished trials
         self._next_number = sum(trial.state != TrialState.WAITING for trial in frozen)
         self._unfinished = deque(trial.number for trial in own if trial.outcome is None)
         self._reported: dict[int, float] = {}  # when each trial was handed out, or reported last
         self._causes: dict[int, str] = {}  # why each trial failed first, in this process
+        # A search whose trials come to no epoch and fail alike has a cause outside of its trials.
         self._measured = False  # whether any trial reported an epoch, in this process
         self.sessions: list[float] = list(attributes.get("sessions", ()))  # seconds since 1970
         times = sorted(epoch.time for trial in own for epoch in trial.epochs)
@@ -101,7 +104,13 @@ class Study:
     @property
     def ranked(self) -> list[Best]:
         """The trials that can be best, best first."""
-        return ranking(self._trials.values(), self.objective)
+        # Sorted once for each trial that ends, not for each reader: 4 ms for 1,000 trials, 52 ms
+        # for 10,000, and the live table asks four times a second, from a thread of its own.
+        ended, (known, ranked) = self._ended, self._ranked
+        if known != ended:
+            ranked = ranking(self.trials, self.objective)
+            self._ranked = ended, ranked
+        return ranked
 
     @property
     def seconds(self) -> float:
@@ -207,6 +216,7 @@ class Study:
         if outcome == Outcome.COMPLETE and best is None:
             outcome, cause = Outcome.FAILED, cause or "no epoch has a finite value"
         ending, number = ENDINGS[outcome], trial.number
+        # What is told to Optuna last closes the trial: a kill in between leaves it unfinished.
         with storage_errors():
             live = self._live_trial(number)
             live.set_user_attr("outcome", str(outcome))
@@ -260,5 +270,6 @@ class Study:
 
     def _change(self, trial: Trial) -> None:
         self._trials[trial.number] = trial
+        self._ended += trial.outcome is not None
         for callback in self.callbacks:
             callback.on_change(trial)

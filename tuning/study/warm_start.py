@@ -54,11 +54,13 @@ def read_warm_start(path: Path, space: SearchSpace, defaults: Mapping[str, Any])
         old, record = open_record(folder)
         check_comparable(old, space, defaults)
         with storage_errors():
+            # No sampler learns from a FAIL, and a RUNNING trial is the other run's own.
             states = (TrialState.COMPLETE, TrialState.PRUNED)
             ended = record.get_trials(deepcopy=False, states=states)
         usable = [
             as_earlier(trial, folder.name, space)
             for trial in ended
+            # A trial that is killed before its first proposal has no parameters.
             if trial.params and not space.point_problems(trial.params, "space")
         ]
     if not usable:
@@ -96,6 +98,7 @@ def as_earlier(trial: FrozenTrial, run: str, space: SearchSpace) -> FrozenTrial:
         state=trial.state,
         value=trial.value if trial.state == TrialState.COMPLETE else None,
         params=trial.params,
+        # Optuna refuses one name with two different ranges in a study.
         distributions={name: distribution_of(space.parameters[name]) for name in trial.params},
         intermediate_values=trial.intermediate_values,
         user_attrs={EARLIER: run, "number": trial.number},

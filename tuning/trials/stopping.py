@@ -44,6 +44,7 @@ def first_at(
 ) -> tuple[int, float] | None:
     """(number, value) of the first trial that is as good as the target or better, or None."""
     for trial in trials:
+        # A running trial counts: its epoch is recorded, and its checkpoint is on disk.
         best = trial.best_epoch(objective) if trial.outcome in (None, *RANKED) else None
         if best and not objective.is_better(target, best.metrics[objective.metric]):
             return trial.number, best.metrics[objective.metric]
@@ -57,6 +58,7 @@ def trials_without_gain(trials: Sequence[Trial], objective: Objective) -> int:
     ended = [trial for trial in trials if trial.outcome and trial.epochs]
     best: float | None = None
     since = 0
+    # By the time of the last epoch: trials end in another order than they begin.
     for trial in sorted(ended, key=lambda trial: trial.epochs[-1].time):
         epoch = trial.best_epoch(objective) if trial.outcome in RANKED else None
         if epoch and objective.is_better(epoch.metrics[objective.metric], best):
@@ -73,8 +75,10 @@ def seconds_worked(times: Sequence[float], sessions: Sequence[float]) -> list[fl
         times: ascending, in seconds since 1970.
         sessions: when each process began to work on the search; ascending.
     """
+    # A study without sessions is of a test or a benchmark: its clock starts with its first epoch.
     starts = list(sessions) or list(times[:1])
     before = [0.0]  # worked before each session
+    # A session may have been killed, so its last epoch is the last that is known of it.
     for start, end in zip(starts, [*starts[1:], math.inf], strict=False):
         last = max((time for time in times if start <= time < end), default=start)
         before.append(before[-1] + last - start)

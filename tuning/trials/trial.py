@@ -114,6 +114,7 @@ class Trial:
     failures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # A database may hold any value, and a folder is called after the number.
         if not isinstance(self.number, int) or self.number < 0:
             raise ValueError(f"number: {shown(self.number)}")
 

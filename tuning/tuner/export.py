@@ -33,6 +33,7 @@ def export_weights(search: Search, artifacts: Artifacts, console: SearchConsole)
         CheckpointError: none of the kept checkpoints is sound.
     """
     folder, first = search.folder, None
+    # Trials with a lower rank have no checkpoint any more.
     for best in search.study.ranked[: search.options.keep]:
         try:
             settings = search.trial_settings | best.trial.params
@@ -77,6 +78,7 @@ def write_result(search: Search, artifacts: Artifacts, best: Best, reason: str) 
     config = yaml.safe_dump(settings, sort_keys=False)
     write_text(folder.best_config, "\n".join([*map(printable, header), config]))
     artifacts.write_summary("complete", reason)
+    # From the files, as `report.py` does: the page of a finished search shows what is on disk.
     write_report(read_run_data(folder, search.study.record))
 
 

@@ -48,6 +48,7 @@ def start(space: SearchSpace, options: Options, new: NewRun) -> int:
         RecogniserError: text_recognizer/errors.py lists the kinds and their exit codes.
     """
     console = SearchConsole(quiet=options.quiet)
+    # Cheap checks come first: names and corners, then room for a trial, then the data.
     preflight.check_space(space, preflight.usual_data(space))
     workers_folder = Path(options.checkpoint_dir or new.runs_dir)
     with find_slots(options, space.search.trials, console, workers_folder) as (slots, start_ray):
@@ -57,6 +58,7 @@ def start(space: SearchSpace, options: Options, new: NewRun) -> int:
             warm_start = read_warm_start(new.warm_start, space, RUN_DEFAULTS)
             earlier = warm_start.trials
             console.say(str(warm_start))
+        # A database that does not answer is noticed before the run has a folder.
         url = StorageUrl.parse(new.storage) if new.storage else None
         if url:
             reach(url)
@@ -71,6 +73,7 @@ def start(space: SearchSpace, options: Options, new: NewRun) -> int:
                 with remove_on_error(folder.shared):
                     storage = url.engine_url if url else sqlite_url(folder.study)
                     record = create_record(storage, space, folder.name, earlier, console.note)
+            # Only now: `latest` must never lead to a run that was refused.
             point_latest(new.runs_dir, folder.name)
             if url:
                 write_storage_note(folder, url, folder.name)
@@ -114,6 +117,8 @@ def resume(
                 shared = Path(options.checkpoint_dir)
                 folder = find_shared(folder, shared, record.study_name, mark)
             study = reopen(record, space, options, trials)
+            # Ray's own experiment state is never read: it is pickled, written every ten seconds,
+            # and has no rungs. The study has everything that a search needs to go on.
             data = unchanged_data(space, get_attr(record, "fingerprint"), folder)
             check_trials(study, trials)
             name = str(get_attr(record, "space_name"))
@@ -148,6 +153,7 @@ def find_slots(
             share the folder.
     """
     if not options.address:
+        # Nothing starts here: Ray takes five seconds, and the data may still be refused.
         node = preflight.machine()
         resources = {"num_cpus": int(node.cpus), "num_gpus": int(node.gpus)}
         start_ray = partial(own_cluster, dashboard=options.dashboard, **resources)
@@ -206,6 +212,7 @@ def check_trials(study: Study, trials: int | None) -> None:
 
 def unchanged_data(space: SearchSpace, recorded: dict[str, Any], folder: RunFolder) -> BaseDataset:
     """The run's data. Raises `RunError` with every change of space, code or data."""
+    # The space first: if its data set was changed, the data is not the run's.
     lines = list(differences(recorded["space"], space.as_plain()))
     if not lines:
         data = build_data(space.experiment)

@@ -64,9 +64,10 @@ class Tuner:
         if not work and is_finished(self.folder):
             return self._repeat_result()
         self.study.begin_session()
-        self.study.gpu_share = self.search.slots.gpus
+        self.study.gpu_share = self.search.slots.gpus  # for GPU-hours
         self.artifacts.write_summary("running")
         try:
+            # With --keep-alive Ray outlives the search, so that its dashboard can be read.
             with self.interruptions, ExitStack() as until:
                 if work:
                     self._run_trials(until)
@@ -100,6 +101,7 @@ class Tuner:
         curves.catch_up(study.trials)
         self._announce(cluster)
         retention = Retention(study, folder.checkpoints, search.options.keep)
+        # The order is part of the contract, see `Callback`.
         study.callbacks += [retention, self.artifacts, curves, self.table]
         job = TrialJob(
             settings=search.trial_settings,
@@ -109,6 +111,7 @@ class Tuner:
             stall_limit=seconds_of(search.options.stall_limit),
             memory_share=search.slots.gpus or None,
         )
+        # Through Ray's object store once: all workers of a node read the same pages.
         images, labels = search.data.images.numpy(), search.data.labels.numpy()
         shared = {"job": job, "images": images, "labels": labels}
         with (
@@ -148,6 +151,7 @@ class Tuner:
 
     def _on_capacity(self, count: int) -> None:
         """The cluster now runs so many trials at once."""
+        # `Search` is frozen: the next summary is written from the new value.
         slots = replace(self.search.slots, count=count)
         self.search = self.artifacts.search = replace(self.search, slots=slots)
         self.table.slots = count

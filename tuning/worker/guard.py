@@ -60,7 +60,7 @@ def run_guarded(
             end = {"disk": describe_error(error)}
         else:
             end = {"outcome": str(outcome_of(error)), "cause": describe_error(error)}
-    tune.report(end)
+    tune.report(end)  # outside of the watchdog: the driver may take its time
 
 
 def is_disk_error(error: Exception, folders: Sequence[Path]) -> bool:
@@ -120,6 +120,7 @@ def stall_log(folder: Path, number: int) -> Path:
 def describe_hang(log: Path) -> str | None:
     """Where a process hung, by the stacks it wrote; None if it did not end for that."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    # Every thread left its stack; the trial's is the one with `run_guarded` in it.
     threads = re.split(r"^(?:Thread|Current thread) ", text, flags=re.MULTILINE)
     stacks = [stack for stack in threads if "in run_guarded" in stack]
     frames = list(FRAME.finditer(stacks[0])) if stacks else []

@@ -85,7 +85,7 @@ def train_trial(config: dict[str, Any], job: TrialJob, data: BaseDataset, report
     settings = job.settings | config["params"]
     limit_memory(job.memory_share)
     module = build_data(settings)
-    module.share(data)
+    module.share(data)  # instead of reading the files again
     train(
         settings,
         module,
@@ -136,9 +136,11 @@ class Reporter(pl.callbacks.Checkpoint):
         measured = trainer.callback_metrics
         if metric not in measured:
             raise ValueError(f"{metric} was not measured in epoch {epoch}")
+        # Numbers of Python: Ray would send tensors with their device.
         metrics = {name: float(measured.get(name, math.nan)) for name in METRICS}
         path = self._write(trainer, epoch)
         checkpoint = str(path.relative_to(self.job.checkpoints))
+        # The driver commits the epoch before this returns.
         self.report({"epoch": epoch, **metrics, "checkpoint": checkpoint, "sha256": checksum(path)})
         self._compare(epoch, metrics[metric])
         self._delete_all_but(epoch)
