@@ -18,6 +18,7 @@ DEFAULT_DIR = Path("runs")
 def parser() -> Parser:
     """The flags of the command."""
     result = Parser("runs.py", __doc__)
+    # argparse cannot ask for none or two: `main` counts them
     result.add_argument(
         "run",
         type=Path,

@@ -59,6 +59,7 @@ class Comparison:
             return f"neither is better: both have {a.metric} {score(values[0])}"
         ordered = sorted(zip(values, names, strict=True), reverse=a.mode == "max")
         (value, name), (other, _) = ordered
+        # two digits of the difference: with four decimals 0.00003 would be 0
         return (
             f"{name} is better: {a.metric} {score(value)} against {score(other)}, by "
             f"{abs(value - other):.2g}"
@@ -124,7 +125,7 @@ def effort_of(run: RunInfo) -> dict[str, Any]:
             "epochs trained": summary.epochs_trained,
             "epochs skipped": run.epochs_skipped,
             "wall time": summary.wall_time_s,
-            **dict(summary.resources),
+            **dict(summary.resources),  # the fields of the model
         }
     return values
 
@@ -133,7 +134,7 @@ def settings_of(run: RunInfo) -> dict[str, Any]:
     """The settings and the search space of a run."""
     if run.space is None:
         return {}
-    # the first two sections show these settings
+    # these settings are in the first two sections already
     plain, shown = run.space.as_plain(), ("metric", "mode", "trials", "data_class")
     return {
         **{key: value for key, value in plain["search"].items() if key not in shown},

@@ -60,7 +60,8 @@ def importances(
     varied = [name for name in common if len({params[name] for params, _ in compared}) > 1]
     if len(compared) < FEWEST_TRIALS or len({value for _, value in compared}) < 2 or not varied:
         return None
-    study = optuna.create_study(direction="maximize" if objective.mode == "max" else "minimize")
+    # which direction is better does not matter: the shares are of a variance
+    study = optuna.create_study()
     distributions = {name: distribution_of(parameters[name]) for name in varied}
     for params, value in compared:
         only_varied = {name: params[name] for name in varied}

@@ -43,6 +43,7 @@ class RunData:
     def live(self) -> bool:
         return self.summary.status == RUNNING
 
+    # it may be cached in a frozen class, because `cached_property` writes to `__dict__` directly
     @cached_property
     def ranked(self) -> list[Best]:
         """The trials that can be best, best first; but the exported one is always the first."""
@@ -67,7 +68,7 @@ def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunD
         space, record = read_run_space(folder), record or open_study(folder)
         trials = own_trials(record, space.search.objective)
         summary = current_summary(folder) or read_existing(folder.summary, Summary)
-        # the summary of a killed search is older than its study
+        # a killed search did not write a last summary: its study knows more
         newer = {"counts": counts(trials), "epochs_trained": epochs_trained(trials)}
         damaged: list[str] = []
         return RunData(

@@ -35,6 +35,7 @@ def print_list(runs: Sequence[RunInfo], runs_dir: Path) -> None:
     if without := [name for name in OPTIONAL if name not in names]:
         print(f"a wider terminal shows {', '.join(without)}")
     for run in runs:
+        # a damaged search.yaml has a line for each of its problems; the list shows them on one
         if run.reason:
             print(printable(f"{run.name} is damaged: {'; '.join(run.reason.splitlines())}"))
 
@@ -79,6 +80,7 @@ def print_comparison(comparison: Comparison) -> None:
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Print rows with aligned columns."""
+    # escaped before their widths are taken: an escape is longer than its character
     texts = [list(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     for row in texts:

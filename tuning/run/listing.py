@@ -117,10 +117,9 @@ def current_summary(folder: RunFolder) -> Summary | None:
     Raises:
         RunError: the summary is missing or damaged.
     """
-    summary = read_model(folder.summary, Summary)
-    if (summary and summary.status != RUNNING) or is_locked(folder):
-        return summary
-    # read it again: a search may have written its last summary between the read and the lock
+    # the lock comes first: a search writes its last summary before it lets the lock go
+    if is_locked(folder):
+        return read_model(folder.summary, Summary)
     summary = read_existing(folder.summary, Summary)
     return summary.model_copy(update={"status": KILLED}) if summary.status == RUNNING else summary
 

@@ -15,10 +15,10 @@ const plots = () => document.querySelectorAll(".plot");
 window.addEventListener("beforeprint", () => plots().forEach((plot) => Plotly.relayout(plot, { width: plot.classList.contains("half") || plot.classList.contains("small") ? 330 : 680 })));
 window.addEventListener("afterprint", () => plots().forEach((plot) => Plotly.relayout(plot, { width: null, autosize: true })));
 
-// What the reader chose outlives a reload, where the browser lets a file remember anything.
+// The column that the reader sorts by survives a reload, if the browser has a storage for pages from files.
 const memory = {
   get(key) { try { return JSON.parse(sessionStorage.getItem(document.title + key)); } catch { return null; } },
-  set(key, value) { try { sessionStorage.setItem(document.title + key, JSON.stringify(value)); } catch { /* then not */ } },
+  set(key, value) { try { sessionStorage.setItem(document.title + key, JSON.stringify(value)); } catch { /* it has none */ } },
 };
 
 const table = document.getElementById("leaderboard");
@@ -27,7 +27,7 @@ function sort(column, ascending) {
   const rows = [...table.tBodies[0].rows];
   rows.sort((a, b) => {
     const [x, y] = [worth(a, column), worth(b, column)];
-    if (x === "" || y === "") return (x === "") - (y === ""); // nothing is always last
+    if (x === "" || y === "") return (x === "") - (y === ""); // empty cells are always last
     const [m, n] = [Number(x), Number(y)];
     const order = Number.isNaN(m) || Number.isNaN(n) ? x.localeCompare(y) : m - n;
     return ascending ? order : -order;
@@ -50,7 +50,7 @@ if (table) {
   if (chosen && chosen[0] < table.tHead.rows[0].cells.length) sort(...chosen);
 }
 
-// The file is replaced in one step, so that a reload never meets half a page. A reader who looks away, prints, or reads the details is not disturbed.
+// The file is replaced in one step: a reload never meets half a page. A hidden page, or one with its details open, does not reload.
 const every = Number(document.body.dataset.reload);
 if (every) {
   setInterval(() => { if (!document.hidden && !document.querySelector("details[open]")) location.reload(); }, every * 1000);
