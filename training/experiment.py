@@ -20,16 +20,22 @@ from pytorch_lightning.callbacks import EarlyStopping, LambdaCallback, ModelChec
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from text_recognizer.data.base_data_module import BaseDataModule
-from text_recognizer.errors import CheckpointError, InputError, ensure
+from text_recognizer.errors import CheckpointError, InputError, ensure, ensure_range
 from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.metrics import mode_of
 from text_recognizer.predict import check_size, read_checkpoint
 from text_recognizer.seeds import seed_of
 from text_recognizer.tables import DATASETS, build_model, chosen
 from text_recognizer.whole_epochs import with_whole_epochs
-from training.settings import TRAINER_NAMES, Settings, run_settings, with_defaults
+from training.settings import (
+    TRAINER_NAMES,
+    Settings,
+    chosen_classes,
+    run_settings,
+    with_defaults,
+)
 
-Metrics = dict[str, float]
+Metrics = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -38,9 +44,10 @@ class ExperimentResult:
 
     Args:
         best_epoch: the best epoch by the monitor, counted from 1; None without a checkpoint.
-        validation, test: metrics of the best epoch, or else of the last; `test` may be empty.
-        checkpoint: the best epoch's.
-        log_dir: folder of the curves.
+        validation, test: metrics of the best epoch, or of the last one without a checkpoint. Empty
+            if that part was not read.
+        checkpoint: the checkpoint of the best epoch.
+        log_dir: the folder with the curves.
     """
 
     best_epoch: int | None
@@ -67,6 +74,7 @@ def build_lit_model(settings: Mapping[str, Any]) -> BaseLitModel:
     data_config = DATASETS[run.data_class].config
     # The checkpoint gets the defaults, too: it must mean the same after one of them has changed.
     whole = with_defaults(settings)
+    # Just before the network is built, so that nothing else has drawn random numbers in between.
     torch.manual_seed(seed_of("initialisation", run.seed))
     model = build_model(whole, data_config)
     return BaseLitModel(model, data_config, whole, **chosen(BaseLitModel, whole))
@@ -76,19 +84,14 @@ def device_flags(settings: Mapping[str, Any]) -> Settings:
     """The Trainer's `accelerator` and `devices`.
 
     Raises:
-        InputError: `gpus` contradicts them, or more than one device is asked for.
+        InputError: `gpus` contradicts them.
     """
     gpus = run_settings(settings).gpus
     given = {name: settings[name] for name in ("accelerator", "devices") if name in settings}
     if gpus is not None:
         ensure("gpus", "either gpus, or accelerator and devices", {"gpus": gpus} | given, not given)
         given = {"accelerator": "gpu" if gpus and torch.cuda.is_available() else "cpu"}
-    # On several devices each process would need its own part of a batch, which our loader does not
-    # serve. A search runs a trial on each device instead.
-    devices = given.get("devices", 1)
-    one = devices in (1, "1", "auto", "0,") or (isinstance(devices, list) and len(devices) == 1)
-    ensure("devices", "one experiment uses one device", devices, one)
-    return {"accelerator": "auto"} | given | {"devices": 1 if devices == "auto" else devices}
+    return {"devices": 1} | given
 
 
 def make_trainer(
@@ -102,37 +105,37 @@ def make_trainer(
         flags: Trainer flags that apply if the settings do not name them.
 
     Raises:
-        InputError: Lightning refuses a flag.
+        InputError: Lightning refuses a flag, or more than one device is asked for.
     """
     run = run_settings(settings)
     given = {name: settings[name] for name in TRAINER_NAMES if name in settings}
-    for name in ("accumulate_grad_batches", "check_val_every_n_epoch"):  # Lightning divides by them
-        value = given.get(name)
-        ensure(name, f"{name} >= 1", value, value is None or value >= 1)
+    ensure_range(  # Lightning divides by them
+        1,
+        accumulate_grad_batches=given.get("accumulate_grad_batches"),
+        check_val_every_n_epoch=given.get("check_val_every_n_epoch"),
+    )
     if run.threads:
         torch.set_num_threads(run.threads)
-    # The sanity check saves a long epoch before a failing validation. Our epochs take seconds.
-    defaults = {"logger": False, "num_sanity_val_steps": 0}
-    all_callbacks = [EpochSeed(run.seed), *callbacks]
-    try:
-        return pl.Trainer(
-            **defaults | flags | given | device_flags(settings), callbacks=all_callbacks
+    # Dropout and augmentation of an epoch depend on (training seed, epoch) alone. So a run that
+    # continues from a checkpoint draws the same numbers as one that never stopped.
+    epoch_seed = LambdaCallback(
+        on_train_epoch_start=lambda trainer, _: torch.manual_seed(
+            seed_of("epoch", run.seed, trainer.current_epoch)
         )
+    )
+    # The sanity check validates before the first epoch, so that a broken validation does not waste
+    # a long epoch. Our epochs take seconds.
+    defaults = {"logger": False, "num_sanity_val_steps": 0}
+    all_flags = defaults | flags | given | device_flags(settings)
+    try:
+        trainer = pl.Trainer(**all_flags, callbacks=[epoch_seed, *callbacks])
     except (ValueError, TypeError, MisconfigurationException) as error:
         raise InputError(f"Trainer: {error}") from None
-
-
-class EpochSeed(pl.Callback):
-    """Makes dropout and augmentation of an epoch a function of (training seed, epoch).
-
-    A run that continues from a checkpoint draws the same numbers as one that never stopped.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        torch.manual_seed(seed_of("epoch", self.seed, trainer.current_epoch))
+    # On several devices each process would need its own part of a batch, which our loader does not
+    # serve. A search runs a trial on each device instead.
+    devices = trainer.world_size
+    ensure("devices", "one experiment uses one device", devices, devices == 1)
+    return trainer
 
 
 def train(
@@ -171,16 +174,23 @@ def train(
     try:  # `weights_only`, because the checkpoint may come from a stranger's run
         trainer.fit(lit_model, datamodule=served, ckpt_path=continue_from, weights_only=True)
     except (MisconfigurationException, ValueError) as error:
+        # Lightning checks this flag against the loader, so only now. Another `ValueError` is a bug.
         if isinstance(error, ValueError) and "val_check_interval" not in str(error):
             raise
         raise InputError(f"Trainer: {error}") from None
     return trainer, lit_model
 
 
-def load_weights(lit_model: pl.LightningModule, path: Path) -> None:
-    """Load the weights of a checkpoint. Raises `CheckpointError` if they are of another model."""
+def load_weights(lit_model: pl.LightningModule, path: Path) -> dict[str, Any]:
+    """Load the weights of a checkpoint into a model, and return the whole checkpoint.
+
+    Raises:
+        CheckpointError: it cannot be read, or its weights do not fit the model.
+    """
+    checkpoint = read_checkpoint(path)
     try:
-        lit_model.load_state_dict(read_checkpoint(path)["state_dict"])
+        lit_model.load_state_dict(checkpoint["state_dict"])
+        return checkpoint
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path}: does not have the weights of this model: {error}") from None
 
@@ -203,48 +213,43 @@ def run(
     Raises:
         InputError, DataError, CheckpointError
     """
-    own = run_settings(settings)
     best, callbacks = monitors(settings)
-    if load_checkpoint:
+    if load_checkpoint:  # in a callback, because `train` builds the model itself
         callbacks.append(
             LambdaCallback(on_fit_start=lambda _, model: load_weights(model, load_checkpoint))
         )
-    logger = TensorBoardLogger(log_root, name=f"{own.model_class}-{own.data_class}")
+    logger = TensorBoardLogger(log_root, name="-".join(chosen_classes(settings)))
     data = build_data(settings)
     trainer, lit_model = train(settings, data, callbacks=callbacks, logger=logger)
     checkpoint = Path(best.best_model_path) if best.best_model_path else None
-    best_epoch = None
-    if checkpoint:
-        load_weights(lit_model, checkpoint)
-        best_epoch = read_checkpoint(checkpoint)["epoch"] + 1
-    validation = merge_metrics(trainer.validate(lit_model, datamodule=data, verbose=False))
-    tested = trainer.test(lit_model, datamodule=data, verbose=False) if test else []
-    log_dir = Path(logger.log_dir)
-    return ExperimentResult(best_epoch, validation, merge_metrics(tested), checkpoint, log_dir)
+    best_epoch = load_weights(lit_model, checkpoint)["epoch"] + 1 if checkpoint else None
+    no_metrics: list[Metrics] = [{}]  # Lightning returns an empty list if it read no batch
+    validation = (trainer.validate(lit_model, datamodule=data, verbose=False) or no_metrics)[0]
+    tested: Metrics = {}
+    if test:
+        tested = (trainer.test(lit_model, datamodule=data, verbose=False) or no_metrics)[0]
+    return ExperimentResult(best_epoch, validation, tested, checkpoint, Path(logger.log_dir))
 
 
 def monitors(settings: Mapping[str, Any]) -> tuple[ModelCheckpoint, list[pl.Callback]]:
     """The keeper of the best checkpoint, and all callbacks that follow the monitor."""
     run = run_settings(settings)
     monitor: dict[str, Any] = {"monitor": run.monitor, "mode": mode_of(run.monitor)}
-    # Both look at the end of the training epoch, when the training metrics exist. `strict=False`:
-    # an epoch without validation has no `val_loss`, and that is no reason to stop.
+    # Both look at the end of the training epoch. With some flags (`--val_check_interval`) Lightning
+    # would look after a validation, when the epoch's training metrics do not exist yet.
     best = ModelCheckpoint(filename="best", save_on_train_epoch_end=True, **monitor)
+    # `strict=False`, because an epoch without validation has no `val_loss`, which is no error.
     stopping = EarlyStopping(
         patience=run.patience, check_on_train_epoch_end=True, strict=False, **monitor
     )
     callbacks: list[pl.Callback] = [stopping] if run.patience else []
+    # Lightning refuses a `ModelCheckpoint` if this flag is off.
     if settings.get("enable_checkpointing") is not False:
         callbacks.append(best)
     return best, callbacks
 
 
-def merge_metrics(results: Sequence[Mapping[str, float]]) -> Metrics:
-    """Merge Lightning's list of metrics, one entry for each loader."""
-    return {name: float(value) for result in results for name, value in result.items()}
-
-
-@cache
+@cache  # a filter would be added at each call
 def quiet_lightning(*, silent: bool = False) -> None:
     """Suppress Lightning's advertisements and its advice that does not apply to sliced tensors.
 
@@ -256,7 +261,7 @@ def quiet_lightning(*, silent: bool = False) -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
         lambda record: "litlogger" not in record.getMessage().lower()
     )
-    # A deprecation inside of Lightning, and advice for loaders with worker processes and for logs
-    # of single steps. We have neither.
+    # A deprecation inside of Lightning; advice for loaders with worker processes and for logs of
+    # single steps, which we do not have.
     for advice in ("LeafSpec", "does not have many workers", "smaller than the logging interval"):
         warnings.filterwarnings("ignore", message=f".*{advice}")

@@ -20,7 +20,7 @@ import yaml
 from text_recognizer.command import exit_code_of, leave
 from text_recognizer.errors import InputError, ensure
 from text_recognizer.text import shown
-from training.experiment import ExperimentResult, device_flags, quiet_lightning, run
+from training.experiment import ExperimentResult, quiet_lightning, run
 from training.settings import Settings, checked, chosen_classes, settings_parser
 
 LOG_ROOT = Path("training/logs")
@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     # Which flags there are depends on the model and the data set, so these are looked up first.
     parser = settings_parser(*chosen_classes(given))
     if wants_help:
+        # The parser knows only the settings; the docstring describes the command's own flags.
         print(__doc__)
         parser.print_help()
         return
@@ -45,10 +46,10 @@ def main(argv: list[str] | None = None) -> None:
     if wants_config:
         print(yaml.safe_dump(defaults | settings, sort_keys=False), end="")
         return
-    # A config printed as above names `accelerator: auto` and the like, which `--gpus=1` would
-    # contradict if they counted as given.
+    # A config printed by `--print_config` names `accelerator: auto` and other defaults. If they
+    # counted as given, `--gpus=1` would contradict them.
     settings = {name: value for name, value in settings.items() if value != defaults[name]}
-    if device_flags(settings) and settings.get("gpus") and not torch.cuda.is_available():
+    if settings.get("gpus") == 1 and not torch.cuda.is_available():
         print("note: there is no GPU here; training on the CPU")
     quiet_lightning()
     load = Path(str(checkpoint)) if checkpoint else None
@@ -62,7 +63,7 @@ def read_flags(words: list[str]) -> Settings:
         InputError: a word is neither a flag nor the value of one.
     """
     flags: Settings = {}
-    name = ""  # of a flag that may still get a value
+    name = ""
     for word in words:
         if word == "-h":
             flags["help"] = True
@@ -70,10 +71,8 @@ def read_flags(words: list[str]) -> Settings:
             name, equals, value = word[2:].partition("=")
             name = name.replace("-", "_")
             flags[name] = value if equals else True
-            name = "" if equals else name
-        elif name:
+        elif flags.get(name) is True:  # the flag before this word has no value yet
             flags[name] = word
-            name = ""
         else:
             raise InputError(f"{shown(word)} is not a flag; flags begin with `--`.")
     return flags

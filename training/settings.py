@@ -17,13 +17,13 @@ from text_recognizer.errors import InputError, Problem, ensure_range
 from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.metrics import Metric
 from text_recognizer.registry import claim, hyperparameters, keyword_arguments
-from text_recognizer.tables import DATASETS, MODELS
+from text_recognizer.tables import DATASETS, MODELS, chosen
 from text_recognizer.text import did_you_mean, shown
 
 Settings = dict[str, Any]
-TRAINER_SKIPS = {"callbacks", "logger", "plugins"}  # objects, not values
-# The Trainer also takes objects for these. The parser would import the class of such an object from
-# wherever a file says, so that a stranger's file could run code. They are restricted to words.
+TRAINER_SKIPS = {"callbacks", "logger", "plugins"}  # these are objects, which no flag can hold
+# The Trainer takes a name or an object for these. The parser would import the class of an object
+# from any module that a file names, so a stranger's file could run code. Only names are allowed.
 WORDS_ALONE = ("accelerator", "strategy", "profiler")
 
 
@@ -77,12 +77,12 @@ def own_classes(model_class: str, data_class: str) -> tuple[type, ...]:
     return (RunSettings, MODELS[model_class], DATASETS[data_class], BaseLitModel)
 
 
-@cache
+@cache  # building one takes 60 ms, and a search space is checked value by value
 def settings_parser(model_class: str, data_class: str) -> jsonargparse.ArgumentParser:
     """A parser with the settings of an experiment with these classes. Raises `InputError`."""
     parser = jsonargparse.ArgumentParser("run_experiment.py", exit_on_error=False)
     for cls in own_classes(model_class, data_class):
-        # The arguments that an experiment itself passes (dimensions, seed, ...) are no settings.
+        # The experiment itself passes the other arguments (dimensions, seed and so on).
         passed = inspect.signature(cls).parameters.keys() - hyperparameters(cls)
         parser.add_class_arguments(cls, skip=set(passed))
     parser.add_class_arguments(pl.Trainer, skip={*TRAINER_SKIPS, *WORDS_ALONE})
@@ -116,9 +116,10 @@ def type_name(hint: Any) -> str:
 
 
 def chosen_classes(settings: Mapping[str, Any]) -> tuple[str, str]:
-    """The model and the data set of an experiment."""
-    chosen = RUN_DEFAULTS | dict(settings)
-    return str(chosen["model_class"]), str(chosen["data_class"])
+    """The names of the model and the data set of an experiment."""
+    whole = RUN_DEFAULTS | dict(settings)
+    # The settings are not checked yet: which settings there are depends on the two classes.
+    return str(whole["model_class"]), str(whole["data_class"])
 
 
 def with_defaults(settings: Mapping[str, Any]) -> Settings:
@@ -130,10 +131,10 @@ def with_defaults(settings: Mapping[str, Any]) -> Settings:
 
 
 def checked(settings: Mapping[str, Any]) -> Settings:
-    """The settings with their types checked and converted (an int to a float, say).
+    """Check the types of the settings and convert them (an int to a float, for example).
 
     Raises:
-        InputError: with every unknown name and every value of a wrong type.
+        InputError: a name is unknown or a value has a wrong type. It lists all of them.
     """
     classes = chosen_classes(settings)
     known, parser = known_settings(*classes), settings_parser(*classes)
@@ -146,7 +147,7 @@ def checked(settings: Mapping[str, Any]) -> Settings:
             continue
         try:  # one at a time, because the parser stops at the first problem
             result[name] = parser.parse_object({name: value}, defaults=False)[name]
-        except (ArgumentError, jsonargparse.ArgumentError, OverflowError):
+        except (ArgumentError, OverflowError):  # the latter for `inf` as an int
             problems.append(Problem(name, f"{name} is {known[name]}", shown(value)))
     if problems:
         raise InputError(*problems)
@@ -155,4 +156,4 @@ def checked(settings: Mapping[str, Any]) -> Settings:
 
 def run_settings(settings: Mapping[str, Any]) -> RunSettings:
     """The `RunSettings` among the settings. Raises `InputError`."""
-    return RunSettings(**{name: settings[name] for name in RUN_DEFAULTS if name in settings})
+    return RunSettings(**chosen(RunSettings, settings))

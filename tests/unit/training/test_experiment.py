@@ -19,7 +19,7 @@ from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.predict import Recognizer, read_checkpoint
 from text_recognizer.tables import MODELS
 from training import experiment, run_experiment
-from training.experiment import build_data, device_flags, run, train
+from training.experiment import build_data, device_flags, make_trainer, run, train
 from training.settings import checked
 from tuning.space.reader import read_space
 from tuning.verification.preflight import check_space
@@ -43,7 +43,7 @@ def test_one_experiment_uses_one_device(gpus: int) -> None:
     with pytest.raises(InputError, match="0 <= gpus < 2"):
         device_flags({"gpus": gpus})
     with pytest.raises(InputError, match="one device"):
-        device_flags({"devices": 2})
+        make_trainer({"accelerator": "cpu", "devices": 2})
 
 
 def test_gpus_and_accelerator_contradict_each_other() -> None:
