@@ -33,15 +33,16 @@ FLOAT_COLUMN = 9  # characters: `1.893e-05`
 
 
 class SearchConsole:
-    """Prints messages. Nothing in them is taken for markup or obeyed by the terminal.
+    """Prints messages. Markup and control characters in them have no effect.
 
     Args:
-        quiet: print only messages, notes and the result, no table.
-        rich: where to print, if not to stdout.
+        quiet: no table, and no message that `tell` prints.
+        rich: where to print; None means stdout.
     """
 
     def __init__(self, *, quiet: bool = False, rich: Console | None = None) -> None:
         self.quiet = quiet
+        # soft_wrap: in a pipe rich would break lines at 80 columns
         self.rich = rich or Console(highlight=False, soft_wrap=True)
 
     def say(self, text: str, style: str = "") -> None:
@@ -59,7 +60,7 @@ class SearchConsole:
 
 
 class TrialTable:
-    """Follows the study: prints a row for each trial that ends. In a terminal it also shows the
+    """Follows the study and prints a row for each trial that ends. In a terminal it also shows the
     running trials and the totals. Use it as a context manager around the search.
 
     Args:
@@ -75,20 +76,25 @@ class TrialTable:
             update={"trials": study.wanted, "stop": study.stop}
         )
         self.failures: list[str] = []
+        # Retries of an earlier process are known: a resume does not print them again.
         self.retries = {trial.number: len(trial.failures) for trial in study.trials}
+        # Rows are printed before later values are known, so the widths come from the space.
         self.formats = [">6", ">7", f">{max(8, len(self.objective.metric))}", "<14"]
         for name, parameter in study.space.parameters.items():
             self.formats.append(f"<{max(len(name), width_of(parameter))}")
+        self.head = self._columns(
+            ["trial", "epoch", self.objective.metric, "status", *study.space.parameters]
+        )
         self.started = time.time()
         self.live: Live | None = None
 
     def __enter__(self) -> TrialTable:
-        self.started = time.time()
         if self.console.rich.is_terminal and not self.console.quiet:
+            # transient: the running trials vanish at the end, and the rows of ended trials stay
             self.live = Live(get_renderable=self._now, console=self.console.rich, transient=True)
             self.live.start()
         else:
-            self.console.tell(self._head())
+            self.console.tell(self.head)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,21 +116,17 @@ class TrialTable:
         if not self.console.quiet:
             best = self._best()
             is_best = "<- best so far" if best and best.trial.number == trial.number else ""
+            # a limit of the search may have stopped the best trial, so a row can have both
             remark = "; ".join(part for part in (is_best, trial.cause) if part)
             style = ROW_STYLES.get(trial.outcome, "red")
-            # a row has one line, unless it says why a trial failed
+            # A terminal cuts a row at its width. A cause must be read, so its row is wrapped.
             self.console.rich.print(
                 line(f"{self._row(trial)}  {remark}".rstrip(), style),
                 soft_wrap=bool(trial.cause) or not self.console.rich.is_terminal,
             )
 
     def _best(self) -> Best | None:
-        return self.study.ranked[0] if self.study.ranked else None
-
-    def _head(self) -> str:
-        return self._columns(
-            ["trial", "epoch", self.objective.metric, "status", *self.study.space.parameters]
-        )
+        return next(iter(self.study.ranked), None)
 
     def _row(self, trial: Trial) -> str:
         epoch = trial.best_epoch(self.objective)
@@ -143,35 +145,35 @@ class TrialTable:
         return "  ".join(f"{cell:{column}}" for cell, column in columns).rstrip()
 
     def _now(self) -> Group:
-        """What changes: the running trials, the totals, the last failures."""
-        running = [trial for trial in self.study.trials if trial.outcome is None]
-        return Group(
-            line(self._head(), "bold"),
-            *(line(self._row(trial), "cyan") for trial in running),
-            *(line(f"  {text}") for text in self._totals(running)),
-            *(line(f"  {text}", "red") for text in self.failures[-LAST_FAILURES:]),
-        )
-
-    def _totals(self, running: Sequence[Trial]) -> list[str]:
-        """The search so far, in lines that fit a narrow terminal."""
-        trials = self.study.trials
-        best = self._best()
+        """The part of the screen that changes. rich's own thread asks for it, 4 times a second."""
+        trials, best = self.study.trials, self._best()
+        running = [trial for trial in trials if trial.outcome is None]
         standing = (
             f"best {score(best.value)} (trial {best.trial.number})" if best else "no best yet"
         )
+        # only a trial that ended can be best: a running one may still fail
         if lead := ahead(running, best.value if best else None, self.objective):
             standing += f", trial {lead[0]} runs at {score(lead[1])}"
         left = describe_time_left(time_left(trials, self.search, self.started, self.study.seconds))
-        return [
+        # several short lines, because a terminal may be narrow
+        totals = [
             f"{len(trials) - len(running)} of {self.search.trials} trials ended  ·  {standing}",
             describe_epochs(trials, self.search.max_epochs),
+            # after a resume more trials may be unfinished than there are slots
             f"{min(len(running), self.slots)} of {self.slots} slots in use  ·  "
             f"{shown_duration(time.time() - self.started)} gone, {left}",
         ]
+        return Group(
+            line(self.head, "bold"),
+            *(line(self._row(trial), "cyan") for trial in running),
+            *(line(f"  {text}") for text in totals),
+            *(line(f"  {text}", "red") for text in self.failures[-LAST_FAILURES:]),
+        )
 
 
 def line(text: str, style: str = "") -> Text:
     """A text that a live display cuts at the width of the terminal."""
+    # `Text`, not `str`: rich would take [brackets] in a message for markup
     return Text(printable_lines(text), style=style, no_wrap=True, overflow="ellipsis")
 
 
@@ -181,35 +183,34 @@ def words(status: str) -> str:
 
 
 def width_of(parameter: Parameter) -> int:
-    """How many characters a parameter's values take."""
+    """How many characters a parameter's values take, at most `MAX_COLUMN`."""
+    # the ends of a range like [0.1, 1] are shorter than the values within
     if isinstance(parameter, FloatParameter):
         return FLOAT_COLUMN
     return min(MAX_COLUMN, max(len(short(value)) for value in parameter.corner_values()))
 
 
 def describe_time_left(left: tuple[float, float] | None) -> str:
-    """An estimate in words, no more exact than it is.
-
-    Args:
-        left: the shortest and the longest time in seconds, or None.
-    """
+    """The estimate of `time_left` in words."""
     if left is None:
         return "time left not known yet"
     if left[1] < 10:
         return "less than 10s left"
-    # in steps of 10 seconds below 2 minutes, of minutes below 2 hours, else of 10 minutes
+    # Exact seconds would promise too much: steps of 10 seconds below 2 minutes, of minutes below
+    # 2 hours, else of 10 minutes.
     unit = 10 if left[1] < 120 else 60 if left[1] < 7200 else 600
     low, high = (shown_duration(round(seconds / unit) * unit) for seconds in left)
     return f"about {high} left" if low == high else f"{low} to {high} left"
 
 
 def describe_epochs(trials: Sequence[Trial], max_epochs: int) -> str:
-    """Where the epochs went. "Up to", because a trial may have ended before `max_epochs` anyway."""
+    """How many epochs were trained, and how many early stopping skipped."""
+    # "up to", because a stopped trial might have diverged or failed later
     saved = epochs_saved(trials, max_epochs)
     return f"{epochs_trained(trials)} epochs trained, up to {saved} skipped by early stopping"
 
 
 def tally(trials: Sequence[Trial], max_epochs: int) -> str:
-    """The search in one line: how the trials ended and where the epochs went."""
+    """The search in one line: how the trials ended, and their epochs."""
     ended = ", ".join(f"{n} {words(status)}" for status, n in counts(trials).items() if n)
     return f"{ended or 'no trial'}; {describe_epochs(trials, max_epochs)}"

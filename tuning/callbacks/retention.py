@@ -11,8 +11,8 @@ from tuning.trials.trial import Trial
 
 
 class Retention:
-    """Follows the study. Of the ended trials only the best `keep` have a checkpoint, the one of
-    their best epoch.
+    """Follows the study and deletes checkpoints. Of the ended trials the best `keep` have one, that
+    of their best epoch; the others have none.
 
     Args:
         folder: holds a folder of checkpoints for each trial, named by its number.
@@ -31,15 +31,16 @@ class Retention:
             self._delete([trial.number])
 
     def _delete(self, ended: Iterable[int]) -> None:
-        """Delete the checkpoints of these trials that are not kept, and of the trial that they
-        displace.
-        """
+        """Delete the checkpoints of ended trials, except those that are kept."""
         ranked = self.study.ranked
         kept = {best.trial.number: best.epoch.checkpoint or "" for best in ranked[: self.keep]}
+        # A trial that joins the best ones pushes at most one out: the one just below them. Looking
+        # through all folders each time would take longer with each trial.
         displaced = [best.trial.number for best in ranked[self.keep : self.keep + 1]]
         for number in (*ended, *displaced):
             folder = self.folder / str(number)
             if number not in kept:
+                # an error is no reason to end a search: the next process tries again
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             for path in folder.glob("*"):

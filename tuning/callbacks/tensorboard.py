@@ -40,49 +40,48 @@ class Curves:
         self._failed = False
 
     def catch_up(self, trials: Iterable[Trial]) -> None:
-        """Write the files of recorded trials again: an earlier process may have died in the middle
-        of a write. 1,000 trials of 5 epochs take 0.6 s.
-        """
+        """Write the files of all recorded trials again."""
+        # An earlier process may have died in the middle of a write. 1,000 trials of 5 epochs take
+        # 0.6 s.
         for trial in trials:
             # a trial without epochs may lack parameters until it is handed out again
             if trial.epochs or trial.outcome:
                 self.on_change(trial)
 
     def on_change(self, trial: Trial) -> None:
-        """Write what is new: the parameters, epochs, and the outcome."""
+        """Write the news of a trial: its parameters, epochs and outcome."""
         if self._failed:
             return
         try:
-            followed = self._open_trials.get(trial.number)
+            followed = self._open_trials.pop(trial.number, None)
             path, known = followed or (self._new_file(trial), 0)
             append(path, self._events(trial, known))
         except OSError as error:
-            self._failed = True
+            self._failed = True  # for good: a full disk would give a note for each epoch
             self.note(
                 f"no more curves for TensorBoard: {self.folder}: {error.strerror}; the search "
                 "goes on"
             )
-        else:
-            if trial.outcome:
-                self._open_trials.pop(trial.number, None)
-            else:
-                self._open_trials[trial.number] = path, len(trial.epochs)
+            return
+        if not trial.outcome:
+            self._open_trials[trial.number] = path, len(trial.epochs)
 
     def _new_file(self, trial: Trial) -> Path:
-        """A file with the trial's parameters, instead of what an earlier process wrote."""
+        """Replace the trial's files by a new one that holds its parameters."""
         folder = self.folder / str(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob(EVENT_FILES):
             old.unlink()
-        # under a new name, because a TensorBoard that has read the old file never reads it again
+        # A new name, because a TensorBoard that has read the old file does not read it again.
         path = folder / EVENT_FILES.replace("*", f"{time.time():.6f}")
         start = trial.epochs[0].time if trial.epochs else time.time()
         params = {
             name: value if isinstance(value, int | float) else printable(str(value))
             for name, value in trial.params.items()
         }
-        # No list of all parameters is written: TensorBoard would take one trial's for all, and
-        # would not show parameters with a condition. Without it, it collects them from all trials.
+        # No experiment summary (`hparams_config_pb`) is written: TensorBoard would take the list of
+        # parameters from one trial, and hide the conditional ones that this trial does not have.
+        # Without such a list TensorBoard collects the parameters of all trials.
         hparams = hparams_pb(params, trial_id=str(trial.number), start_time_secs=start)
         version = Event(wall_time=start, file_version="brain.Event:2")
         append(path, [version, Event(wall_time=start, summary=hparams)])
@@ -90,13 +89,16 @@ class Curves:
 
     def _events(self, trial: Trial, known: int) -> Iterator[Event]:
         """The trial's epochs after the first `known`, and its end."""
+        metric = self.objective.metric
         best: float | None = None
         for i, epoch in enumerate(trial.epochs):
             scalars = dict(epoch.metrics)
-            if self.objective.is_better(scalars[self.objective.metric], best):
-                best = scalars[self.objective.metric]
+            if self.objective.is_better(scalars[metric], best):
+                best = scalars[metric]
             if best is not None:
-                scalars[f"best_{self.objective.metric}"] = best
+                # The HParams page shows the last value of a metric: that of the last epoch would
+                # not be the trial's result.
+                scalars[f"best_{metric}"] = best
             if i >= known:
                 values = [Summary.Value(tag=tag, simple_value=x) for tag, x in scalars.items()]
                 yield Event(wall_time=epoch.time, step=epoch.epoch, summary=Summary(value=values))
@@ -107,11 +109,9 @@ class Curves:
 
 
 def append(path: Path, events: Iterable[Event]) -> None:
-    """Add events to a file, which is closed between two changes. Raises `OSError`.
-
-    TensorBoard's own `EventFileWriter` would need a thread for each trial, and that thread prints a
-    traceback when the disk is full.
-    """
+    """Add events to a file. Raises `OSError`."""
+    # An append takes 0.04 ms for each epoch. TensorBoard's `EventFileWriter` takes 0.16 ms and a
+    # thread for each trial, and the thread prints a traceback when the disk is full.
     with path.open("ab") as file:
         writer = RecordWriter(file)
         for event in events:

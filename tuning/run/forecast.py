@@ -106,16 +106,6 @@ def epochs_to_go(epochs: int, lengths: Sequence[int], max_epochs: int) -> float:
     return mean(further) if further else (max_epochs - epochs) / 2
 
 
-def disk_bytes(weights: int, slots: Slots, keep: int) -> int:
-    """The most that checkpoints take on disk while the search runs.
-
-    Args:
-        weights: how many the largest network of the space has.
-        keep: how many ended trials keep a checkpoint.
-    """
-    return BYTES_PER_WEIGHT * weights * (slots.count * FILES_PER_TRIAL + keep)
-
-
 def describe_search(search: SearchSettings, trials: int, name: str, data: str, slots: Slots) -> str:
     """The search in one line.
 
@@ -130,7 +120,12 @@ def describe_search(search: SearchSettings, trials: int, name: str, data: str, s
 
 
 def describe_plan(search: SearchSettings, slots: Slots, weights: int, keep: int) -> Iterator[str]:
-    """Rungs, epochs, limits and disk, as lines of text. `weights` and `keep` as in `disk_bytes`."""
+    """Rungs, epochs, limits and disk, as lines of text.
+
+    Args:
+        weights: how many the largest network of the space has.
+        keep: how many ended trials keep a checkpoint.
+    """
     rungs, most = search.rungs(), search.trials * search.max_epochs
     if rungs:
         yield f"{'rung':>6}  {'after epoch':>11}  {'trials to reach it':>20}  {'go on':>6}"
@@ -142,7 +137,8 @@ def describe_plan(search: SearchSettings, slots: Slots, weights: int, keep: int)
     if limits:
         found = ", ".join(f"{limit} {value}" for limit, value in limits.items())
         yield f"stops before that at: {found}"
+    disk = BYTES_PER_WEIGHT * weights * (slots.count * FILES_PER_TRIAL + keep)
     yield (
-        f"disk: {disk_bytes(weights, slots, keep) / 1e6:,.0f} MB of checkpoints at most while it "
-        f"runs (the largest network has {weights:,} weights)"
+        f"disk: {disk / 1e6:,.0f} MB of checkpoints at most while it runs (the largest network has "
+        f"{weights:,} weights)"
     )

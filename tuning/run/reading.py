@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from text_recognizer.atomic import atomic_write
-from text_recognizer.errors import RecogniserError, RunError, StorageError
+from text_recognizer.errors import RunError, StorageError
 from text_recognizer.text import clipped
 
 MAX_FILE_BYTES = 50_000_000  # many times more than the largest file of a run
@@ -29,29 +29,25 @@ class Lenient(BaseModel):
 
 @contextmanager
 def read_as_ours(path: Path) -> Iterator[None]:
-    """Turn errors in reading a run into a `RunError`, because the run was damaged or was written by
-    somebody else. A study in particular is a database: Optuna and SQLAlchemy read it before it
-    can be checked.
-    """
+    """Turn all errors in reading a run into a `RunError`."""
+    # A run may be damaged or a stranger's. Its study is a database, which Optuna and SQLAlchemy
+    # read before we can check it, and they raise anything.
     try:
         yield
-    except RecogniserError:
-        raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         what = clipped(f"{type(error).__name__}: {' '.join(str(error).split())}", 200)
         raise RunError(f"{path}: the run is damaged: {what}") from error
 
 
 def check_plain(folder: Path) -> None:
-    """Refuse a run with a link in it, because a command would read, overwrite or delete what the
-    link leads to; or with a pipe, which a command would wait for.
-
-    Ray Tune's own files are skipped: they are never read, and are deleted without following links.
+    """Refuse a run that holds anything but files and folders.
 
     Raises:
         RunError: there is a link, a pipe or a device.
         OSError: the folder cannot be read.
     """
+    # A command would read, overwrite or delete the file that a link leads to, and would wait for a
+    # pipe. Tune's files in .ray have links, but are never read, and rmtree does not follow links.
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             if entry.name != ".ray":
@@ -64,10 +60,11 @@ def check_plain(folder: Path) -> None:
 
 
 def read_whole(path: Path) -> bytes:
-    """The content of a file of a run. Raises `OSError`, also if it is too large or no regular
-    file.
+    """The content of a file of a run. Raises `OSError`, also if the file is too large, or is a pipe
+    or a device.
     """
-    # without O_NONBLOCK opening a pipe waits for a writer
+    # Without O_NONBLOCK opening a pipe waits for a writer. The checks are of the open file: one of
+    # the path could be about another file by the time it is opened.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
@@ -78,28 +75,23 @@ def read_whole(path: Path) -> bytes:
         return file.read()
 
 
-def read_model(path: Path, model: type[Model]) -> Model | None:
-    """The content of a JSON file, or None if there is no file. Raises `RunError` if it is
-    damaged.
-    """
+def read_existing(path: Path, model: type[Model]) -> Model:
+    """The content of a JSON file. Raises `RunError` if the file is missing or damaged."""
     if not path.exists():
-        return None
+        raise RunError(f"{path} is missing: the run is damaged, or was never written to its end.")
     try:
         return model.model_validate_json(read_whole(path))
     except OSError as error:
         reason = str(error)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors()[0]  # `str(error)` has several lines and a link to pydantic's pages
         reason = f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip()
     raise RunError(f"{path}: the file is damaged: {reason}")
 
 
-def read_existing(path: Path, model: type[Model]) -> Model:
-    """The content of a file that must be there. Raises `RunError` if it is missing or damaged."""
-    found = read_model(path, model)
-    if found is None:
-        raise RunError(f"{path} is missing: the run is damaged, or was never written to its end.")
-    return found
+def read_model(path: Path, model: type[Model]) -> Model | None:
+    """The content of a JSON file, or None without a file. Raises `RunError` if it is damaged."""
+    return read_existing(path, model) if path.exists() else None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -119,5 +111,6 @@ def write_model(path: Path, content: BaseModel) -> None:
 def unwritable(path: Path, error: OSError) -> StorageError:
     """The error of a file that cannot be written."""
     return StorageError(
-        f"{path}: `a file that can be written` must hold, but got: {error.strerror}."
+        f"{path}: cannot be written: {error.strerror}. Free some space or correct the permissions, "
+        "then run the command again."
     )

@@ -14,9 +14,7 @@ MARK = "run"  # the file in the folder that says whose it is
 
 
 def create_shared(folder: RunFolder, shared: Path) -> RunFolder:
-    """Create a folder of the run's name in `shared`, for what its workers write.
-
-    A mark in it, which the study knows, says whose it is: a resume deletes checkpoints there.
+    """Create a folder of the run's name in `shared`. Its workers write there.
 
     Raises:
         InputError: the name is taken.
@@ -31,6 +29,8 @@ def create_shared(folder: RunFolder, shared: Path) -> RunFolder:
         path.mkdir(mode=0o700)
     except OSError as error:
         raise StorageError(f"{path}: cannot create the folder: {error.strerror}.") from None
+    # A resume deletes checkpoints there. The study records the mark as well, so a resume can tell
+    # whether the folder under that path is still this run's.
     write_text(path / MARK, secrets.token_hex(16))
     return RunFolder(folder.path, path)
 
@@ -39,15 +39,16 @@ def find_shared(folder: RunFolder, shared: Path, name: str, mark: str) -> RunFol
     """Find the folder that `create_shared` made.
 
     Args:
-        name: of the study; the run may have been renamed.
-        mark: as the study has it.
+        name: of the study. It stays the same if the user renames the run's folder.
+        mark: the one that the study records.
 
     Raises:
-        RunError: another folder is there, or none: its file system may not be mounted.
+        RunError: the folder is missing or another one, e.g. because nothing is mounted there.
     """
+    # All of this comes from the study, which may be a stranger's: the path must not lead elsewhere.
     path = shared / name
     if not shared.is_absolute() or name_problem(name) or path.is_symlink():
-        raise RunError(f"{path}: not a run's folder in an absolute one. The run is damaged.")
+        raise RunError(f"{path}: no folder that a search would create. The run is damaged.")
     if not mark or read_mark(path) != mark:
         raise RunError(
             f"{path}: not the folder of this run's checkpoints. Is its file system mounted?"
@@ -60,7 +61,7 @@ def find_shared(folder: RunFolder, shared: Path, name: str, mark: str) -> RunFol
 
 
 def read_mark(path: Path) -> str:
-    """Whose a folder of checkpoints is; empty if it is nobody's."""
+    """The mark in a folder of checkpoints; empty if there is none."""
     try:
         return read_whole(path / MARK).decode()
     except (OSError, ValueError):

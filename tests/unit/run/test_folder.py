@@ -102,7 +102,7 @@ def test_a_second_process_is_told_who_holds_the_run_and_the_lock_dies_with_its_h
 
 
 def test_a_run_that_was_deleted_is_not_made_again_by_a_write(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="a file that can be written"):
+    with pytest.raises(StorageError, match="cannot be written: No such file"):
         write_text(tmp_path / "gone" / "summary.json", "{}")
     assert list(tmp_path.iterdir()) == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tuning import search
-from tuning.run.forecast import disk_bytes, expected_epochs, notes, trials_per_stage
+from tuning.run.forecast import describe_plan, expected_epochs, notes, trials_per_stage
 from tuning.run.resources import Slots
 from tuning.space.schema import SearchSettings, Stop
 
@@ -47,7 +47,9 @@ def test_a_limit_that_cannot_be_reached_is_said() -> None:
 
 
 def test_disk_is_that_of_running_and_kept_checkpoints() -> None:
-    assert disk_bytes(1000, ON_CPUS, keep=3) == 4 * 3 * 1000 * (2 * 3 + 3)
+    *_, disk = describe_plan(SearchSettings(), ON_CPUS, 1_000_000, keep=3)
+    megabytes = 4 * 3 * (2 * 3 + 3)
+    assert disk.startswith(f"disk: {megabytes} MB of checkpoints at most")
 
 
 SPACE = """
