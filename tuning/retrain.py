@@ -20,7 +20,7 @@ from tuning.run.options import Options
 from tuning.run.reading import read_existing
 from tuning.run.resources import request_problems
 
-MAX_SEEDS = 100
+MAX_SEEDS = 100  # each seed is up to two trainings
 
 
 def parser() -> Parser:
@@ -42,26 +42,24 @@ def parser() -> Parser:
     return result
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> None:
     """Check the flags and the run, then train and test."""
     flags = parser().parse(argv)
     folder = checked_run(flags)
     with locked(folder):
         check_finished(folder)
-        # torch and Ray take seconds to import; wrong flags are refused before
+        # torch and Ray take seconds to import, so wrong flags are refused before that.
         from tuning.final.retraining import Request, Retraining
 
         options = Options(flags.gpus_per_trial, flags.cpus_per_trial, require_gpu=flags.require_gpu)
         request = Request(flags.seeds, flags.top, flags.data_dir, options)
-        # The lines hold the run's name, which may be anybody's.
-        return Retraining(folder, request, lambda line: print(printable(line), flush=True)).run()
+        # The lines have the run's name in them, which may hold terminal escapes.
+        Retraining(folder, request, lambda line: print(printable(line), flush=True)).run()
 
 
 def checked_run(flags: argparse.Namespace) -> RunFolder:
-    """The run that is named. Raises `InputError` with all that is wrong with the flags."""
-    problems: list[Problem | str] = [
-        *request_problems(flags.gpus_per_trial, flags.cpus_per_trial, None)
-    ]
+    """Open the run. Raises `InputError` with all problems of the flags at once."""
+    problems = request_problems(flags.gpus_per_trial, flags.cpus_per_trial, None)
     if not 1 <= flags.seeds <= MAX_SEEDS:
         problems.append(Problem("--seeds", f"1 <= seeds <= {MAX_SEEDS}", str(flags.seeds)))
     if flags.top < 1:
@@ -76,13 +74,14 @@ def checked_run(flags: argparse.Namespace) -> RunFolder:
 
 
 def check_finished(folder: RunFolder) -> None:
-    """Check by its summary that a search ended with a best trial.
+    """Check that the search has ended with a best trial.
 
     Raises:
         NoResultError: the search has not ended, or has no best trial.
         RunError: the summary is damaged.
     """
     summary = read_existing(folder.summary, Summary)
+    # A search that failed by an error has no stop reason, and can be resumed.
     if summary.status == "failed" and summary.stop_reason:
         raise NoResultError(
             f"{folder.path}: the search ended without a best trial. "

@@ -10,16 +10,11 @@ import yaml
 from text_recognizer.errors import RunError
 from text_recognizer.metrics import Objective
 from text_recognizer.util import checksum
-from training.settings import Settings, checked, with_defaults
+from training.settings import Settings, checked
 from tuning.analysis.run_data import RunData
 from tuning.cli import shown_path
 from tuning.run.files import Candidate
 from tuning.run.folder import RunFolder
-
-# With the seed and the number of epochs given, these settings do not change the trained weights.
-# `max_epochs` would through a one-cycle schedule, but lab 1's defaults have none.
-WITHOUT_EFFECT = ("max_epochs", "seed", "monitor", "patience", "threads", "gpus")
-DATA_NAMES = ("data_class", "data_dir")
 
 
 @dataclass(frozen=True)
@@ -28,7 +23,7 @@ class Config:
 
     trial: int
     settings: Settings
-    epochs: int  # training ends after so many
+    epochs: int  # its training ends after this epoch
     searched: float  # the trial's value in the search
 
     def __str__(self) -> str:
@@ -39,13 +34,13 @@ def read_best_config(search: RunData) -> Settings:
     """The settings of the best trial, from the file that the search wrote.
 
     Raises:
-        RunError: the file was changed or is damaged. The final model's card would name a trial
-            whose settings it does not have.
+        RunError: the file was changed or is damaged.
         InputError: a setting is unknown or has a wrong type.
     """
     path = RunFolder(search.path).best_config
     written = search.summary.sha256.get(path.name)
     try:
+        # With changed settings the model card would name a trial that the model is not from.
         if written and checksum(path) != written:
             raise RunError(
                 f"{path} was changed since the search wrote it. A changed config is trained by "
@@ -72,9 +67,9 @@ def configs_of(search: RunData, best: Settings) -> list[Config]:
     """The trials of a search that can be best, best first.
 
     Args:
-        best: settings of the best trial. All but the searched parameters are every trial's; a
-            trial lacks the parameters whose conditions do not hold.
+        best: settings of the best trial. All trials share them, except the searched parameters.
     """
+    # A parameter of the best trial may not apply to another one: its condition does not hold there.
     fixed = {name: value for name, value in best.items() if name not in search.space.parameters}
     return [
         Config(one.trial.number, fixed | one.trial.params, one.epoch.epoch, one.value)
@@ -84,21 +79,14 @@ def configs_of(search: RunData, best: Settings) -> list[Config]:
 
 def lab_1(config: Config) -> Settings:
     """Lab 1's defaults on the same data for as many epochs."""
-    data = {name: value for name, value in config.settings.items() if name in DATA_NAMES}
-    return {"model_class": "MLP"} | data | {"max_epochs": config.epochs}
-
-
-def effective(settings: Settings) -> Settings:
-    """All settings that decide about the trained weights, defaults filled in.
-
-    Two configs with the same effective settings, epochs and seed give the same model.
-    """
-    whole = with_defaults(settings)
-    return {name: value for name, value in whole.items() if name not in WITHOUT_EFFECT}
+    names = ("data_class", "data_dir")
+    data = {name: value for name, value in config.settings.items() if name in names}
+    return {"model_class": "MLP", **data, "max_epochs": config.epochs}
 
 
 def by_mean(candidates: Sequence[Candidate], objective: Objective) -> list[Candidate]:
-    """Candidates, best mean first; a tie keeps the order, and those that diverged come last."""
+    """Sort candidates by their mean, best first. Candidates that diverged come last."""
+    # The sort is stable, so a tie keeps the order of the search.
     return sorted(
         candidates, key=lambda one: (one.mean is None, -objective.sign * (one.mean or 0.0))
     )

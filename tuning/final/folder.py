@@ -1,4 +1,4 @@
-"""Writes `final/` of a run: all of it, or nothing."""
+"""Writes the whole `final/` folder of a run, or leaves the old one."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ WORKPLACE = ".final."  # prefix of the temporary folder in the run's
 
 
 def mend_final(folder: RunFolder) -> None:
-    """Repair a run whose final script was killed: put an older `final/` back if it was moved away
-    and not replaced, and delete temporary folders.
-    """
+    """Restore `final/` after a final script was killed, and delete what it left."""
     old = folder.final.with_suffix(".old")
+    # The script was killed between the two renames of `replace_final`.
     if old.exists() and not folder.final.exists():
         old.rename(folder.final)
-    # These belong to no living process: this one has locked the run.
+    # No living process uses these: this one has locked the run.
     for left in (old, *folder.path.glob(f"{WORKPLACE}*")):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -35,11 +34,11 @@ def mend_final(folder: RunFolder) -> None:
 def write_final(
     folder: RunFolder, model: Path, config: Config, metrics: FinalMetrics, search: RunData
 ) -> None:
-    """Write the files of the final model, and put them in the place of an older `final/`.
+    """Write the files of the final model, and replace an older `final/` with them.
 
     Args:
-        model: the weights, in the workplace; the file is moved.
-        metrics: complete but for the checksums.
+        model: the file of weights in the temporary folder; it is moved.
+        metrics: complete, except for the checksums.
 
     Raises:
         StorageError: a file cannot be written; an older `final/` stays.
@@ -62,11 +61,9 @@ def write_final(
 
 
 def replace_final(folder: RunFolder, new: Path) -> None:
-    """Put the folder `new` in the place of `final/`. Raises `OSError`.
-
-    No portable call replaces a folder that is not empty, so these are two renames. `mend_final`
-    repairs a run whose process was killed between them.
-    """
+    """Replace `final/` with the folder `new`. Raises `OSError`."""
+    # Two renames, because no portable call replaces a folder that is not empty. If the process is
+    # killed between them, `mend_final` repairs the run at the next start.
     try:
         if folder.final.exists():
             folder.final.rename(folder.final.with_suffix(".old"))
@@ -76,11 +73,12 @@ def replace_final(folder: RunFolder, new: Path) -> None:
 
 
 def config_text(config: Config, seed: int, run: str) -> str:
-    """The config as an experiment file. The machine chooses the device."""
+    """The config as an experiment file."""
+    # A file's name may hold a line break, which would end the comment.
     head = (
-        f"# The final config of {printable(run)}: that of {config}. The final model was trained\n"
-        f"# for {config.epochs} epochs on training and validation data. This command trains on\n"
-        "# the training part alone, for max_epochs:\n"
+        f"# The config of {config} of the search {printable(run)}. The final model was trained\n"
+        f"# for {config.epochs} epochs on training and validation data. This command trains the\n"
+        "# config on the training part alone, for max_epochs:\n"
         "# python training/run_experiment.py --config final/config.yaml\n"
     )
     return head + yaml.safe_dump(config.settings | {"seed": seed}, sort_keys=False)

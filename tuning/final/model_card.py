@@ -24,6 +24,7 @@ LICENCES = {
         "and C. Kaynak, CC BY 4.0."
     ),
 }
+# For a data set that a user has added.
 NO_LICENCE = "See the source of the data set for its licence."
 
 
@@ -31,11 +32,11 @@ def model_card(
     recognizer: Recognizer, config: Config, metrics: FinalMetrics, search: RunData
 ) -> str:
     """The card of the final model as Markdown."""
-    # Markdown, not HTML: nothing is escaped, so values from files go through `code`.
+    # Jinja escapes HTML, not Markdown. So every value from a file goes through `code` instead.
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=False,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # else a misspelt name would leave a gap in the card
         keep_trailing_newline=True,
     )
     templates.filters |= {"code": code, "searched": describe_range}
@@ -56,8 +57,7 @@ def model_card(
 
 
 def code(value: object) -> str:
-    """A value from a file as a code span on one line, also inside of a table; nothing in it is
-    markup.
-    """
+    """A value as a Markdown code span on one line. Nothing in the value acts as markup."""
     text = printable(f"{value:.6g}" if isinstance(value, float) else str(value))
+    # A backtick would end the span, and a bar would end the table's cell.
     return "`" + text.replace("`", "'").replace("|", "\\|") + "`"

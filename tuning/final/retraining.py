@@ -1,9 +1,4 @@
-"""Trains the best config of a search with several seeds, and reads the test set once.
-
-With `top` above one the best configs are first trained again on the training part alone, because
-the best trial of a search may owe its place to the chance of one seed. No choice is made by the
-test set.
-"""
+"""Trains the best config of a search with several seeds, and reads the test set once."""
 
 from __future__ import annotations
 
@@ -27,7 +22,6 @@ from tuning.final.candidates import (
     by_mean,
     check_best,
     configs_of,
-    effective,
     lab_1,
     read_best_config,
 )
@@ -58,13 +52,13 @@ Train = Callable[[Sequence[Training]], list[Trained]]
 
 @dataclass(frozen=True)
 class Request:
-    """The user's wishes.
+    """What the user asked for.
 
     Args:
-        seeds: trainings of each config, at least 1.
-        top: how many of the best configs to compare, at least 1.
-        data_dir: the folder of the data sets; None is the one that the search had.
-        options: what each training gets.
+        seeds: how often each config is trained, at least 1.
+        top: how many of the best configs are compared, at least 1.
+        data_dir: the folder of the data sets; None takes the search's own.
+        options: the CPUs and the share of a GPU for each training.
     """
 
     seeds: int
@@ -74,10 +68,10 @@ class Request:
 
 
 class Retraining:
-    """The final script's work on a run that this process has locked.
+    """The final script's work on a run.
 
     Args:
-        folder: the run of a search that ended with a best trial.
+        folder: the run of a search that ended with a best trial. This process has locked it.
         say: prints a line.
 
     Raises:
@@ -87,7 +81,6 @@ class Retraining:
 
     def __init__(self, folder: RunFolder, request: Request, say: Callable[[str], None]) -> None:
         self.folder = folder
-        self.interruptions = Interruptions()
         self.say = say
         self.interruptions = Interruptions()
         mend_final(folder)
@@ -105,38 +98,27 @@ class Retraining:
         # The first seed is the search's own: with it the best trial has the value of the search.
         first = best.get("seed", 0)
         self.seeds = [(first + i) % 2**32 for i in range(request.seeds)]
-        # All trainings of one step run side by side: three seeds of a config and of lab 1's, say.
+        # All trainings of a step run side by side; the last step trains two configs.
         trainings = len(self.seeds) * max(len(self.configs), 2)
-        self.slots = request.options.slots([preflight.machine()], trainings)
+        self.machine = preflight.machine()
+        self.slots = request.options.slots([self.machine], trainings)
         if self.slots.note:
             say("note: no GPU here: training on the CPUs")
         if len(self.configs) < request.top:
             say(f"note: only {len(self.configs)} trials of this run can be best")
 
-    def run(self) -> int:
+    def run(self) -> None:
         """Choose a config, train it, test it, and write `final/` and the report.
-
-        Returns:
-            The exit code: 0, or 128 plus the number of the signal that interrupted the work.
 
         Raises:
             NoResultError: a training failed or diverged.
             DataError: the data cannot be read.
             RunError: the data is not the search's.
             StorageError: the disk cannot be written.
+            KeyboardInterrupt, SystemExit: a signal interrupted the work.
         """
-        try:
-            with self.interruptions:
-                self.retrain()
-        except KeyboardInterrupt:
-            sys.stderr.write("interrupted\n")
-            return self.interruptions.exit_code
-        return 0
-
-    def retrain(self) -> None:
-        """The work of `run`."""
         examples = self.searched_data()
-        # The run is private to its owner; data that was downloaded just now is not.
+        # A run is private to its owner; the data downloaded above is not.
         os.umask(0o077)
         try:
             temporary = TemporaryDirectory(
@@ -147,11 +129,13 @@ class Retraining:
         with self.interruptions, temporary as name:
             place = Path(name)
             with self.workers(examples, place) as train:
+                # The best trial may owe its place to the chance of one seed, so the best configs
+                # are compared with several.
                 config, candidates = self.choose(train)
                 models = self.train_final(train, config, place)
             metrics = self.test(config, candidates, models, len(examples))
-            # The first seed's model, whatever the others came to: to choose by test results would
-            # make the test set a validation set.
+            # Always the first seed's model: choosing a model by its test result would make the
+            # test set a validation set.
             write_final(self.folder, models[0], config, metrics, self.search)
         for line in result_lines(metrics):
             self.say(line)
@@ -162,7 +146,7 @@ class Retraining:
         self.say(f"wrote {shown_path(write_report(read_run_data(self.folder, self.record)))}")
 
     def searched_data(self) -> BaseDataset:
-        """The training and validation examples, which must be those of the search."""
+        """The training and validation examples, checked to be those of the search."""
         data = build_data(self.configs[0].settings)
         data.prepare_data()
         name = type(data).__name__
@@ -174,7 +158,7 @@ class Retraining:
 
     @contextmanager
     def workers(self, examples: BaseDataset, place: Path) -> Iterator[Train]:
-        """Start Ray, and stop it when the block ends; trainings run in its workers."""
+        """Start Ray for the block. Yields a function that runs trainings in Ray's workers."""
         self.say(f"{self.folder.name}: starting Ray …")
         shared = {
             "metric": self.objective.metric,
@@ -184,17 +168,21 @@ class Retraining:
         }
 
         def last_words(reason: str) -> None:
+            # The process ends without leaving its `with` blocks, so no other line deletes this.
             shutil.rmtree(place, ignore_errors=True)
             sys.stderr.write(f"\nerror: {reason}; nothing of the run was changed.\n")
 
-        node = preflight.machine()
-        ray = own_cluster(dashboard=False, num_cpus=int(node.cpus), num_gpus=int(node.gpus))
+        resources = {"num_cpus": int(self.machine.cpus), "num_gpus": int(self.machine.gpus)}
+        ray = own_cluster(dashboard=False, **resources)
         with ray as cluster, self.interruptions.ray_watched(cluster, last_words):
-            self.interruptions.install()
+            self.interruptions.install()  # ray.init has taken SIGTERM for itself
             yield lambda calls: run_tasks(train_once, calls, shared, self.slots, self.say_done)
 
     def choose(self, train: Train) -> tuple[Config, list[Candidate]]:
-        """The config with the best mean over the seeds, and the results of all that were compared.
+        """Compare the configs by their mean over the seeds.
+
+        Returns:
+            The best config, and the results of all; no results if there is only one config.
 
         Raises:
             NoResultError: all configs diverged.
@@ -225,15 +213,12 @@ class Retraining:
         """Train the config and lab 1's defaults with each seed, on training and validation data.
 
         Returns:
-            The files of weights in `place`: the config's, then lab 1's if that is another config.
+            The files of weights in `place`: the config's, then those of lab 1's defaults.
 
         Raises:
             NoResultError: a training diverged.
         """
-        settings = {str(config): config.settings}
-        baseline = lab_1(config)
-        if effective(baseline) != effective(config.settings):  # else they give the same models
-            settings["lab 1's defaults"] = baseline
+        settings = {str(config): config.settings, "lab 1's defaults": lab_1(config)}
         self.say_begin(
             f"{' and '.join(settings)} for {config.epochs} epochs on training and validation data"
         )
@@ -257,14 +242,14 @@ class Retraining:
         """Read the test set once, and evaluate all models on it.
 
         Args:
-            models: the config's, one a seed, then lab 1's if that is another config.
+            models: checkpoints of the config, one for each seed, then of lab 1's defaults.
             trained_on: number of training and validation examples.
         """
-        # Recorded first: a reading whose results were seen must count, even if this process dies.
+        # Recorded first, so that a reading counts even if this process dies after it.
         set_attr(self.record, TEST_READS, self.reads)
         examples = build_data(config.settings).load_test()
         found = [evaluate(model, examples) for model in models]
-        own, others = found[: len(self.seeds)], found[-len(self.seeds) :]
+        own, others = found[: len(self.seeds)], found[len(self.seeds) :]
         return FinalMetrics(
             **scores_of(self.seeds, own),
             trial=config.trial,
@@ -284,10 +269,11 @@ class Retraining:
 
     def say_begin(self, what: str) -> None:
         n = len(self.seeds)
-        seeds = f"{n} seed{'s' if n > 1 else ''} each"
-        self.say(f"{self.folder.name}: training {what}, {seeds}; {self.slots}")
+        plural = "s" * (n > 1)
+        self.say(f"{self.folder.name}: training {what}, {n} seed{plural} each; {self.slots}")
 
     def say_done(self, call: Training, result: Trained) -> None:
+        # The final training has no validation data left to measure a value on.
         score = "" if call.weights else f"   {self.objective.metric} {result.value:.4f}"
-        took = f"{result.seconds:.{1 if result.seconds < 10 else 0}f} s"
-        self.say(f"  {call}{'   diverged' if result.diverged else score}   {took}")
+        outcome = "   diverged" if result.diverged else score
+        self.say(f"  {call}{outcome}   {result.seconds:.1f} s")

@@ -9,15 +9,14 @@ from typing import Any
 
 from text_recognizer.metrics import Objective
 from tuning.final.candidates import Config, by_mean
-from tuning.run.files import Candidate, FinalMetrics, Score
+from tuning.run.files import Candidate, FinalMetrics
 from tuning.trials.table import plus_minus
 from tuning.verification.evaluation import Evaluation
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Mean and sample standard deviation (None for one value); None for both if a value is not
-    finite.
-    """
+    """Mean and sample standard deviation (None for one value)."""
+    # One seed that diverged makes the config useless: its mean must not hide that.
     if not all(map(math.isfinite, values)):
         return None, None
     return fmean(values), stdev(values) if len(values) > 1 else None
@@ -32,7 +31,7 @@ def candidate_of(config: Config, values: Sequence[float]) -> Candidate:
         searched=config.searched,
         mean=mean,
         std=std,
-        each=[value if math.isfinite(value) else None for value in values],
+        each=[value if math.isfinite(value) else None for value in values],  # JSON has no NaN
         chosen=False,
     )
 
@@ -54,7 +53,8 @@ def scores_of(seeds: Sequence[int], models: Sequence[Evaluation]) -> dict[str, A
 
 
 def accuracy_per_class(models: Sequence[Evaluation]) -> dict[str, float]:
-    """The mean over the models, for each class that has test images."""
+    """The mean accuracy of the models on each class that has test images."""
+    # `confusion[i]` counts the answers for images of class i, so `confusion[i][i]` are the hits.
     return {
         name: fmean(model.confusion[i][i] / sum(model.confusion[i]) for model in models)
         for i, name in enumerate(models[0].classes)
@@ -63,7 +63,7 @@ def accuracy_per_class(models: Sequence[Evaluation]) -> dict[str, float]:
 
 
 def candidate_lines(candidates: Sequence[Candidate], objective: Objective) -> Iterator[str]:
-    """The candidates, best first."""
+    """One line for each candidate, best first."""
     yield f"mean {objective.metric} of each config:"
     for one in by_mean(candidates, objective):
         yield (
@@ -73,20 +73,17 @@ def candidate_lines(candidates: Sequence[Candidate], objective: Objective) -> It
 
 
 def result_lines(metrics: FinalMetrics) -> Iterator[str]:
-    """The test results beside those of lab 1's defaults and the value in the search."""
+    """The test results, beside those of lab 1's defaults and the value in the search."""
     reads = times(metrics.test_reads)
     yield f"results on the {metrics.test_examples:,} test images, read {reads} for this run:"
-    compared: list[tuple[str, Score]] = [(f"trial {metrics.trial}", metrics)]
-    if metrics.baseline.per_seed != metrics.per_seed:  # equal if the config is lab 1's own
-        compared.append(("lab 1's defaults", metrics.baseline))
-    width = max(len(label) for label, _ in compared)
-    for label, score in compared:
+    compared = {f"trial {metrics.trial}": metrics, "lab 1's defaults": metrics.baseline}
+    for label, score in compared.items():
         accuracy = plus_minus(score.test_acc, score.test_acc_std)
         loss = plus_minus(score.test_loss, score.test_loss_std)
-        yield f"  {label:<{width}} acc {accuracy}   loss {loss}"
+        yield f"  {label:<16} acc {accuracy}   loss {loss}"
     part = "training" if metrics.metric.startswith("train") else "validation"
     yield f"in the search: {metrics.metric} {metrics.promised:.4f} on the {part} data"
-    # The mean hides a class that is hardly recognised.
+    # The accuracy over all classes can hide one that is hardly recognised.
     worst, share = min(metrics.per_class.items(), key=lambda item: item[1])
     yield f"worst class: {worst} ({share:.3f})"
     if metrics.baseline.test_acc > metrics.test_acc:
@@ -99,5 +96,5 @@ def result_lines(metrics: FinalMetrics) -> Iterator[str]:
 
 
 def times(n: int) -> str:
-    """How often, in words."""
+    """`once`, or the number of times."""
     return "once" if n == 1 else f"{n} times"

@@ -27,7 +27,7 @@ def run_tasks(
 
     Args:
         function: importable by the workers.
-        shared: arguments of all calls; large arrays go through the object store once.
+        shared: arguments of all calls. The workers share the memory of large arrays.
         slots: the CPUs and the share of a GPU for each call.
         on_done: called with each call and its result as it comes.
 
@@ -35,27 +35,27 @@ def run_tasks(
         The results in the order of the calls.
 
     Raises:
-        RecogniserError: the first error of a call, the call named first. The other calls go on
-            until the cluster ends.
+        RecogniserError: the first error of a call; its message begins with the call. The other
+            calls go on until the cluster ends.
     """
-    # A worker that is killed from outside is tried once more; an exception is not.
+    # With `max_retries` Ray repeats a call whose process died, but not one that raised.
     task = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=1)(function)
     references = {name: ray.put(value) for name, value in shared.items()}
-    waiting = {task.remote(call, **references): place for place, call in enumerate(calls)}
-    results: dict[int, Answer] = {}
+    started = {task.remote(call, **references): call for call in calls}
+    results: dict[ray.ObjectRef[Answer], Answer] = {}
+    waiting = list(started)
     while waiting:
-        (done, *_), _ = ray.wait(list(waiting))  # one at a time, as soon as it has ended
-        place = waiting.pop(done)
+        (done,), waiting = ray.wait(waiting)  # returns as soon as one call has ended
         try:
-            results[place] = ray.get(done)
+            results[done] = ray.get(done)
         except RayError as error:
-            raise task_error(str(calls[place]), error) from None
-        on_done(calls[place], results[place])
-    return [results[place] for place in range(len(calls))]
+            raise task_error(str(started[done]), error) from None
+        on_done(started[done], results[done])
+    return [results[one] for one in started]
 
 
 def task_error(call: str, error: RayError) -> RecogniserError:
-    """The reason for which a call has no result, in one line and without Ray's traceback."""
+    """The error of a call as one line, without Ray's traceback."""
     if not isinstance(error, RayTaskError):
         return NoResultError(f"{call}: its process died twice ({type(error).__name__}).")
     cause = error.cause  # the exception of the worker

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torchvision.transforms.functional import to_pil_image
 
 from text_recognizer.atomic import atomic_write
 from text_recognizer.data.base_data_module import EVALUATION_BATCH_SIZE
@@ -59,10 +59,11 @@ def evaluate(checkpoint: Path, examples: BaseDataset) -> Evaluation:
         CheckpointError: the checkpoint cannot be loaded.
     """
     recognizer = Recognizer.load(checkpoint)
-    # In batches: a CNN's activations for all images at once would take gigabytes.
+    # In batches, because a CNN's activations for all images at once would take gigabytes.
     batches = torch.split(examples.images, EVALUATION_BATCH_SIZE)
     logits = torch.cat([recognizer.logits(images) for images in batches])
     n = len(recognizer.data.mapping)
+    # Each pair (class, answer) as one number, so that one call counts all pairs.
     counts = torch.bincount(examples.labels * n + logits.argmax(1), minlength=n * n)
     return Evaluation(
         classes=recognizer.data.mapping,
@@ -76,11 +77,12 @@ def export_best(folder: Path, best: Best, target: Path) -> None:
     """Write the weights of the best epoch to `target`, without the optimizer's state.
 
     Args:
-        folder: where the search's checkpoints are.
+        folder: the folder of the search's checkpoints.
 
     Raises:
         CheckpointError: the checkpoint is missing, or is not the recorded one.
     """
+    # The recorded path is relative to the folder, so that a run can be moved.
     source = folder / (best.epoch.checkpoint or "")
     found = checksum(source) if source.is_file() else "no file"
     if found != best.epoch.sha256:
@@ -95,12 +97,9 @@ def export_best(folder: Path, best: Best, target: Path) -> None:
 def verify(checkpoint: Path, best: Best, settings: Settings, trainval: BaseDataset) -> Validation:
     """Evaluate an exported checkpoint on the validation data and compare it with its record.
 
-    Only the validation metrics are compared. Training metrics cannot be measured again: they are
-    means over an epoch in which the weights changed.
-
     Args:
-        settings: of the trial.
-        trainval: training and validation examples.
+        settings: the trial's settings.
+        trainval: the training and validation examples.
 
     Returns:
         The model's answers, for the report.
@@ -111,9 +110,11 @@ def verify(checkpoint: Path, best: Best, settings: Settings, trainval: BaseDatas
     indices = build_data(settings).splits()[1]
     examples = BaseDataset(*trainval[indices])
     found = evaluate(checkpoint, examples)
+    # Training metrics cannot be measured again: they are means over an epoch in which the weights
+    # changed.
     for name, value in (("val_loss", found.loss), ("val_acc", found.accuracy)):
         recorded = best.epoch.metrics[name]
-        # Half precision and another device differ by less than this; another epoch by more.
+        # Half precision and another device change a metric less than this, another epoch more.
         if not math.isclose(value, recorded, rel_tol=1e-2, abs_tol=2e-3):
             raise CheckpointError(
                 f"{checkpoint}: `{name} == {recorded:.6f}` must hold, as recorded for trial "
@@ -129,7 +130,7 @@ def verify(checkpoint: Path, best: Best, settings: Settings, trainval: BaseDatas
 
 
 def worst_images(found: Evaluation, examples: BaseDataset, indices: Tensor) -> list[WorstImage]:
-    """The images to whose true class the model gives the least probability, worst first.
+    """The images whose true class got the lowest probability, worst first.
 
     Args:
         indices: (n,) the number of each image among the training and validation examples.
@@ -143,13 +144,13 @@ def worst_images(found: Evaluation, examples: BaseDataset, indices: Tensor) -> l
             probability=min(1.0, float(given[i])),  # rounding may give 1.0000001
             png=png_of(examples.images[i]),
         )
+        # A stable sort gives the same images on every machine.
         for i in given.argsort(stable=True)[:WORST].tolist()
     ]
 
 
 def png_of(image: Tensor) -> str:
     """A uint8 image of shape (1 or 3, height, width) as base64 of a PNG."""
-    pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
     file = io.BytesIO()
-    Image.fromarray(pixels.numpy()).save(file, format="PNG")
+    to_pil_image(image).save(file, format="PNG")
     return base64.b64encode(file.getvalue()).decode()

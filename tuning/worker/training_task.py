@@ -31,9 +31,9 @@ class Training:
     Args:
         label: the config's name in messages.
         settings: flat settings with a seed.
-        epochs: training ends after so many, at least 1.
-        weights: where the weights go after a training on training and validation data; None trains
-            on the training data alone and evaluates on the validation data.
+        epochs: training ends after this epoch, at least 1.
+        weights: None trains on the training data and evaluates on the validation data. A path
+            trains on both, and the weights are written there.
     """
 
     label: str
@@ -49,7 +49,7 @@ class Training:
 class Trained:
     """The result of a training."""
 
-    value: float  # the search's metric; NaN if it was not measured, or training diverged
+    value: float  # the search's metric; NaN if it was not measured or the training diverged
     diverged: bool  # a weight is not finite
     seconds: float
 
@@ -62,7 +62,7 @@ def train_once(
     images: np.ndarray[Any, Any],
     labels: np.ndarray[Any, Any],
 ) -> Trained:
-    """Train to the given epoch. Raises whatever training raises.
+    """Train to the given epoch. Raises the errors of `training.experiment.train`.
 
     Args:
         metric: the search's metric.
@@ -72,18 +72,20 @@ def train_once(
     start = time.monotonic()
     quiet_lightning(silent=True)
     if slots.gpus and torch.cuda.is_available():
+        # Ray counts shares of a GPU, but it does not keep a process to its share of the memory.
         torch.cuda.set_per_process_memory_fraction(slots.gpus)
     settings = training.settings | {"threads": slots.cpus, "gpus": 1 if slots.gpus else 0}
     for name in ("min_epochs", "min_steps"):
-        settings.pop(name, None)  # they would overrule the stop below
+        settings.pop(name, None)  # Lightning would go on to these, whatever `should_stop` says
     data = build_data(settings)
     data.share(as_dataset(images, labels))
-    flags: Settings = {"check_val_every_n_epoch": training.epochs}  # only after the last one
+    # One evaluation, after the last epoch: nothing looks at an earlier one.
+    flags: Settings = {"check_val_every_n_epoch": training.epochs}
     if training.weights:
         data.train_on_validation_too()
         flags = {"limit_val_batches": 0}
-    # Training stops at the best epoch of the search, but `max_epochs` stays: the learning rate
-    # schedule must keep the length that it had in the search.
+    # `max_epochs` stays as it was in the search, because it is the length of the learning rate
+    # schedule. So a callback ends the training.
     stop = LambdaCallback(
         on_train_epoch_end=lambda trainer, _: setattr(
             trainer, "should_stop", trainer.current_epoch + 1 >= training.epochs

@@ -18,7 +18,6 @@ from tuning.final.candidates import (
     by_mean,
     check_best,
     configs_of,
-    effective,
     lab_1,
     read_best_config,
 )
@@ -97,34 +96,6 @@ def test_the_exported_trial_is_the_first_if_the_checkpoint_of_a_better_one_was_d
     search: RunData,
 ) -> None:
     assert [one.trial for one in configs_of(with_best(search, trial=0), {})] == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("settings", "same"),
-    [
-        (
-            {
-                "fc1": 1024,
-                "dropout": 0.5,
-                "lr": 0.001,
-                "optimizer": "Adam",
-                "batch_size": 128,
-                "momentum": None,
-            },
-            True,
-        ),
-        ({"max_epochs": 12, "seed": 3, "threads": 2, "monitor": "val_acc", "patience": 0}, True),
-        ({"fc1": 1023}, False),
-        ({"one_cycle": True}, False),
-        ({"gradient_clip_val": 0.5}, False),
-        ({"model_class": "CNN"}, False),
-    ],
-)
-def test_lab_1s_defaults_are_recognised_when_they_are_spelled_out(
-    settings: dict[str, Any], same: bool
-) -> None:
-    config = Config(0, LAB_1 | settings, epochs=3, searched=0.9)
-    assert (effective(config.settings) == effective(lab_1(config))) is same
 
 
 def test_lab_1_has_the_searchs_data_and_nothing_else_of_it() -> None:

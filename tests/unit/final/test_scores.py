@@ -84,12 +84,6 @@ def test_the_result_is_printed_with_its_spread_the_baseline_and_the_value_in_the
     ]
 
 
-def test_lab_1s_own_config_is_not_compared_with_itself() -> None:
-    own = metrics()
-    lines = list(result_lines(metrics(baseline=Baseline(**own.model_dump(), config={}))))
-    assert [line.split()[0] for line in lines if " acc " in line] == ["trial"]
-
-
 def test_a_baseline_that_does_better_and_a_second_reading_are_pointed_out() -> None:
     better = Baseline(**scores_of([0, 1], [evaluation([10, 0])] * 2), config={})
     lines = list(result_lines(metrics(baseline=better, test_reads=3)))
