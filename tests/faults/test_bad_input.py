@@ -239,11 +239,11 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     ),
     "a huge int": (
         parameter("type: int, low: 1, high: 1" + "0" * 20),
-        ":2 space.fc1.high: `high <= 9007199254740992`",
+        ":2 space.fc1.high: `a whole number from -9007199254740992 to 9007199254740992`",
     ),
     "5,000 digits": (
         parameter("type: int, low: 1, high: " + "9" * 5000),
-        ":2 space.fc1.high: `a whole number`…inf",
+        ":2 space.fc1.high: `a finite number`…inf",
     ),
     "NaN": (
         parameter("type: float, low: .nan, high: 1"),
@@ -362,7 +362,8 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     ),
     "when on a number of 320 digits": (
         f"{GOOD}  fc2: {{type: int, low: 1, high: 8, when: {{fc1: {'9' * 320}}}}}\n",
-        ":3 space.fc2.when.fc1.0: `a whole number from -9007199254740992 to 9007199254740992` must hold, but got 999",
+        ":3 space.fc2.when.fc1: `a whole number from -9007199254740992 to 9007199254740992` must hold, but got 999",
+        ":3 space.fc2.when.fc1.0: `fc1 can be 8 <= value <= 64` must hold, but got 999",
     ),
     "when on a float": (
         "space:\n  dropout: {type: float, low: 0, high: 1, step: 0.1}\n  fc1: {type: int, low: 1, high: 8, when: {dropout: 0}}",
@@ -474,7 +475,12 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     ),
     "NaN in a list under experiment": (
         fixed("a: [1, {b: .nan}]"),
-        ":1 experiment.a: `a finite number` must hold, but got nan",
+        ":1 experiment.a.1.b: `a finite number` must hold, but got nan",
+    ),
+    "a key twice and a misspelt key": (
+        setting("trials: 1, trials: 2, sampel: tpe"),
+        ":3 search.trials: `each key stands once`",
+        ":3 search.sampel: `a known key`…'sampler'?",
     ),
     "max_epochs under experiment": (
         fixed("max_epochs: 3"),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from tuning.space.schema import (
     FloatParameter,
     Parameter,
     SearchSettings,
-    broken_rule,
 )
 from tuning.space.schema_errors import MAPPING, validated
 from tuning.space.search_space import SearchSpace
@@ -47,18 +45,19 @@ def read_space(path: Path, overrides: Overrides | None = None) -> SearchSpace:
     for keys, (flag, value) in (overrides or {}).items():
         file.replace(keys, flag, value)
     experiment, raw_parameters, raw_search = read_sections(file)
-    check_experiment(experiment, file)
+    for name in experiment:
+        is_free(("experiment", name), OWNED_BY_SEARCH, file)
     parameters = read_parameters(raw_parameters, experiment, file)
     search = validated(SearchSettings.model_validate, raw_search, ("search",), file)
     check_conditions(parameters, raw_parameters, file)
     # What follows needs parameters that are valid and conditions that can be ordered.
     if file.problems or search is None:
-        raise InputError(*file.problems)
+        raise InputError(*file.problems.values())
     space = SearchSpace(experiment, parameters, search, file.where)
     check_possible(space, file)
     check_start_points(space, file)
     if file.problems:
-        raise InputError(*file.problems)
+        raise InputError(*file.problems.values())
     return space
 
 
@@ -94,35 +93,6 @@ def is_free(keys: tuple[str, str], owned: Mapping[str, str], file: YamlFile) -> 
     return False
 
 
-def check_experiment(settings: Section, file: YamlFile) -> None:
-    """Note the problems of the fixed settings."""
-    for name, value in settings.items():
-        keys = ("experiment", name)
-        is_free(keys, OWNED_BY_SEARCH, file)
-        for single in single_values(value):
-            rule = broken_rule(single)
-            # Linux allows any bytes in a path; Python reads them as text that no file can hold.
-            if rule and not (name == "data_dir" and is_path(single)):
-                file.refuse(keys, rule, shown(single))
-
-
-def single_values(value: Any) -> Iterator[Any]:
-    """The values inside of lists and mappings."""
-    if isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from single_values(inner)
-    else:
-        yield value
-
-
-def is_path(value: Any) -> bool:
-    """Whether a file system can have this path."""
-    try:
-        return bool(os.fsencode(value))
-    except (TypeError, UnicodeEncodeError):
-        return False
-
-
 def read_parameters(raw: Section, experiment: Section, file: YamlFile) -> dict[str, Parameter]:
     """The valid parameters. Note the problems of the others."""
     found: dict[str, Parameter] = {}
@@ -150,9 +120,9 @@ def check_conditions(parameters: dict[str, Parameter], raw: Section, file: YamlF
                 hint = "A float is hardly ever exactly some value."
                 file.refuse(keys, "a parameter of whole numbers or choices", "a float", hint)
             elif other in parameters:
-                for value in values:
+                for i, value in enumerate(values):
                     if rule := parameters[other].problem(value):
-                        file.refuse(keys, f"{other} can be {rule}", shown(value))
+                        file.refuse((*keys, i), f"{other} can be {rule}", shown(value))
             elif other not in raw:  # otherwise the other parameter is invalid and was refused
                 hint = did_you_mean(other, parameters.keys() - {name})
                 file.refuse(keys, "a searched parameter", shown(other), hint)
@@ -180,6 +150,6 @@ def check_start_points(space: SearchSpace, file: YamlFile) -> None:
     points = space.search.start_with
     for i, point in enumerate(points):
         keys = ("search", "start_with", i)
-        file.problems += space.point_problems(point, *keys)
+        file.problems |= {one.where: one for one in space.point_problems(point, *keys)}
         if point in points[:i]:  # Optuna would run it twice
             file.refuse(keys, "each point stands once", f"{shown(point)} again", "Remove one.")

@@ -7,6 +7,7 @@ keys are refused.
 
 from __future__ import annotations
 
+import math
 import re
 import stat
 from pathlib import Path
@@ -21,6 +22,7 @@ from text_recognizer.text import TEXT_RULE, clipped, is_text, printable, shown
 MAX_SPACE_BYTES = 100_000
 MAX_DEPTH = 20  # a search space needs 5
 SUCH_AS = "Give the path of a search space such as search_spaces/mlp.yaml."
+MAX_INT = 2**53  # the study stores numbers as doubles, which are exact up to here
 Keys = tuple[str | int, ...]  # the place of a value in a file, e.g. ("space", "lr", "low")
 
 # As in YAML 1.2, but `0x1F` and `0o17` are words. Python converts no int of more than 4,300 digits:
@@ -43,16 +45,14 @@ class YamlFile:
     """A parsed file: its `content`, the place of each value, and the `problems` found so far.
 
     Raises:
-        InputError: the file cannot be read, or is not strict YAML.
+        InputError: the file cannot be read, or its YAML cannot be parsed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.problems: list[Problem] = []
+        self.problems: dict[str, Problem] = {}  # by place
         self._places: dict[Keys, str] = {}  # "file:line", or a flag
         self.content: dict[str, Any] = self._plain(self._compose(self._read()), ())
-        if self.problems:
-            raise InputError(*self.problems)
 
     def where(self, *keys: str | int) -> str:
         """The place of a value: `file:line key.key`, or the flag that replaces it.
@@ -80,7 +80,9 @@ class YamlFile:
 
     def refuse(self, keys: Keys, rule: str, got: str, hint: str = "") -> None:
         """Note a problem and go on, so that the user sees all problems at once."""
-        self.problems.append(Problem(self.where(*keys), rule, got, hint))
+        # One for each place: a NaN is no finite number, and then no whole number either.
+        where = self.where(*keys)
+        self.problems.setdefault(where, Problem(where, rule, got, hint))
 
     def _stop(self, line: int | None, message: str) -> NoReturn:
         """Refuse a file that cannot be read any further."""
@@ -132,7 +134,10 @@ class YamlFile:
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(item, (*keys, index)) for index, item in enumerate(node.value)]
         is_quoted = getattr(node, "style", None) is not None  # quoted text stays text
-        return node.value if is_quoted else scalar(node.value)
+        value = node.value if is_quoted else scalar(node.value)
+        if rule := broken_rule(value):
+            self.refuse(keys, rule, shown(value))
+        return value
 
     def _mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -197,6 +202,15 @@ def to_yaml(content: Any) -> str:
         default_flow_style=None,
         width=120,
     )
+
+
+def broken_rule(value: Any) -> str | None:
+    """The rule that a single value of a file breaks, or None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    if isinstance(value, int) and abs(value) > MAX_INT:
+        return f"a whole number from {-MAX_INT} to {MAX_INT}"
+    return None if is_text(value) else TEXT_RULE
 
 
 def scalar(text: str) -> Any:

@@ -12,9 +12,9 @@ import joblib
 import torch
 
 from text_recognizer.data.util import BaseDataset
-from text_recognizer.errors import DataError, InputError, Problem
+from text_recognizer.errors import DataError, InputError, Problem, ensure
 from text_recognizer.lit_models.base import BaseLitModel
-from text_recognizer.text import shown
+from text_recognizer.text import TEXT_RULE, is_text, shown
 from training.experiment import (
     build_data,
     build_lit_model,
@@ -170,12 +170,14 @@ def prepare_data(
 
     Raises:
         DataError: the named data set cannot be had.
-        InputError: a corner of the space does not fit the data set.
+        InputError: a corner does not fit the data set, or the path of `data_dir` is no text.
     """
     experiment = space.experiment | {"data_class": usual_data(space)}
     if folder := data_dir or experiment.get("data_dir"):
         # absolute, because workers and resumes may run in another folder
-        experiment["data_dir"] = str(Path(folder).resolve())
+        experiment["data_dir"] = folder = str(Path(folder).resolve())
+        # Linux allows any bytes in a path, but the run's own copy of the space is UTF-8.
+        ensure("--data-dir", TEXT_RULE, folder, is_text(folder))
     data = build_data(experiment)
     try:
         data.prepare_data()  # here in one process, not in each worker

@@ -130,6 +130,13 @@ def test_named_data_is_strict_and_unnamed_data_is_helpful(
     assert "Digits" in notes[0]
 
 
+def test_a_data_folder_that_the_run_could_not_write_down_is_refused(
+    space_file: Write, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="--data-dir: `text of whole characters`"):
+        prepare_data(read_space(space_with(space_file, "")), f"{tmp_path}/\udcff", print)
+
+
 def test_mnist_is_taken_where_it_is(space_file: Write, mnist_dir: Path) -> None:
     notes: list[str] = []
     found, _ = prepare_data(read_space(space_with(space_file, "")), str(mnist_dir), notes.append)
