@@ -1,4 +1,4 @@
-"""The address of a Ray cluster that runs already."""
+"""The address of a running Ray cluster."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import re
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from ray._private.services import canonicalize_bootstrap_address_or_die as local_ray
@@ -13,7 +15,7 @@ from ray._private.services import canonicalize_bootstrap_address_or_die as local
 from text_recognizer.errors import InputError
 
 HOST_AND_PORT = re.compile(r"\[?([^\s/\[\]]+?)\]?:(\d{1,5})")
-ANSWER_S = 3  # a machine that is gone does not even refuse
+ANSWER_S = 3  # a machine that is gone does not even refuse a connection
 
 
 class Address(NamedTuple):
@@ -24,10 +26,10 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, given: str) -> Address:
-        """Read `HOST:PORT`; `auto` is `RAY_ADDRESS`, else the Ray of this machine.
+        """Read `HOST:PORT` or `auto`: `RAY_ADDRESS`, or else the Ray on this machine.
 
         Raises:
-            InputError: it is no address, or no Ray runs on this machine.
+            InputError: this is no address, or no Ray runs on this machine.
         """
         named = given
         if given == "auto":
@@ -44,16 +46,21 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def answers(self, patience: float = 0) -> bool:
-        """Whether something listens there, now or within so many seconds."""
-        end = time.monotonic() + patience
-        while True:
-            try:
+        """Whether something listens there, now or within `patience` seconds."""
+        for _ in attempts(patience):
+            with suppress(OSError, UnicodeError):  # UnicodeError: no machine can have this name
                 socket.create_connection(self, ANSWER_S).close()
                 return True
-            except (OSError, UnicodeError):  # UnicodeError: no machine can have this name
-                if time.monotonic() >= end:
-                    return False
-                time.sleep(0.5)
+        return False
+
+
+def attempts(seconds: float) -> Iterator[None]:
+    """Yield at once, and again every half second until the time is over."""
+    end = time.monotonic() + seconds
+    yield
+    while time.monotonic() < end:
+        time.sleep(0.5)
+        yield
 
 
 def refused(given: str, why: str) -> InputError:

@@ -1,4 +1,4 @@
-"""A Ray cluster of our own on this machine, and what a search asks of any cluster."""
+"""Starts a Ray cluster on this machine, and defines the interface of all clusters."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ DAEMONS = ("raylet", "gcs_server")
 
 
 class Cluster:
-    """A Ray that runs.
+    """A running Ray.
 
-    `on_capacity` is called with the number of trials that fit at once, whenever it has changed.
+    Set `on_capacity` to be told how many trials fit at once, whenever that changes.
 
     Args:
         dashboard: HOST:PORT of the dashboard, if there is one.
@@ -38,7 +38,7 @@ class Cluster:
         self.on_capacity: Callable[[int], None] = lambda count: None
 
     def dead(self) -> str | None:
-        """The part of Ray that has died, or None. Then Ray's errors say nothing of a trial."""
+        """The part of Ray that has died, or None."""
         raise NotImplementedError
 
     def lost_node(self, since: float) -> str | None:
@@ -46,7 +46,7 @@ class Cluster:
         return None
 
     def room(self, slots: Slots) -> int:
-        """How many trials may be handed out now."""
+        """How many trials may run or wait for a node now."""
         return slots.count
 
     def has_no_room(self, slots: Slots) -> bool:
@@ -63,6 +63,7 @@ class OwnCluster(Cluster):
         self._processes = {child.name(): child for child in children if child.name() in DAEMONS}
 
     def dead(self) -> str | None:
+        # A dead child is a zombie until this process reads its exit status.
         for name, process in self._processes.items():
             if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
                 return f"Ray's {name}"
@@ -71,7 +72,7 @@ class OwnCluster(Cluster):
 
 @contextmanager
 def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[OwnCluster]:
-    """Start a Ray cluster on this machine, whatever else runs here.
+    """Start a Ray cluster on this machine, also beside another one.
 
     Args:
         resources: `num_cpus` and `num_gpus` of `ray.init`.
@@ -95,30 +96,26 @@ def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[OwnClus
 
 
 def let_the_agent_choose_its_port() -> None:
-    """Set the port of the dashboard's agent to 0.
-
-    Beside another Ray, and for a minute after one was killed, the fixed port 52365 is taken, and
-    the dashboard can show no log. `ray.init` has no parameter for it (ray-project/ray#34886).
-    """
+    """Let the dashboard's agent choose a free port."""
+    # Its usual port 52365 is taken beside another Ray, and for 62 s after one was killed. Then the
+    # dashboard shows no logs. `ray.init` has no parameter for it (ray-project/ray#34886).
     RayParams.__init__ = partialmethod(  # type: ignore[method-assign,assignment]
         RayParams.__init__, dashboard_agent_listen_port=0
     )
 
 
 def keep_the_token_private() -> None:
-    """Create Ray's token file for its owner only, or close it: with the token one can run code.
-
-    Ray itself creates it readable by all users. A token in the environment is left alone.
-    """
+    """Make Ray's token file readable for its owner only, and create it if it is missing."""
+    # Who has the token can run code in the cluster. Ray creates the file readable for all users.
     if os.environ.get("RAY_AUTH_TOKEN"):
         return
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    with suppress(OSError):  # Ray says what is wrong
+    with suppress(OSError):  # Ray itself will say what is wrong
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # a link to the whole file: another process that starts now must not read half a token
+        # The file appears when it is whole: a process that starts now must not read half a token.
         with (
             suppress(FileExistsError),
-            tempfile.NamedTemporaryFile("w", dir=path.parent) as file,  # 0600
+            tempfile.NamedTemporaryFile("w", dir=path.parent) as file,  # mode 0600
         ):
             file.write(secrets.token_hex(32))
             file.flush()
@@ -127,17 +124,16 @@ def keep_the_token_private() -> None:
 
 
 def private_folder() -> str:
-    """The folder for Ray's sockets and logs, inside of one that only this user can enter.
-
-    Ray opens its folder to all users (ray-project/ray#4593). The path is short, because paths of
-    sockets have to be.
-    """
+    """A folder for Ray's sockets and logs that only this user can reach."""
+    # Ray makes its folder 0777 (ray-project/ray#4593), so it lies inside a private one. The path is
+    # short, because a socket's path has at most 107 characters.
     parent = os.environ.get("RAY_TMPDIR") or "/tmp"
     path = Path(parent) / f"ray-{os.getuid()}"
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)
     found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():  # somebody else was quicker
+    # Another user may have made a folder or a link of this name first.
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         path = Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
     path.chmod(0o700)
     return str(path / "ray")

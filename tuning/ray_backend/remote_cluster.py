@@ -1,8 +1,4 @@
-"""Joins a Ray cluster that runs already, counts its nodes and watches them.
-
-The project's code goes to the workers with the job, so that nodes need the packages of `.venv` and
-no copy of the project.
-"""
+"""Joins a running Ray cluster, counts its nodes and watches them."""
 
 from __future__ import annotations
 
@@ -22,20 +18,20 @@ from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]
 import text_recognizer
 import training
 import tuning
-from tuning.ray_backend.address import Address, refused
+from tuning.ray_backend.address import Address, attempts, refused
 from tuning.ray_backend.local_cluster import Cluster, keep_the_token_private
 from tuning.ray_backend.shared_storage import check_shared
 from tuning.run.resources import Node, Slots, room
 
-# read in a worker, which has the environment of its cluster and not ours
+# Workers have the environment of their cluster, not ours. They read these settings.
 WORKER_SETTINGS = ("RAY_CHDIR_TO_TRIAL_DIR", "TUNE_FUNCTION_THREAD_TIMEOUT_S")
-GCS_PATIENCE_S = 20  # a head with a store of its own may come back; without one nothing does
-GOING_DOWN_S = 3  # from the death of a node's worker to that of its Ray, where both are told to end
+GCS_PATIENCE_S = 20  # a head that keeps its state in a store may be restarted
+GOING_DOWN_S = 3  # a node that shuts down ends its workers first, then its Ray
 COUNT_EVERY_S = 2
 
 
 class JoinedCluster(Cluster):
-    """A cluster that others started. Nodes may leave and join.
+    """A cluster that others started. Its nodes may leave, and new ones may join.
 
     Args:
         head: where the cluster was joined.
@@ -55,13 +51,13 @@ class JoinedCluster(Cluster):
         self.say = say
         here = ray.get_runtime_context().get_node_id()
         self._raylet = next(raylet_of(node) for node in ray.nodes() if node["NodeID"] == here)
-        # node id -> address, and when the node was missed
+        # Node id -> address and time of its loss. Nodes that died before are lost since 1970.
         self._lost = {node["NodeID"]: ("", 0.0) for node in ray.nodes() if not node["Alive"]}
-        self._counted = -math.inf  # when, by the monotonic clock
-        self._room: int | None = None
+        self._counted = -math.inf  # time of the last count, by the monotonic clock
+        self._room = -1  # not counted yet
 
     def nodes(self) -> list[Node]:
-        """What the living nodes have for trials, as far as Ray and we know that they live."""
+        """The nodes that live, as far as Ray and we know."""
         return [
             Node(
                 node["Resources"].get("CPU", 0),
@@ -79,45 +75,40 @@ class JoinedCluster(Cluster):
         return None if self.head.answers(GCS_PATIENCE_S) else "the cluster's head"
 
     def lost_node(self, since: float) -> str | None:
-        # a node that is going down still answers for a moment
-        end = time.monotonic() + GOING_DOWN_S
-        while True:
+        # A node that is going down still answers for a moment.
+        for _ in attempts(GOING_DOWN_S):
             self._find_lost()
             for address, moment in self._lost.values():
                 if moment > since:
                     return address
-            if time.monotonic() >= end:
-                return None
-            time.sleep(0.5)
+        return None
 
     def _find_lost(self) -> None:
-        """Note which nodes are gone, and since when."""
+        """Note which nodes are gone now."""
         for node in ray.nodes():
             name, raylet = node["NodeID"], raylet_of(node)
-            # each is asked: Ray takes 15 s to see that one is dead
+            # Each node is asked, because Ray takes 15 s to see that one is dead. A dead one refuses
+            # the connection at once.
             if node["Alive"] and raylet.answers():
                 self._lost.pop(name, None)
             elif name not in self._lost:
                 self._lost[name] = (raylet.host, time.time())
-                self._counted = -math.inf
+                self._counted = -math.inf  # count again
                 self.say(
                     f"node {raylet.host} is gone: its trials go on elsewhere and lose no retry"
                 )
 
     def room(self, slots: Slots) -> int:
-        """As many trials as the nodes hold now, or with `slots.waits` as many as may run at all.
-
-        Trials that wait for a node are the demand that an autoscaler sees.
-        """
         count = self._count(slots)
+        # Trials that wait for a node are the only demand that an autoscaler sees.
         return slots.most or count if slots.waits else count
 
     def has_no_room(self, slots: Slots) -> bool:
         return self._count(slots) == 0
 
     def _count(self, slots: Slots) -> int:
-        """How many trials the nodes hold, counted every two seconds; a change is printed."""
-        if self._room is not None and time.monotonic() - self._counted < COUNT_EVERY_S:
+        """How many trials the nodes hold, counted every two seconds. Prints a change."""
+        if time.monotonic() - self._counted < COUNT_EVERY_S:
             return self._room
         self._find_lost()
         self._counted = time.monotonic()
@@ -127,19 +118,18 @@ class JoinedCluster(Cluster):
             self.on_capacity(found)
             if not found:
                 self.say(f"no node has room for a trial ({slots.each}): waiting for a node to join")
-            elif self._room is not None:  # the search's head line has the first count
+            elif self._room >= 0:  # the search's head line has the first count
                 self.say(f"trials that fit at once now: {found}")
         self._room = found
         return found
 
     def check_shared(self, folder: Path, where: str, hint: str, slots: Slots) -> None:
         """Check that every node with room for a trial sees `folder`; see `shared_storage`."""
-        nodes = {node.id: node.address for node in self.nodes() if room([node], slots)}
-        check_shared(folder, nodes, where, hint)
+        check_shared(folder, [node for node in self.nodes() if room([node], slots)], where, hint)
 
 
 def raylet_of(node: Mapping[str, Any]) -> Address:
-    """Where the node's own process of Ray listens."""
+    """The address of a node's raylet, its own process of Ray."""
     return Address(node["NodeManagerAddress"], node["NodeManagerPort"])
 
 
@@ -148,13 +138,13 @@ def joined_cluster(address: str, say: Callable[[str], None]) -> Iterator[JoinedC
     """Join the cluster at `address`, which is `auto` or `HOST:PORT`.
 
     Args:
-        say: prints a line, also later.
+        say: prints a line. It is called as long as the cluster is in use.
 
     Raises:
         InputError: no cluster answers there, or it refuses this process.
     """
     head = Address.parse(address)
-    # ray.init waits for minutes for a head that is not there
+    # `ray.init` waits for minutes for a head that is not there.
     if not head.answers():
         raise refused(address, f"nothing answers at {head}")
     keep_the_token_private()
@@ -169,6 +159,7 @@ def joined_cluster(address: str, say: Callable[[str], None]) -> Iterator[JoinedC
         context = ray.init(
             address=str(head),
             runtime_env={
+                # The code goes along with the job, so nodes need no copy of the project.
                 "py_modules": [text_recognizer, training, tuning],
                 "env_vars": {name: os.environ[name] for name in WORKER_SETTINGS},
                 "excludes": ["__pycache__"],
@@ -186,18 +177,17 @@ def joined_cluster(address: str, say: Callable[[str], None]) -> Iterator[JoinedC
 
 
 def match_token_mode(head: Address) -> bool:
-    """Set this process to the cluster's token mode; returns whether the cluster asks for a token.
-
-    Workers of a cluster without a token have none to show to this process, so that it must not ask
-    for one. Ray has no question for the mode: its own client tries both, 10 ms each. `ray.init`
-    would try a wrong token for 20 s.
+    """Set this process to the cluster's token mode. Returns whether the cluster asks for a token.
 
     Raises:
         ConnectionError: the cluster has another token.
     """
+    # The workers of a cluster without tokens cannot show one, so this process must not ask for it.
+    # No call of Ray tells the mode, so its client tries both, 10 ms each. `ray.init` would try a
+    # wrong token for 20 s, and joins a cluster without tokens even if we have one.
     for mode in ("disabled", "token"):
         os.environ["RAY_AUTH_MODE"] = mode
-        Config.initialize("")  # or Ray keeps the mode that it read first
+        Config.initialize("")  # else Ray keeps the mode that it read first
         with suppress(ray.exceptions.AuthenticationError), hidden_stderr():
             GcsClient(address=str(head))
             return mode == "token"
@@ -207,7 +197,8 @@ def match_token_mode(head: Address) -> bool:
 
 @contextmanager
 def hidden_stderr() -> Iterator[None]:
-    """Hide the warnings of Ray's C++ client, which writes them whatever its log level."""
+    """Hide the warnings of Ray's C++ client, which no log level turns off."""
+    # C++ writes to the file descriptor, so `contextlib.redirect_stderr` does not catch it.
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
@@ -219,8 +210,6 @@ def hidden_stderr() -> Iterator[None]:
 
 
 def hide_state_of_dead_raylets() -> None:
-    """Print no pages of a dead raylet's state; `JoinedCluster` says which node died.
-
-    Ray prints them also with `log_to_driver=False` (ray-project/ray#25516).
-    """
+    """Keep Ray from printing pages about a dead node; `JoinedCluster` says which one died."""
+    # Ray prints them even with `log_to_driver=False` (ray-project/ray#25516).
     worker.print_to_stdstream = lambda *_, **__: None

@@ -1,11 +1,10 @@
-"""Checks, before anything is made, that all nodes of a cluster see the same folder."""
+"""Checks that all nodes of a cluster see the same folder, before a run is created."""
 
 from __future__ import annotations
 
 import secrets
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,25 +14,26 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from text_recognizer.errors import InputError, Problem
+from tuning.ray_backend.address import attempts
 from tuning.run.reading import unwritable
+from tuning.run.resources import Node
 
-PROBE_S = 120  # a first worker on a busy node
+PROBE_S = 120  # a busy node takes long to start its first worker
 SEEN_S = 3  # a file system may be slow to show what another node wrote
 
 
-def check_shared(folder: Path, nodes: Mapping[str, str], where: str, hint: str) -> None:
+def check_shared(folder: Path, nodes: Sequence[Node], where: str, hint: str) -> None:
     """Check that every node reads and writes the same folder as this process.
 
     Args:
-        folder: is created if it is missing, and removed again if it is refused.
-        nodes: Ray's id of each node, and its address.
+        folder: is created if it is missing, and removed again if a node does not see it.
         where, hint: for the message: the flag that names the folder, and what to do.
 
     Raises:
-        InputError: with each node that does not see the folder.
+        InputError: one problem for each node that does not see the folder.
         StorageError: this process cannot write there.
     """
-    # no other folder has this name, so that a node that finds it sees the same file system
+    # No other folder has this name, so a node that finds it sees the same file system.
     probe = folder / f".shared-{secrets.token_hex(8)}"
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -48,41 +48,42 @@ def check_shared(folder: Path, nodes: Mapping[str, str], where: str, hint: str) 
     finally:
         shutil.rmtree(probe, ignore_errors=True)
     if problems:
-        with suppress(OSError):  # something else is in it by now
+        with suppress(OSError):  # another process has written to the folder by now
             for path in missing:
                 path.rmdir()
         raise InputError(*problems)
 
 
-def ask_nodes(probe: Path, nodes: Mapping[str, str]) -> Iterator[str]:
-    """Each node that does not see the folder, and why."""
+def ask_nodes(probe: Path, nodes: Sequence[Node]) -> Iterator[str]:
+    """One line for each node that does not see the folder, with the reason."""
+    # Without CPUs of its own the task also runs where trials of others use all of them.
     task = ray.remote(num_cpus=0)(copy_in)
-    answers = {}
+    answers = []
     for node in nodes:
-        there = NodeAffinitySchedulingStrategy(node, soft=False)
-        answers[node] = task.options(scheduling_strategy=there).remote(probe, node)
-    for node, answer in answers.items():
+        there = NodeAffinitySchedulingStrategy(node.id, soft=False)
+        answers.append(task.options(scheduling_strategy=there).remote(probe, node.id))
+    for node, answer in zip(nodes, answers, strict=True):  # all nodes work on it at once
         try:
             error = ray.get(answer, timeout=PROBE_S)
         except ray.exceptions.RayError as failure:
             error = f"no answer: {str(failure).splitlines()[0]}"
-        if error := error or error_of((probe / node).read_bytes):
-            yield f"node {nodes[node]}: {error}"
+        # The node may have written to a folder of its own that has the same path.
+        if error := error or error_of((probe / node.id).read_bytes):
+            yield f"node {node.address}: {error}"
 
 
 def copy_in(probe: Path, node: str) -> str:
-    """In a worker: read what the driver wrote and write beside it. Returns an error, or ""."""
+    """In a worker: copy the driver's file. Returns an error, or ""."""
     return error_of(partial(shutil.copyfile, probe / "driver", probe / node))
 
 
 def error_of(step: Callable[[], Any]) -> str:
-    """Why the step fails, also when it is tried again for a while; "" if it succeeds."""
-    end = time.monotonic() + SEEN_S
-    while True:
+    """Try a step for a while. Returns its last error, or "" if it succeeds."""
+    reason = ""
+    for _ in attempts(SEEN_S):
         try:
             step()
             return ""
         except OSError as error:
-            if time.monotonic() >= end:
-                return str(error.strerror)
-        time.sleep(0.2)
+            reason = str(error.strerror)
+    return reason

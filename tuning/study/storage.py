@@ -1,4 +1,4 @@
-"""The database of a study: the note of it in the run's folder, restarts and errors."""
+"""Opens the database of a study, notes its URL in the run's folder, and waits for its restarts."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ Say = Callable[[str], None]
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of an SQLite file, whatever characters its path has."""
+    """The URL of an SQLite file."""
+    # SQLAlchemy escapes the path: a `?` or `%` in it would have a meaning in a URL.
     return URL.create("sqlite", database=str(path)).render_as_string()
 
 
 def write_storage_note(folder: RunFolder, address: StorageUrl, study: str) -> None:
-    """Note in the run's folder where its study is. Raises `StorageError`."""
+    """Write the study's database and name into the run's folder. Raises `StorageError`."""
     write_model(folder.storage, StorageNote(url=str(address), study=study))
 
 
 def read_storage_note(folder: RunFolder, given: str | None = None) -> tuple[str, str | None]:
-    """The URL of the run's study for SQLAlchemy, and the study's name if others are beside it.
+    """The URL of the run's study for SQLAlchemy, and its name if the database has other studies.
 
     Args:
         given: `--storage` of a resume, which may name another user; None uses the noted URL.
 
     Raises:
         RunError: there is no study, or the note is damaged.
-        InputError: `given` is another database than the run's.
+        InputError: `given` is not the run's database.
     """
     note = read_model(folder.storage, StorageNote)
     if note is None:
@@ -82,13 +83,13 @@ def open_storage(url: str, on_wait: Say | None = None) -> RDBStorage:
     """Optuna's storage at `url`.
 
     Args:
-        on_wait: told when a server that has answered before does not answer, and is waited for;
-            with None nothing is waited for.
+        on_wait: prints that a server does not answer and is waited for; None does not wait.
     """
     if url.startswith("sqlite"):
-        # a dashboard that reads may hold the lock for longer than SQLite's usual 5 s
+        # A dashboard that reads may hold the lock for longer than the usual 5 s.
         return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
-    # The ping before each use of a connection replaces connections that a restart has cut.
+    # A ping before each use replaces a connection that a restart of the server has cut. A commit
+    # that was cut is not repeated: a resume reads from the record whether it counted.
     settings = {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_S}}
     storage = RDBStorage(url, engine_kwargs=settings)
     if on_wait:
@@ -97,7 +98,7 @@ def open_storage(url: str, on_wait: Say | None = None) -> RDBStorage:
 
 
 def wait_for_server(engine: Engine, on_wait: Say) -> None:
-    """Make new connections wait for a server that restarts, so that the search goes on."""
+    """Let new connections wait for a server that restarts, so that the search goes on."""
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
@@ -119,11 +120,10 @@ def wait_for_server(engine: Engine, on_wait: Say) -> None:
 @contextmanager
 def storage_errors() -> Iterator[None]:
     """Raise errors of the database as `StorageError`, or as `RunError` if the study is damaged."""
-
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, OSError, KeyError, ImportError) as error:
-        # Optuna and SQLAlchemy wrap the database's own error, which says what is wrong
+        # Optuna and SQLAlchemy wrap the database's own error, which says what is wrong.
         cause = getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error
         text = str(cause).strip()
         if type(cause) in (sqlite3.DatabaseError, KeyError):  # no SQLite file, or no study in it
