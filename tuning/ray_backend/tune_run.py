@@ -62,8 +62,7 @@ def run_trials(
     register(search, tune.with_parameters(trainable, **shared))
     stopper = SearchStopper(search, cluster, interruptions)
     attempt = 0
-    # A fresh experiment for each attempt: Tune's state is never restored.
-    while interruptions.number is None:
+    while interruptions.number is None:  # each attempt is a fresh experiment of Tune's
         with unwrap_tune_error():
             tune.run(
                 search.name,
