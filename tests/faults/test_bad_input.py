@@ -909,7 +909,7 @@ LATE_FLAGS: dict[str, tuple[list[str], str]] = {
         ["--data-class", "MNITS"],
         "--data-class: unknown data set …Did you mean 'MNIST'?",
     ),
-    "a name that is taken": (["--name", "taken"], "--name: `a name that is not taken`…--resume"),
+    "a name that is taken": (["--name", "taken"], "--name: the name 'taken' is taken…--resume"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -78,12 +78,12 @@ class TrialTable:
         self.failures: list[str] = []
         # Retries of an earlier process are known: a resume does not print them again.
         self.retries = {trial.number: len(trial.failures) for trial in study.trials}
-        # Rows are printed before later values are known, so the widths come from the space.
+        # Rows are printed before later values are known, so the space decides the widths.
         self.formats = [">6", ">7", f">{max(8, len(self.objective.metric))}", "<14"]
         for name, parameter in study.space.parameters.items():
             self.formats.append(f"<{max(len(name), width_of(parameter))}")
         self.head = self._columns(
-            ["trial", "epoch", self.objective.metric, "status", *study.space.parameters]
+            "trial", "epoch", self.objective.metric, "status", *study.space.parameters
         )
         self.started = time.time()
         self.live: Live | None = None
@@ -131,16 +131,14 @@ class TrialTable:
     def _row(self, trial: Trial) -> str:
         epoch = trial.best_epoch(self.objective)
         return self._columns(
-            [
-                str(trial.number),
-                f"{len(trial.epochs)}/{self.search.max_epochs}",
-                score(epoch.metrics[self.objective.metric]) if epoch else "",
-                words(trial.status),
-                *(short(trial.params.get(name, "")) for name in self.study.space.parameters),
-            ]
+            str(trial.number),
+            f"{len(trial.epochs)}/{self.search.max_epochs}",
+            score(epoch.metrics[self.objective.metric]) if epoch else "",
+            words(trial.status),
+            *(short(trial.params.get(name, "")) for name in self.study.space.parameters),
         )
 
-    def _columns(self, cells: Iterable[str]) -> str:
+    def _columns(self, *cells: str) -> str:
         columns = zip(cells, self.formats, strict=True)
         return "  ".join(f"{cell:{column}}" for cell, column in columns).rstrip()
 

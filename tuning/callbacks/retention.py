@@ -22,7 +22,7 @@ class Retention:
         self.study = study
         self.folder = folder
         self.keep = keep
-        # an earlier process may have died before it deleted
+        # an earlier process may have died before it deleted them
         self._delete([trial.number for trial in study.trials if trial.outcome])
 
     def on_change(self, trial: Trial) -> None:

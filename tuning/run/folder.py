@@ -82,7 +82,7 @@ def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
     except (OSError, RuntimeError) as error:  # RuntimeError: `runs_dir` is a link to itself
         if os.path.lexists(path):  # like `exists`, but also true for a broken link
             hint = f"Choose another, or --resume {path}."
-            taken = Problem("--name", "a name that is not taken", shown(name), hint)
+            taken = Problem("--name", f"the name {shown(name)} is taken", hint=hint)
             raise InputError(taken) from None
         raise StorageError(
             f"{path}: cannot create the folder: {reason_of(error)}. Name another one with "
@@ -92,7 +92,7 @@ def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
 
 
 def open_run(path: Path) -> RunFolder:
-    """The run in an existing folder.
+    """Open an existing run.
 
     Raises:
         InputError: there is no run at `path`.

@@ -1,4 +1,4 @@
-"""How a search is run, in contrast to what is searched."""
+"""The options of a search, and the request for a new run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuning.run.resources import Node, Slots, no_room, room
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a search. The study records them, so that a resume goes on in the same way.
+    """The options of a search. The study records them, so a resume uses the same ones.
 
     Durations are texts such as `10m`.
     """
@@ -26,21 +26,21 @@ class Options:
     stall_limit: str = "10m"
     time_budget: str | None = None  # of a resume; a new search has it in its space
     checkpoint_dir: str | None = None  # absolute; workers write to a folder in it
-    # A resume does not take the address over: the cluster of then may not be there any more.
-    address: str | None = None  # of a Ray cluster to join
+    # A Ray cluster to join. A resume does not reuse it: that cluster may be gone.
+    address: str | None = None
     dashboard: bool = True
     keep_alive: bool = False  # Ray and its dashboard stay up until the user ends them
     quiet: bool = False
 
     def slots(self, nodes: Sequence[Node], trials: int) -> Slots:
-        """Plan how many of the `trials` run at once on these nodes, and what each of them gets.
+        """Plan how many of the `trials` run at once on these nodes, and the resources of each.
 
         With `address` and `max_concurrent`, trials may wait for nodes that are not there yet.
 
         Raises:
             InputError: no node can hold a trial, and none is waited for.
         """
-        # A node with less than one GPU has none for us: a trial's share is of one whole GPU.
+        # A trial's share is of one whole GPU, so a node with half a GPU counts as one without.
         any_gpu = any(node.gpus >= 1 for node in nodes)
         waits = bool(self.address and self.max_concurrent)
         if self.require_gpu and not any_gpu and not waits:
@@ -51,14 +51,13 @@ class Options:
         if share is None:
             share = float(any_gpu or self.require_gpu)
         if share and not any_gpu:
-            # Trials that wait keep their share: nodes with a GPU may join later.
-            note = (
-                "no node has a GPU: trials wait for one (--gpus-per-trial 0 searches on the CPUs)"
-            )
-            if not waits:
-                share, note = 0.0, "no GPU here: searching on the CPUs"
+            note = "no GPU here: searching on the CPUs"
+            if waits:  # a node with a GPU may join later, so the trials keep their share
+                note = "no node has a GPU: trials wait for one (--gpus-per-trial 0 uses the CPUs)"
+            else:
+                share = 0.0
         most = min(self.max_concurrent or trials, trials)
-        # `room` needs the CPUs and the share of each trial, so the slots are counted after that.
+        # `room` needs the resources of a trial, so the slots are counted after they are known
         slots = Slots(0, self.cpus_per_trial or 1, share, note, most, waits)
         count = room(nodes, slots)
         if not count and not waits:
@@ -68,7 +67,7 @@ class Options:
 
 @dataclass(frozen=True)
 class NewRun:
-    """What a new run is called, where it is kept, and what it starts from.
+    """The name, the folders and the starting point of a new run.
 
     Args:
         space_name: of the space file. Ray's workers are called after it.

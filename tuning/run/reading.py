@@ -22,7 +22,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Lenient(BaseModel):
-    """The content of a file that may have more in it than is read."""
+    """Base of the files' models. It ignores unknown keys: a newer version may have written them."""
 
     model_config = ConfigDict(frozen=True)
 

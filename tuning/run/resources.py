@@ -1,4 +1,4 @@
-"""How many trials fit on the machine or cluster, from what each of them needs."""
+"""Counts how many trials fit on the machine or the cluster."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from text_recognizer.errors import Problem
 
-# Ray counts in ten-thousandths of a GPU, but with less than this a trial has no memory to work in.
+# Ray allows ten-thousandths of a GPU, but with less than a hundredth a trial has too little memory.
 SMALLEST_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class Node:
-    """What one machine has for trials; in a cluster also its id and its address."""
+    """The CPUs and GPUs that trials may use on one machine; in a cluster, its id and address."""
 
     cpus: float
     gpus: float
@@ -24,15 +24,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Slots:
-    """What each trial gets, and how many run at once.
+    """How many trials run at once, and the resources of each.
 
     Args:
         count: how many trials run at once.
         cpus: CPUs of each trial.
         gpus: share of a GPU of each trial, in [0, 1].
-        note: tells the user that this is not what was asked for.
+        note: tells the user where the slots differ from the request.
         most: how many may run at once if nodes join; None means no limit.
-        waits: whether trials up to `most` are handed out and wait for nodes.
+        waits: whether up to `most` trials are handed out that wait for nodes to join.
     """
 
     count: int

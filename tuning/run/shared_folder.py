@@ -6,11 +6,11 @@ import os
 import secrets
 from pathlib import Path
 
-from text_recognizer.errors import InputError, Problem, RunError, StorageError
+from text_recognizer.errors import InputError, RunError, StorageError
 from tuning.run.folder import RunFolder, name_problem
 from tuning.run.reading import check_plain, read_whole, write_text
 
-MARK = "run"  # the file in the folder that says whose it is
+MARK = "run"  # a file in the folder, with a random text that the study records, too
 
 
 def create_shared(folder: RunFolder, shared: Path) -> RunFolder:
@@ -22,15 +22,13 @@ def create_shared(folder: RunFolder, shared: Path) -> RunFolder:
     """
     path = shared / folder.name
     if os.path.lexists(path):
-        rule = "a folder that has none of the run's name"
-        raise InputError(Problem("--checkpoint-dir", rule, str(path), "Choose another --name."))
+        raise InputError(f"--checkpoint-dir: {path} exists already. Choose another --name.")
     try:
         shared.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
     except OSError as error:
         raise StorageError(f"{path}: cannot create the folder: {error.strerror}.") from None
-    # A resume deletes checkpoints there. The study records the mark as well, so a resume can tell
-    # whether the folder under that path is still this run's.
+    # A resume deletes checkpoints there, so it has to know that the folder is this run's.
     write_text(path / MARK, secrets.token_hex(16))
     return RunFolder(folder.path, path)
 

@@ -61,7 +61,7 @@ def test_a_run_without_a_name_gets_a_plain_one_from_any_space_file(
 
 def test_a_taken_name_is_refused_and_its_run_untouched(tmp_path: Path) -> None:
     (create_run(tmp_path, "x", "mlp").path / "file").write_text("mine")
-    with pytest.raises(InputError, match="not taken"):
+    with pytest.raises(InputError, match="the name 'x' is taken"):
         create_run(tmp_path, "x", "mlp")
     assert (tmp_path / "x" / "file").read_text() == "mine"
 
