@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
         print(as_json(run))
     else:
         os.umask(0o077)  # a run is private to its owner
+        # these files are not in the report; it is written without them
         for text in run.damaged:
             print(printable(f"note: {text}"), file=sys.stderr)
         print(printable(f"wrote {shown_path(write_report(run))}"))

@@ -53,13 +53,13 @@ class Comparison:
             return f"{cannot}: {names[0]} is judged by {a.metric}, {names[1]} by {b.metric}"
         if a.data_class != b.data_class:
             return f"{cannot}: {names[0]} is on {a.data_class}, {names[1]} on {b.data_class}"
-        # sampler, search space and number of trials may differ: to compare these is the purpose
+        # runs may differ in sampler, search space and trials: that is what a user wants to compare
         values = (a.best.value, b.best.value)
         if values[0] == values[1]:
             return f"neither is better: both have {a.metric} {score(values[0])}"
         ordered = sorted(zip(values, names, strict=True), reverse=a.mode == "max")
         (value, name), (other, _) = ordered
-        # two digits of the difference: with four decimals 0.00003 would be 0
+        # the difference has two digits: with four decimals 0.00003 would be 0
         return (
             f"{name} is better: {a.metric} {score(value)} against {score(other)}, by "
             f"{abs(value - other):.2g}"

@@ -260,8 +260,8 @@ def parameter_axis(parameter: Parameter) -> dict[str, Any]:
 
 def parallel(run: RunData) -> Figure:
     """Each ranked trial as a line over its parameters to its value; better trials are bluer."""
-    # not as Plotly's parallel coordinates: they need `eval`, which the page's policy forbids, and
-    # cannot be printed
+    # Plotly's own parallel coordinates need `eval`, which the page's policy forbids, and cannot be
+    # printed
     objective = run.space.search.objective
     low, high = visible_range((best.value for best in run.ranked), objective)
     # the metric is drawn as one more parameter

@@ -90,7 +90,7 @@ def read_text(path: Path) -> str:
     """A file's text, or "" if there is no file. Raises `RunError` if it cannot be read."""
     try:
         return read_whole(path).decode() if path.exists() else ""
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # bytes that are no UTF-8 are a ValueError
         raise RunError(f"{path} is damaged: {error}") from None
 
 

@@ -84,5 +84,5 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     texts = [list(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     for row in texts:
-        # not as a table of rich: in a pipe it clips its cells to 80 characters in all
+        # a table of rich would be cut to 80 characters in a pipe
         print("  ".join(map(str.ljust, row, widths)).rstrip())
