@@ -127,7 +127,7 @@ def read_checked_space(flags: argparse.Namespace) -> SearchSpace:
     except InputError as error:
         problems += error.problems
     if problems:
-        # --trials and --time-budget are checked with the flags and with the file.
+        # --trials and --time-budget are checked twice: as flags and as values of the file.
         raise InputError(*dict.fromkeys(problems))
     return space
 

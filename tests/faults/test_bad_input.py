@@ -84,11 +84,11 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     ),
     "a character beyond Unicode": (
         fixed('a: "\\U00110000"'),
-        ":1: invalid YAML: a number that no character",
+        ":1: invalid YAML: an impossible character",
     ),
     "a version of 5,000 digits": (
         f"%YAML 1.{'9' * 5000}\n---\n{GOOD}",
-        ":1: invalid YAML: a number that",
+        ":1: invalid YAML: an impossible",
     ),
     "a tag of 900 letters": (
         f"a: !{'x' * 900}!y 1\n",
@@ -123,7 +123,7 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     "a document of a later version": (f"%YAML 9.1\n---\n{GOOD}", ":1: invalid YAML: …incompatible"),
     "duplicate key": (
         parameter("type: int, low: 1, low: 2, high: 8"),
-        ":2 space.fc1.low: `each key stands once` must hold, but got 'low'",
+        ":2 space.fc1.low: `each key is given once` must hold, but got 'low'",
     ),
     "a list as a key": (
         "? [space]\n: 1\n",
@@ -227,7 +227,7 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     ),
     "log from 0": (
         parameter("type: float, low: 0, high: 1, log: true"),
-        ":2 space.fc1: `low > 0 where log is on`",
+        ":2 space.fc1: `low > 0 if log is on`",
     ),
     "log: yes": (
         parameter("type: int, low: 1, high: 8, log: yes"),
@@ -309,11 +309,11 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     ),
     "duplicate choices": (
         parameter("type: categorical, choices: [1, 2, 1]"),
-        ":2 space.fc1: `each choice stands once`…1 again",
+        ":2 space.fc1: `each choice is listed once`…1 again",
     ),
     "choices that Optuna takes for one": (
         parameter("type: categorical, choices: [true, 1]"),
-        ":2 space.fc1: `each choice stands",
+        ":2 space.fc1: `each choice is listed",
     ),
     "when on an unknown parameter": (
         conditional("when: {optimiser: SGD}"),
@@ -421,7 +421,7 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     ),
     "a point twice": (
         setting("start_with: [{fc1: 9}, {fc1: 9}]"),
-        ":3 search.start_with.1: `each point stands once`",
+        ":3 search.start_with.1: `each point is listed once`",
     ),
     "reduction_factor 1": (
         setting("asha: {reduction_factor: 1}"),
@@ -479,7 +479,7 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     ),
     "a key twice and a misspelt key": (
         setting("trials: 1, trials: 2, sampel: tpe"),
-        ":3 search.trials: `each key stands once`",
+        ":3 search.trials: `each key is given once`",
         ":3 search.sampel: `a known key`…'sampler'?",
     ),
     "max_epochs under experiment": (
@@ -488,7 +488,7 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     ),
     "a searched model": (
         GOOD.replace("fc1", "model_class"),
-        ":2 space.model_class: `a setting that may stand here`",
+        ":2 space.model_class: `a setting that is allowed here`",
     ),
     "after a byte order mark": ("\ufeff" + setting("trials: 0"), ":3 search.trials: `trials >= 1`"),
     "in lines of Windows": (
@@ -504,7 +504,7 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         "  lr: {type: float, low: 1, high: 2}\n  dropout: {type: float, low: 0, high: 0.5, when: {fc3: 1}}\n"
         "search:\n  trials: 0\n  metric: val_ac\n",
         ":2 experiment.lr: `a finite number`",
-        ":3 experiment.gpus: `a setting that may stand here`…--gpus-per-trial",
+        ":3 experiment.gpus: `a setting that is allowed here`…--gpus-per-trial",
         ":5 space.fc1: `low < high`",
         ":6 space.fc2: `type is int, float or categorical`…'flaot'",
         ":7 space.lr: `a parameter is either fixed or searched`",

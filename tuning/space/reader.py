@@ -27,7 +27,7 @@ Section = dict[str, Any]
 Overrides = Mapping[tuple[str, ...], tuple[str, Any]]  # keys -> (flag, value)
 # ASCII only: some letters of other alphabets look like a to z.
 SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")
-SETTING_RULE = "a name of letters, digits and _, a to z alone, no digit first, at most 80 of them"
+SETTING_RULE = "a name of letters (a to z), digits and _, not a digit first, at most 80 long"
 
 
 def read_space(path: Path, overrides: Overrides | None = None) -> SearchSpace:
@@ -78,14 +78,14 @@ def read_sections(file: YamlFile) -> list[Section]:
 
 
 def is_free(keys: tuple[str, str], owned: Mapping[str, str], file: YamlFile) -> bool:
-    """Whether a setting may stand here. If not, note the problem.
+    """Whether a setting is allowed here. If not, note the problem.
 
     Args:
-        owned: names that may not stand here, each with a hint.
+        owned: names that are not allowed, each with a hint.
     """
     name = keys[-1]
     if name in owned:
-        file.refuse(keys, "a setting that may stand here", shown(name), owned[name])
+        file.refuse(keys, "a setting that is allowed here", shown(name), owned[name])
     elif not SETTING.fullmatch(name):
         file.refuse(keys, SETTING_RULE, clipped(ascii(name)))
     else:
@@ -152,4 +152,4 @@ def check_start_points(space: SearchSpace, file: YamlFile) -> None:
         keys = ("search", "start_with", i)
         file.problems |= {one.where: one for one in space.point_problems(point, *keys)}
         if point in points[:i]:  # Optuna would run it twice
-            file.refuse(keys, "each point stands once", f"{shown(point)} again", "Remove one.")
+            file.refuse(keys, "each point is listed once", f"{shown(point)} again", "Remove one.")

@@ -110,7 +110,7 @@ class Interval(Conditional):
         span = self.high - self.low  # infinite from -1e308 to 1e308
         require(math.isfinite(span), "high - low is a finite number", ends)
         if self.log:
-            require(self.low > 0, "low > 0 where log is on", f"low={self.low}")
+            require(self.low > 0, "low > 0 if log is on", f"low={self.low}")
             require(self.step is None, "either log or step", f"(log=true, step={self.step})")
         elif self.step is not None:
             got, steps = f"step={self.step}", span / self.step if self.step > 0 else 0.0
@@ -165,7 +165,7 @@ class CategoricalParameter(Conditional):
     def _rules(self) -> CategoricalParameter:
         # Optuna finds a choice by ==, so the study would record all equal ones as the first.
         for index, choice in enumerate(self.choices):
-            rule, got = "each choice stands once", f"{shown(choice)} again"
+            rule, got = "each choice is listed once", f"{shown(choice)} again"
             hint = "Optuna takes 1, 1.0 and true for the same choice."
             require(choice not in self.choices[:index], rule, got, hint)
         return self

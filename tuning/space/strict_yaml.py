@@ -119,9 +119,9 @@ class YamlFile:
             got = " ".join(filter(None, (error.context, error.problem)))
             self._stop(line, f"invalid YAML: {clipped(got, 200)}")
         except (ValueError, OverflowError):
-            # PyYAML fails so at "\U00110000", and at a version with 5,000 digits
+            # PyYAML fails like this at "\U00110000", and at a version with 5,000 digits
             line = composer.line + 1
-            self._stop(line, "invalid YAML: a number that no character or no version has")
+            self._stop(line, "invalid YAML: an impossible character or version number")
         if not isinstance(node, yaml.MappingNode):
             self._stop(None, f"empty, or no mapping of names to values. {SUCH_AS}")
         return node
@@ -150,7 +150,7 @@ class YamlFile:
             if not is_text(key):
                 self.refuse(place, TEXT_RULE, f"the key {shown(key)}")
             if key in result:
-                self.refuse(place, "each key stands once", f"{shown(key)} again", "Remove one.")
+                self.refuse(place, "each key is given once", f"{shown(key)} again", "Remove one.")
             result[key] = self._plain(value_node, place)
         return result
 

@@ -60,6 +60,7 @@ def fixed_settings() -> dict[str, Any]:
         types = [JSON_TYPES.get(part) for part in kinds[name].split(" | ")]
         # Other types, such as a list, have no name in JSON: the reader alone checks these.
         found[name] = ({} if None in types else {"type": types}) | {"description": kinds[name]}
+    # An editor can then complete the names.
     found["model_class"] = {"enum": sorted(MODELS)}
     found["data_class"] = {"enum": sorted(DATASETS)}
     return found
