@@ -41,7 +41,7 @@ def read_space(path: Path, overrides: Overrides | None = None) -> SearchSpace:
         InputError: all problems of form, values and conditions, each with its line or flag.
     """
     file = YamlFile(path)
-    # Before any check, so that a flag is checked like the value that it replaces.
+    # Before the models, so that they check a flag like the value that it replaces.
     for keys, (flag, value) in (overrides or {}).items():
         file.replace(keys, flag, value)
     experiment, raw_parameters, raw_search = read_sections(file)

@@ -133,7 +133,7 @@ class YamlFile:
             return self._mapping(node, keys)
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(item, (*keys, index)) for index, item in enumerate(node.value)]
-        is_quoted = getattr(node, "style", None) is not None  # quoted text stays text
+        is_quoted = getattr(node, "style", None) is not None  # "3" in quotes is text
         value = node.value if is_quoted else scalar(node.value)
         if rule := broken_rule(value):
             self.refuse(keys, rule, shown(value))

@@ -39,7 +39,7 @@ def check_space(space: SearchSpace, data_class: str) -> None:
         InputError: with all problems of the first step that finds any.
     """
     space = replace(space, experiment=space.experiment | {"data_class": data_class})
-    # In this order, because a step needs what the one before it has checked.
+    # In this order: without a known model no setting is known, and no corner can be built.
     for step in (class_problems, setting_problems, corner_problems):
         problems = list(dict.fromkeys(step(space)))  # many corners have the same problem
         if problems:
