@@ -22,11 +22,11 @@ class Retention:
         self.study = study
         self.folder = folder
         self.keep = keep
-        # an earlier process may have died before it deleted them
+        # an earlier process may have died before it deleted a checkpoint
         self._delete([trial.number for trial in study.trials if trial.outcome])
 
     def on_change(self, trial: Trial) -> None:
-        """Delete what is no longer needed when a trial ends."""
+        """Delete checkpoints when a trial ends."""
         if trial.outcome:
             self._delete([trial.number])
 

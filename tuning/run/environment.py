@@ -26,7 +26,7 @@ LIBRARIES = (
     "numpy",
     "scikit-learn",
 )
-PROJECT = Path(__file__).resolve().parents[2]  # not the current folder: it may be any
+PROJECT = Path(__file__).resolve().parents[2]  # git looks here, not in the current folder
 
 
 def environment(gpus: Sequence[str] = ()) -> Environment:

@@ -29,9 +29,9 @@ class Lenient(BaseModel):
 
 @contextmanager
 def read_as_ours(path: Path) -> Iterator[None]:
-    """Turn all errors in reading a run into a `RunError`."""
+    """Turn the errors of damaged content into a `RunError`."""
     # A run may be damaged or a stranger's. Its study is a database, which Optuna and SQLAlchemy
-    # read before we can check it, and they raise anything.
+    # read before we can check it; they raise errors of many types.
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -55,6 +55,7 @@ class Slots:
 def request_problems(gpus: float | None, cpus: int | None, concurrent: int | None) -> list[Problem]:
     """The problems of values that no machine can serve. They are found before anything starts."""
     problems = []
+    # `not` around the whole rule, because NaN makes each comparison false
     if gpus is not None and not (gpus == 0 or SMALLEST_SHARE <= gpus <= 1):
         rule = f"0 or {SMALLEST_SHARE} <= gpus-per-trial <= 1"
         hint = "One trial uses a fraction of a GPU, one whole GPU, or none."
