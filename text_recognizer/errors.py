@@ -27,15 +27,15 @@ BUG = 70  # EX_SOFTWARE in sysexits.h
 class RecogniserError(Exception):
     """Base of all expected errors. Its text is for the user and needs no traceback."""
 
-    exit_code = BUG
+    exit_code = BUG  # each subclass has its own
 
 
 @dataclass(frozen=True)
 class Problem:
     """One problem of the input. Reads: where: `rule` must hold, but got value. What to do.
 
-    A problem that breaks no rule has an empty `got`, and its `rule` is a sentence: where: unknown
-    model 'MPL'. What to do.
+    Where no rule is broken, `got` is empty and `rule` is a plain sentence, such as "unknown model
+    'MPL'".
     """
 
     where: str
@@ -97,7 +97,7 @@ class DataError(RecogniserError):
     exit_code = 7
 
     def __init__(self, what: str, advice: str = "") -> None:
-        self.what = what
+        self.what = what  # a search that goes on with other data shows it without the advice
         super().__init__(f"{what} {advice}".rstrip())
 
 
@@ -109,6 +109,7 @@ def ensure(where: str, rule: str, value: Any, holds: bool, hint: str = "") -> No
 
 def ensure_range(low: float, high: float = inf, **values: float | None) -> None:
     """Raise `InputError` unless low <= value < high for all `values`. None (not given) passes."""
+    # All problems at once. A NaN is one, because each comparison with it is false.
     problems = [
         Problem(
             name, f"{low} <= {name} < {high}" if high < inf else f"{name} >= {low}", repr(value)

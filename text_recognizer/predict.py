@@ -55,6 +55,7 @@ class Recognizer:
             # does not fit the weights is refused.
             with torch.device("meta"):
                 build_model(settings, data).load_state_dict(weights, assign=True)
+            # Built again, because an assigned weight keeps its precision. Here all become 32 bits.
             model = build_model(settings, data)
             model.load_state_dict(weights)
         except (InputError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -103,7 +104,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     check_size(path)
     try:
-        # A checkpoint is a pickle, which could run any code. Without `weights_only` torch lets it.
+        # A checkpoint is a pickle, which could run any code without `weights_only`.
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(checkpoint, dict):
             raise TypeError(f"it holds a {type(checkpoint).__name__}")
@@ -114,7 +115,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def check_size(path: Path) -> None:
-    """Raise `CheckpointError` if a file is too large for the memory."""
+    """Raise `CheckpointError` if a file has more than `MAX_CHECKPOINT` bytes."""
     size = path.stat().st_size if path.exists() else 0
     if size > MAX_CHECKPOINT:
         rule = f"at most {MAX_CHECKPOINT:,} bytes"

@@ -78,6 +78,7 @@ class Registry(dict[str, type[T]]):
             InputError: one of its hyperparameters has a name that another kind of class owns.
         """
         claim(self.kind, hyperparameters(cls), f"{self.kind} {cls.__name__}")
+        # Only after the claim: a refused class must not be in the table.
         self[cls.__name__] = cls
         return cls
 

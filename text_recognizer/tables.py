@@ -15,6 +15,7 @@ from text_recognizer.models.cnn import CNN
 from text_recognizer.models.mlp import MLP
 from text_recognizer.registry import Registry, hyperparameters
 
+# The tables are closed: a file that could name any class to import could run any code.
 DATASETS: Registry[BaseDataModule] = Registry("data set", MNIST, FashionMNIST, Digits)
 MODELS: Registry[nn.Module] = Registry("model", MLP, CNN)
 

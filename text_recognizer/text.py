@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+# Half a character of UTF-16. It is in Python's `str`, but cannot be encoded as UTF-8.
 SURROGATE = re.compile("[\ud800-\udfff]")
 TEXT_RULE = "text of whole characters"
 MAX_LISTED = 12  # names in a hint
@@ -27,7 +28,7 @@ def printable(text: str) -> str:
 
     A terminal would obey or hide the others: colours, titles, right-to-left marks.
     """
-    # The `repr` of a character in quotes, without the quotes.
+    # `repr` escapes a character and puts it in quotes, which are cut off here.
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
@@ -54,7 +55,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def closest(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:
     """Up to `n` of the `known` names that resemble `name`, ignoring case, the best first."""
-    as_known = {other.lower(): other for other in known}
+    as_known = {other.lower(): other for other in known}  # difflib itself respects case
     return [
         as_known[other] for other in difflib.get_close_matches(name.lower(), as_known, n, cutoff)
     ]

@@ -35,7 +35,7 @@ def checksum(path: Path, algorithm: Literal["sha256", "md5"] = "sha256") -> str:
 
 @contextmanager
 def opened(url: str, timeout_s: float, method: str = "GET") -> Iterator[HTTPResponse]:
-    """The answer to a request. Raises `OSError`, also if a redirect leads from https to http."""
+    """Open a URL. Raises `OSError`, also if a redirect leads from https to http."""
     request = urllib.request.Request(url, method=method)
     with urllib.request.urlopen(request, timeout=timeout_s) as response:
         if urlsplit(url).scheme == "https" != urlsplit(response.url).scheme:
@@ -52,7 +52,7 @@ def download(url: str, path: Path, md5: str) -> None:
         DataError: the content does not match `md5`.
         OSError: the network or the disk failed.
     """
-    # md5 is what the authors of the data publish.
+    # The authors of the data publish md5 sums and no others.
     digest = hashlib.md5(usedforsecurity=False)
     with opened(url, READ_TIMEOUT_S) as response, atomic_write(path) as file:
         size = int(response.headers.get("Content-Length") or 0)
@@ -61,16 +61,17 @@ def download(url: str, path: Path, md5: str) -> None:
             response, size, description=path.name, console=console, disable=not console.is_terminal
         )
         with bar as source:
+            # The header may promise any size, so the bytes are counted.
             while file.tell() <= MAX_DOWNLOAD and (chunk := source.read(CHUNK)):
                 file.write(chunk)
                 digest.update(chunk)
         if digest.hexdigest() != md5:
             got = f"{digest.hexdigest()} after {file.tell()} bytes"
-            raise DataError(f"{url}: `md5 == {md5}` must hold, but got {got}.", "Try again later.")
+            raise DataError(f"{url}: `md5 == {md5}` must hold, but got {got}. Try again later.")
 
 
 def read_image(path: Path, size: tuple[int, int], *, grey: bool = True) -> Tensor:
-    """Read a picture as the networks know them: a uint8 tensor, light strokes on a dark ground.
+    """Read a picture as a uint8 tensor with light strokes on a dark ground.
 
     A picture with a light border (ink on paper) is inverted.
 
@@ -91,7 +92,7 @@ def read_image(path: Path, size: tuple[int, int], *, grey: bool = True) -> Tenso
     except (OSError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: not a readable picture: {error}. Give a PNG or JPEG.") from None
     pixels = np.array(picture, dtype=np.uint8)
-    # MNIST's strokes are light on a dark ground.
+    # The networks were trained on light strokes. A picture's border shows its ground.
     edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
     if np.median(np.concatenate(edges)) > 127:
         pixels = 255 - pixels

@@ -82,6 +82,7 @@ class EpochData(pl.LightningDataModule):
         self.data = data
 
     def setup(self, stage: str) -> None:
+        # The order of an epoch and the device of the batches come from the trainer.
         self.data.trainer = self.trainer
 
     def train_dataloader(self) -> EpochLoader:
@@ -102,7 +103,7 @@ class EpochLoader:
         self.loader = data.train_dataloader()
 
     def __len__(self) -> int:
-        return 1
+        return 1  # Lightning counts steps by it, see `training_steps`
 
     def __iter__(self) -> Iterator[Iterator[Batch]]:
         yield map(self.data.prepared, self.loader)

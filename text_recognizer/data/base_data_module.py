@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ DATA_DIR_VARIABLE = "TEXT_RECOGNIZER_DATA_DIR"
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a network needs to know of its data: shape, class names, and statistics of the pixels.
+    """Describes the input of a network: its shape, the class names, statistics of the pixels.
 
     Args:
         input_dims: (channels, height, width).
@@ -45,13 +45,10 @@ class DataConfig:
     mean: float
     std: float
 
-    def as_plain(self) -> dict[str, Any]:
-        """As tuples, texts and numbers, which torch loads weights-only."""
-        return asdict(self)
-
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> DataConfig:
-        """The inverse of `as_plain`. Raises KeyError, TypeError or ValueError on anything else."""
+        """The inverse of `asdict`. Raises KeyError, TypeError or ValueError for anything else."""
+        # Each value is converted, because a stranger's checkpoint may hold anything.
         channels, height, width = (int(size) for size in plain["input_dims"])
         names = tuple(str(name) for name in plain["mapping"])
         return cls((channels, height, width), names, float(plain["mean"]), float(plain["std"]))
@@ -117,7 +114,8 @@ class BaseDataModule(pl.LightningDataModule):
 
     def share(self, trainval: BaseDataset) -> None:
         """Use examples that are in memory already, instead of reading them again."""
-        # The workers of a search share one copy in Ray's object store, 47 MB for MNIST.
+        # The workers of a search share one copy in Ray's object store, 47 MB for MNIST. An entry of
+        # the instance's own takes the place of the cached property.
         self.trainval = trainval
 
     def train_on_validation_too(self) -> None:
@@ -172,7 +170,8 @@ class BaseDataModule(pl.LightningDataModule):
         if self.trainer:
             if self.augment and self.trainer.training:
                 inputs = random_shift_and_rotation(inputs)
-            # Lightning converted the batch for `--precision=64-true` while it was still bytes.
+            # For `--precision=64-true` Lightning has converted the batch already, but as bytes,
+            # which it leaves alone.
             inputs = self.trainer.precision_plugin.convert_input(inputs)
         return inputs, labels
 
@@ -197,11 +196,10 @@ def find_data_dir(named: str | None) -> Path:
     if wanted:
         try:
             return Path(wanted).expanduser().resolve()
-        # a NUL in it, an unknown ~user, a link to itself
+        # for a NUL in it, an unknown ~user, a link to itself
         except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(
-                Problem("data_dir", "the path of a folder", shown(wanted), f"{error}.")
-            ) from None
+            rule = "the path of a folder"
+            raise InputError(Problem("data_dir", rule, shown(wanted), f"{error}.")) from None
     # Installed elsewhere, the package has no project around it.
     project = Path(__file__).resolve().parents[2]
     return (project if (project / "pyproject.toml").exists() else Path.cwd()) / "data"

@@ -51,48 +51,45 @@ class MNIST(BaseDataModule):
         Raises:
             DataError: an archive is damaged, or cannot be downloaded.
         """
-        missing = self._missing()
-        if not missing:
+        # Lightning calls this before each training, on the node of each trial. A node that was
+        # given the examples by `share` needs no archives and must not download any.
+        if "trainval" in vars(self):
             return
-        if not answers(self.mirror + missing[0][0]):
-            raise self._unavailable(
-                f"no answer from {self.mirror} in {PROBE_TIMEOUT_S:.0f} seconds"
-            )
-        try:  # the folder is made and locked only now: one that has all archives may be read-only
+        try:
+            missing = self._missing()
+            if not missing:
+                return
+            if not answers(self.mirror + missing[0][0]):
+                raise OSError(f"no answer from {self.mirror} in {PROBE_TIMEOUT_S:.0f} seconds")
+            # The folder is made and locked only now: one that has all archives may be read-only.
             self.raw_dir.mkdir(parents=True, exist_ok=True)
             with FileLock(self.raw_dir / ".lock"):
                 for name, md5 in self._missing():  # less, if another process was faster
                     download(self.mirror + name, self.raw_dir / name, md5)
         except (OSError, HTTPException) as error:
-            raise self._unavailable(str(error) or type(error).__name__) from None
+            reason = str(error) or type(error).__name__
+            files = ", ".join(archive for archive, _ in self.archives)
+            raise DataError(
+                f"{type(self).__name__} is not in {self.data_dir} and could not be downloaded: "
+                f"{reason}.",
+                f"Put its archives ({files}) into {self.raw_dir}, name another folder with "
+                "--data-dir, or use --data-class Digits, which needs no network.",
+            ) from None
 
     def _missing(self) -> list[tuple[str, str]]:
         """(name, md5) of the missing archives. Raises `DataError` for a damaged one."""
         missing = []
         for name, md5 in self.archives:
             path = self.raw_dir / name
-            try:
-                found = checksum(path, "md5")
-            except FileNotFoundError:
+            if not path.exists():
                 missing.append((name, md5))
                 continue
-            except OSError as error:
-                raise DataError(
-                    f"{path}: cannot be read: {error.strerror}.", "Delete it or move it."
-                ) from None
+            # Not deleted here, because the folder may be the user's own.
+            found = checksum(path, "md5") if path.is_file() else "a folder"
             if found != md5:
-                rule = f"{path}: `md5 == {md5}` must hold, but got {found}."
-                raise DataError(rule, "Delete the file, it is damaged.")
+                rule = f"`md5 == {md5}` must hold, but got {found}"
+                raise DataError(f"{path}: {rule}. Delete it, it is damaged.")
         return missing
-
-    def _unavailable(self, why: str) -> DataError:
-        name = type(self).__name__
-        files = ", ".join(archive for archive, _ in self.archives)
-        return DataError(
-            f"{name} is not in {self.data_dir} and could not be downloaded: {why}.",
-            f"Put its archives ({files}) into {self.raw_dir}, name another folder with --data-dir, "
-            "or use --data-class Digits, which needs no network.",
-        )
 
     def load_trainval(self) -> BaseDataset:
         return self._read("train")
@@ -116,20 +113,19 @@ def read_idx(path: Path) -> Tensor:
         DataError: the file is missing or is not such a file.
     """
     try:
-        with gzip.open(path) as file:
-            content = file.read()
+        content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{path}: not a whole gzip archive: {error}.", "Delete it to download it again."
-        ) from None
+        advice = "Delete it to download it again."
+        raise DataError(f"{path}: not a whole gzip archive: {error}. {advice}") from None
     try:
         if content[:3] != bytes([0, 0, IDX_UINT8]):
             raise ValueError("not an idx file of bytes")
         shape = np.frombuffer(content, ">u4", count=content[3], offset=4)
         values = np.frombuffer(content, np.uint8, offset=4 + shape.nbytes)
+        # A copy, because the values lie in a read-only buffer.
         return torch.from_numpy(values.reshape(shape.tolist()).copy())
     except (ValueError, IndexError) as error:
-        raise DataError(f"{path}: {error}.", "Delete it, it is damaged.") from None
+        raise DataError(f"{path}: {error}. Delete it, it is damaged.") from None
 
 
 def answers(url: str, timeout_s: float = PROBE_TIMEOUT_S) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import joblib
 import torch
 
+from text_recognizer.data.base_data_module import find_data_dir
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import DataError, InputError, Problem, ensure
 from text_recognizer.lit_models.base import BaseLitModel
@@ -175,7 +175,7 @@ def prepare_data(
     experiment = space.experiment | {"data_class": usual_data(space)}
     if folder := data_dir or experiment.get("data_dir"):
         # absolute, because workers and resumes may run in another folder
-        experiment["data_dir"] = folder = str(Path(folder).resolve())
+        experiment["data_dir"] = folder = str(find_data_dir(folder))
         # Linux allows any bytes in a path, but the run's own copy of the space is UTF-8.
         ensure("--data-dir", TEXT_RULE, folder, is_text(folder))
     data = build_data(experiment)

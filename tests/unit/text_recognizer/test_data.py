@@ -187,7 +187,7 @@ def test_a_damaged_archive_is_noticed_before_it_is_read(mirror: str, tmp_path: P
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match="Delete the file"):
+    with pytest.raises(DataError, match="Delete it"):
         data.prepare_data()
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from text_recognizer.data.base_data_module import DataConfig
 from text_recognizer.data.digits import Digits
 from text_recognizer.errors import InputError
-from text_recognizer.lit_models.base import OPTIMIZERS, BaseLitModel, Sums
+from text_recognizer.lit_models.base import OPTIMIZERS, BaseLitModel
 from text_recognizer.models.dropout import Dropout
 from text_recognizer.predict import Recognizer
 from text_recognizer.registry import Registry, hyperparameters
@@ -135,18 +135,23 @@ def test_one_cycle_rises_to_lr_and_falls_within_the_training() -> None:
     assert len(seen) == 3 * len(Digits().train_dataloader())
 
 
-def test_sums_are_exact_over_batches_of_different_size() -> None:
-    sums = Sums()
-    logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
-    labels = torch.tensor([0, 0, 0])
+def test_means_are_exact_over_batches_of_different_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    lit_model = build_lit_model({"data_class": "Digits", "fc1": 8}).eval()
+    logged: dict[str, torch.Tensor] = {}
+    monkeypatch.setattr(lit_model, "log_dict", lambda metrics, **_: logged.update(metrics))
+    inputs, labels = torch.randn(3, 1, 28, 28), torch.tensor([0, 1, 2])
+    logits = lit_model(inputs)
+    labels[0] = logits[0].argmax()  # at least one is right
     for part in (slice(0, 2), slice(2, 3)):
-        sums.add(
-            nn.functional.cross_entropy(logits[part], labels[part]), logits[part], labels[part]
-        )
-    means = sums.means("val")
-    assert means["val_acc"] == pytest.approx(2 / 3)
-    assert means["val_loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, labels)))
-    assert Sums().means("val") == {}
+        lit_model.validation_step((inputs[part], labels[part]), 0)
+    lit_model.on_validation_epoch_end()
+    lit_model.on_train_epoch_end()
+    assert set(logged) == {"val_loss", "val_acc"}, "no training step was taken"
+    assert logged["val_acc"].item() == pytest.approx(
+        (logits.argmax(1) == labels).float().mean().item()
+    )
+    expected = nn.functional.cross_entropy(logits, labels).item()
+    assert logged["val_loss"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:

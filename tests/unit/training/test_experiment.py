@@ -13,7 +13,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from tests.mirror import small_mnist
 from text_recognizer.data.digits import Digits
+from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import CheckpointError, InputError
 from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.predict import Recognizer, read_checkpoint
@@ -133,6 +135,16 @@ def test_a_trainer_flag_that_may_ask_for_single_steps_gets_them(flag: dict[str, 
         **SILENT,
     )
     assert lit_model.automatic_optimization
+
+
+def test_a_trial_in_single_steps_downloads_nothing(tmp_path: Path) -> None:
+    data = small_mnist(tmp_path, "http://127.0.0.1:1/")  # nobody answers there
+    images = torch.zeros(12, 1, 28, 28, dtype=torch.uint8)
+    data.share(BaseDataset(images, torch.zeros(12, dtype=torch.int64)))
+    settings = checked(SMALL | {"data_class": "MNIST", "max_epochs": 1, "gradient_clip_val": 0.5})
+    trainer, _ = train(settings, data, whole_epochs=True, enable_checkpointing=False, **SILENT)
+    assert trainer.global_step == 2  # 10 training examples in batches of 5
+    assert not list(tmp_path.iterdir())
 
 
 def assert_same_weights(one: BaseLitModel, other: BaseLitModel) -> None:
