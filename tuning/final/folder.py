@@ -44,11 +44,19 @@ def write_final(
         StorageError: a file cannot be written; an older `final/` stays.
     """
     new = model.with_name("final")
+    # `printable`, because a line break in the run's name would end the comment.
+    head = (
+        f"# The config of {config} of the search {printable(folder.name)}. The final model was\n"
+        f"# trained for {config.epochs} epochs on training and validation data. This command\n"
+        "# trains the config on the training part alone, for max_epochs:\n"
+        "# python training/run_experiment.py --config final/config.yaml\n"
+    )
     try:
         new.mkdir()
         weights = model.rename(new / "model.ckpt")
         settings = new / "config.yaml"
-        write_text(settings, config_text(config, metrics.seeds[0], folder.name))
+        with_seed = config.settings | {"seed": metrics.seeds[0]}
+        write_text(settings, head + yaml.safe_dump(with_seed, sort_keys=False))
         sums = {path.name: checksum(path) for path in (weights, settings)}
         metrics = metrics.model_copy(update={"sha256": sums})
         write_model(new / "metrics.json", metrics)
@@ -70,15 +78,3 @@ def replace_final(folder: RunFolder, new: Path) -> None:
         new.rename(folder.final)
     finally:
         mend_final(folder)
-
-
-def config_text(config: Config, seed: int, run: str) -> str:
-    """The config as an experiment file."""
-    # A file's name may hold a line break, which would end the comment.
-    head = (
-        f"# The config of {config} of the search {printable(run)}. The final model was trained\n"
-        f"# for {config.epochs} epochs on training and validation data. This command trains the\n"
-        "# config on the training part alone, for max_epochs:\n"
-        "# python training/run_experiment.py --config final/config.yaml\n"
-    )
-    return head + yaml.safe_dump(config.settings | {"seed": seed}, sort_keys=False)

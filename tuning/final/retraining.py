@@ -47,7 +47,6 @@ from tuning.verification.fingerprint import data_sum
 from tuning.worker.training_task import Trained, Training, train_once
 
 TEST_READS = "test_reads"  # attribute of the study: how often the run's test set was read
-Train = Callable[[Sequence[Training]], list[Trained]]
 
 
 @dataclass(frozen=True)
@@ -127,12 +126,9 @@ class Retraining:
         except OSError as error:
             raise unwritable(self.folder.path, error) from None
         with self.interruptions, temporary as name:
-            place = Path(name)
-            with self.workers(examples, place) as train:
-                # The best trial may owe its place to the chance of one seed, so the best configs
-                # are compared with several.
-                config, candidates = self.choose(train)
-                models = self.train_final(train, config, place)
+            with self.workers(examples, Path(name)):
+                config, candidates = self.choose()
+                models = self.train_final(config, Path(name))
             metrics = self.test(config, candidates, models, len(examples))
             # Always the first seed's model: choosing a model by its test result would make the
             # test set a validation set.
@@ -157,10 +153,10 @@ class Retraining:
         return data.trainval
 
     @contextmanager
-    def workers(self, examples: BaseDataset, place: Path) -> Iterator[Train]:
-        """Start Ray for the block. Yields a function that runs trainings in Ray's workers."""
+    def workers(self, examples: BaseDataset, place: Path) -> Iterator[None]:
+        """Run Ray within the block, so that `train` has workers."""
         self.say(f"{self.folder.name}: starting Ray …")
-        shared = {
+        self.shared = {
             "metric": self.objective.metric,
             "slots": self.slots,
             "images": examples.images.numpy(),
@@ -176,9 +172,13 @@ class Retraining:
         ray = own_cluster(dashboard=False, **resources)
         with ray as cluster, self.interruptions.ray_watched(cluster, last_words):
             self.interruptions.install()  # ray.init has taken SIGTERM for itself
-            yield lambda calls: run_tasks(train_once, calls, shared, self.slots, self.say_done)
+            yield
 
-    def choose(self, train: Train) -> tuple[Config, list[Candidate]]:
+    def train(self, calls: Sequence[Training]) -> list[Trained]:
+        """Train in Ray's workers. The results are in the order of the calls."""
+        return run_tasks(train_once, calls, self.shared, self.slots, self.say_done)
+
+    def choose(self) -> tuple[Config, list[Candidate]]:
         """Compare the configs by their mean over the seeds.
 
         Returns:
@@ -189,17 +189,17 @@ class Retraining:
         """
         if len(self.configs) == 1:
             return self.configs[0], []
+        # The best trial of a search may owe its place to the chance of one seed.
         self.say_begin(f"the {len(self.configs)} best configs on the training data")
         calls = [
             Training(str(config), config.settings | {"seed": seed}, config.epochs)
             for config in self.configs
             for seed in self.seeds
         ]
-        values = [result.value for result in train(calls)]
-        n = len(self.seeds)
+        results = iter(self.train(calls))
         candidates = [
-            candidate_of(config, values[i * n : (i + 1) * n])
-            for i, config in enumerate(self.configs)
+            candidate_of(config, [next(results).value for _ in self.seeds])
+            for config in self.configs
         ]
         best = by_mean(candidates, self.objective)[0]
         if best.mean is None:
@@ -209,7 +209,7 @@ class Retraining:
             self.say(line)
         return self.configs[candidates.index(best)], compared
 
-    def train_final(self, train: Train, config: Config, place: Path) -> list[Path]:
+    def train_final(self, config: Config, place: Path) -> list[Path]:
         """Train the config and lab 1's defaults with each seed, on training and validation data.
 
         Returns:
@@ -223,11 +223,11 @@ class Retraining:
             f"{' and '.join(settings)} for {config.epochs} epochs on training and validation data"
         )
         calls = [
-            Training(label, one | {"seed": seed}, config.epochs, place / f"{i}-{seed}.ckpt")
-            for i, (label, one) in enumerate(settings.items())
+            Training(label, one | {"seed": seed}, config.epochs, place / f"{label}-{seed}.ckpt")
+            for label, one in settings.items()
             for seed in self.seeds
         ]
-        for call, result in zip(calls, train(calls), strict=True):
+        for call, result in zip(calls, self.train(calls), strict=True):
             if result.diverged:
                 raise NoResultError(f"{call}: training diverged. Compare more configs: --top 3.")
         return [call.weights for call in calls if call.weights]

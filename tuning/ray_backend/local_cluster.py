@@ -77,7 +77,12 @@ def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[OwnClus
     Args:
         resources: `num_cpus` and `num_gpus` of `ray.init`.
     """
-    let_the_agent_choose_its_port()
+    # The dashboard's agent chooses a free port. Its usual one, 52365, is taken beside another Ray
+    # and for 62 s after one was killed; then the dashboard shows no logs. `ray.init` has no
+    # parameter for it (ray-project/ray#34886).
+    RayParams.__init__ = partialmethod(  # type: ignore[method-assign,assignment]
+        RayParams.__init__, dashboard_agent_listen_port=0
+    )
     keep_the_token_private()
     context = ray.init(
         address="local",
@@ -93,15 +98,6 @@ def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[OwnClus
         yield OwnCluster(context.dashboard_url)
     finally:
         ray.shutdown()
-
-
-def let_the_agent_choose_its_port() -> None:
-    """Let the dashboard's agent choose a free port."""
-    # Its usual port 52365 is taken beside another Ray, and for 62 s after one was killed. Then the
-    # dashboard shows no logs. `ray.init` has no parameter for it (ray-project/ray#34886).
-    RayParams.__init__ = partialmethod(  # type: ignore[method-assign,assignment]
-        RayParams.__init__, dashboard_agent_listen_port=0
-    )
 
 
 def keep_the_token_private() -> None:

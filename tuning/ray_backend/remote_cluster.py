@@ -148,7 +148,9 @@ def joined_cluster(address: str, say: Callable[[str], None]) -> Iterator[JoinedC
     if not head.answers():
         raise refused(address, f"nothing answers at {head}")
     keep_the_token_private()
-    hide_state_of_dead_raylets()
+    # When a raylet dies, Ray prints pages of its state, even with `log_to_driver=False`
+    # (ray-project/ray#25516). `JoinedCluster` says which node died.
+    worker.print_to_stdstream = lambda *_, **__: None
     try:
         has_token = match_token_mode(head)
         if not has_token:
@@ -207,9 +209,3 @@ def hidden_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)
-
-
-def hide_state_of_dead_raylets() -> None:
-    """Keep Ray from printing pages about a dead node; `JoinedCluster` says which one died."""
-    # Ray prints them even with `log_to_driver=False` (ray-project/ray#25516).
-    worker.print_to_stdstream = lambda *_, **__: None

@@ -6,7 +6,6 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from text_recognizer.errors import InputError, Problem
 from tuning.ray_backend.address import attempts
 from tuning.run.reading import unwritable
 from tuning.run.resources import Node
+from tuning.worker.guard import describe_error
 
 PROBE_S = 120  # a busy node takes long to start its first worker
 SEEN_S = 3  # a file system may be slow to show what another node wrote
@@ -38,7 +38,6 @@ def check_shared(folder: Path, nodes: Sequence[Node], where: str, hint: str) -> 
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         probe.mkdir(parents=True)
-        (probe / "driver").touch()
         problems = [
             Problem(where, "a folder that every node sees", f"{folder}, and {found}", hint)
             for found in ask_nodes(probe, nodes)
@@ -57,24 +56,19 @@ def check_shared(folder: Path, nodes: Sequence[Node], where: str, hint: str) -> 
 def ask_nodes(probe: Path, nodes: Sequence[Node]) -> Iterator[str]:
     """One line for each node that does not see the folder, with the reason."""
     # Without CPUs of its own the task also runs where trials of others use all of them.
-    task = ray.remote(num_cpus=0)(copy_in)
+    task = ray.remote(num_cpus=0)(error_of)
     answers = []
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
-        answers.append(task.options(scheduling_strategy=there).remote(probe, node.id))
+        answers.append(task.options(scheduling_strategy=there).remote((probe / node.id).touch))
     for node, answer in zip(nodes, answers, strict=True):  # all nodes work on it at once
         try:
             error = ray.get(answer, timeout=PROBE_S)
         except ray.exceptions.RayError as failure:
-            error = f"no answer: {str(failure).splitlines()[0]}"
-        # The node may have written to a folder of its own that has the same path.
-        if error := error or error_of((probe / node.id).read_bytes):
+            error = f"no answer: {describe_error(failure)}"
+        # This process must see the node's file, too.
+        if error := error or error_of((probe / node.id).stat):
             yield f"node {node.address}: {error}"
-
-
-def copy_in(probe: Path, node: str) -> str:
-    """In a worker: copy the driver's file. Returns an error, or ""."""
-    return error_of(partial(shutil.copyfile, probe / "driver", probe / node))
 
 
 def error_of(step: Callable[[], Any]) -> str:

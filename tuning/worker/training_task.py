@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pytorch_lightning.callbacks import LambdaCallback
 
 from training.experiment import build_data, quiet_lightning, train
 from training.settings import Settings
 from tuning.run.resources import Slots
-from tuning.worker.trainable import as_dataset
+from tuning.worker.trainable import as_dataset, limit_memory
 
 SILENT: Settings = {
     "enable_progress_bar": False,
@@ -71,9 +70,7 @@ def train_once(
     """
     start = time.monotonic()
     quiet_lightning(silent=True)
-    if slots.gpus and torch.cuda.is_available():
-        # Ray counts shares of a GPU, but it does not keep a process to its share of the memory.
-        torch.cuda.set_per_process_memory_fraction(slots.gpus)
+    limit_memory(slots.gpus)
     settings = training.settings | {"threads": slots.cpus, "gpus": 1 if slots.gpus else 0}
     for name in ("min_epochs", "min_steps"):
         settings.pop(name, None)  # Lightning would go on to these, whatever `should_stop` says
