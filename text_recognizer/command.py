@@ -1,4 +1,4 @@
-"""How a command ends: expected errors as text, bugs with a traceback, each with an exit code."""
+"""Ends a command: prints an expected error as text, a bug with its traceback; sets an exit code."""
 
 from __future__ import annotations
 

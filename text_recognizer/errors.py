@@ -44,6 +44,7 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
+        # Names and values come from files, and may hold control characters.
         text = f"`{self.rule}` must hold, but got {self.got}" if self.got else self.rule
         return printable(f"{self.where}: {text}. {self.hint}".rstrip())
 
@@ -54,6 +55,7 @@ class InputError(RecogniserError):
     exit_code = 2
 
     def __init__(self, *problems: Problem | str) -> None:
+        # Kept, so that a reader of a file can add the line of each.
         self.problems = problems
         super().__init__("\n".join(str(problem) for problem in problems))
 
@@ -121,6 +123,7 @@ def ensure_range(low: float, high: float = inf, **values: float | None) -> None:
         raise InputError(*problems)
 
 
+# Returned and not raised, so that a type checker sees the end of the caller's branch.
 def unknown(kind: str, name: Any, known: Iterable[str]) -> InputError:
     """The error for a name of a model, an optimizer and the like that is not `known`."""
     hint = did_you_mean(str(name), known)

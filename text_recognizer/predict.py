@@ -38,7 +38,7 @@ class Recognizer:
 
     @classmethod
     def load(cls, path: str | Path) -> Recognizer:
-        """Load the recogniser of a checkpoint. No other argument is needed, no code in it is run.
+        """Load the recogniser of a checkpoint. Nothing else is needed, and no code in it is run.
 
         Raises:
             CheckpointError: the file is missing, damaged, or not a checkpoint of this project.

@@ -26,7 +26,7 @@ def clipped(text: str, limit: int = 80) -> str:
 def printable(text: str) -> str:
     """`text` on one line, with line breaks and control characters as escapes.
 
-    A terminal would obey or hide the others: colours, titles, right-to-left marks.
+    A terminal would obey or hide these characters: colours, titles, right-to-left marks.
     """
     # `repr` escapes a character and puts it in quotes, which are cut off here.
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

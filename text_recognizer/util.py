@@ -16,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import wrap_file
 
-from text_recognizer.atomic import atomic_write
+from text_recognizer.atomic import atomic_path
 from text_recognizer.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -52,21 +52,20 @@ def download(url: str, path: Path, md5: str) -> None:
         DataError: the content does not match `md5`.
         OSError: the network or the disk failed.
     """
-    # The authors of the data publish md5 sums and no others.
-    digest = hashlib.md5(usedforsecurity=False)
-    with opened(url, READ_TIMEOUT_S) as response, atomic_write(path) as file:
+    with opened(url, READ_TIMEOUT_S) as response, atomic_path(path) as temporary:
         size = int(response.headers.get("Content-Length") or 0)
         console = Console(stderr=True)
         bar = wrap_file(
             response, size, description=path.name, console=console, disable=not console.is_terminal
         )
-        with bar as source:
+        with bar as source, temporary.open("wb") as file:
             # The header may promise any size, so the bytes are counted.
             while file.tell() <= MAX_DOWNLOAD and (chunk := source.read(CHUNK)):
                 file.write(chunk)
-                digest.update(chunk)
-        if digest.hexdigest() != md5:
-            got = f"{digest.hexdigest()} after {file.tell()} bytes"
+        # The authors of the data publish md5 sums and no others.
+        found = checksum(temporary, "md5")
+        if found != md5:
+            got = f"{found} after {temporary.stat().st_size} bytes"
             raise DataError(f"{url}: `md5 == {md5}` must hold, but got {got}. Try again later.")
 
 

@@ -101,7 +101,7 @@ def make_trainer(
 
     Args:
         settings: flat settings, checked.
-        callbacks: what the caller adds.
+        callbacks: further callbacks of the caller.
         flags: Trainer flags that apply if the settings do not name them.
 
     Raises:
@@ -152,7 +152,7 @@ def train(
     Args:
         settings: flat settings, checked.
         data: the data module, built from the same settings.
-        callbacks: what the caller adds.
+        callbacks: further callbacks of the caller.
         continue_from: a checkpoint of the same settings; training continues after its epoch.
         whole_epochs: train an epoch in one step of Lightning (`text_recognizer.whole_epochs`), if
             the Trainer flags allow it. The callbacks then see no single steps.

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def read_flags(words: list[str]) -> Settings:
-    """Read `--max-epochs=5`, `--max_epochs 5` and `--augment`. The last is True, others are text.
+    """Read `--max-epochs=5`, `--max_epochs 5` and `--augment`. The last is True, the others text.
 
     Raises:
         InputError: a word is neither a flag nor the value of one.

@@ -88,7 +88,7 @@ class MNIST(BaseDataModule):
             found = checksum(path, "md5") if path.is_file() else "a folder"
             if found != md5:
                 rule = f"`md5 == {md5}` must hold, but got {found}"
-                raise DataError(f"{path}: {rule}. Delete it, it is damaged.")
+                raise DataError(f"{path}: {rule}.", "Delete it, it is damaged.")
         return missing
 
     def load_trainval(self) -> BaseDataset:
@@ -114,18 +114,16 @@ def read_idx(path: Path) -> Tensor:
     """
     try:
         content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        advice = "Delete it to download it again."
-        raise DataError(f"{path}: not a whole gzip archive: {error}. {advice}") from None
-    try:
         if content[:3] != bytes([0, 0, IDX_UINT8]):
             raise ValueError("not an idx file of bytes")
         shape = np.frombuffer(content, ">u4", count=content[3], offset=4)
         values = np.frombuffer(content, np.uint8, offset=4 + shape.nbytes)
         # A copy, because the values lie in a read-only buffer.
         return torch.from_numpy(values.reshape(shape.tolist()).copy())
-    except (ValueError, IndexError) as error:
-        raise DataError(f"{path}: {error}. Delete it, it is damaged.") from None
+    # The first three are for what is no gzip archive, the others for what is no idx file.
+    except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
+        advice = "Delete it to download it again."
+        raise DataError(f"{path}: not a readable idx archive: {error}.", advice) from None
 
 
 def answers(url: str, timeout_s: float = PROBE_TIMEOUT_S) -> bool:

@@ -1,4 +1,4 @@
-"""Data sets as tensors, a loader that slices them into batches, and what happens to a batch."""
+"""Data sets as tensors, a loader that slices them into batches, and the preparation of a batch."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class BatchLoader:
     """Serves the batches of an epoch, sliced from a data set.
 
     It has no attribute `sampler`, because Lightning takes an object with one for a torch
-    `DataLoader` and expects the others, too.
+    `DataLoader` and reads its other attributes, which this loader does not have.
 
     Args:
         dataset: the examples.
