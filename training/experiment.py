@@ -234,13 +234,19 @@ def run(
 def monitors(settings: Mapping[str, Any]) -> tuple[ModelCheckpoint, list[pl.Callback]]:
     """The keeper of the best checkpoint, and all callbacks that follow the monitor."""
     run = run_settings(settings)
-    monitor: dict[str, Any] = {"monitor": run.monitor, "mode": mode_of(run.monitor)}
+    mode = mode_of(run.monitor)
     # Both look at the end of the training epoch. With some flags (`--val_check_interval`) Lightning
     # would look after a validation, when the epoch's training metrics do not exist yet.
-    best = ModelCheckpoint(filename="best", save_on_train_epoch_end=True, **monitor)
+    best = ModelCheckpoint(
+        filename="best", monitor=run.monitor, mode=mode, save_on_train_epoch_end=True
+    )
     # `strict=False`, because an epoch without validation has no `val_loss`, which is no error.
     stopping = EarlyStopping(
-        patience=run.patience, check_on_train_epoch_end=True, strict=False, **monitor
+        run.monitor,
+        mode=mode,
+        patience=run.patience,
+        check_on_train_epoch_end=True,
+        strict=False,
     )
     callbacks: list[pl.Callback] = [stopping] if run.patience else []
     # Lightning refuses a `ModelCheckpoint` if this flag is off.
