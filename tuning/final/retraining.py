@@ -166,7 +166,7 @@ class Retraining:
         def last_words(reason: str) -> None:
             # The process ends without leaving its `with` blocks, so no other line deletes this.
             shutil.rmtree(place, ignore_errors=True)
-            sys.stderr.write(f"\nerror: {reason}; nothing of the run was changed.\n")
+            sys.stderr.write(f"\nerror: {reason}; the run was not changed.\n")
 
         resources = {"num_cpus": int(self.machine.cpus), "num_gpus": int(self.machine.gpus)}
         ray = own_cluster(dashboard=False, **resources)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -127,9 +126,8 @@ def private_folder() -> str:
     path = Path(parent) / f"ray-{os.getuid()}"
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    found = path.lstat()
     # Another user may have made a folder or a link of this name first.
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    if path.lstat().st_uid != os.getuid():
         path = Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
     path.chmod(0o700)
     return str(path / "ray")

@@ -102,18 +102,17 @@ def wait_for_server(engine: Engine, on_wait: Say) -> None:
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
-        end = time.monotonic() + PATIENCE_S
-        waited = False
+        end = 0.0  # set at the first error
         while True:
             try:
                 return dialect.connect(*arguments, **options)
             except dialect.dbapi.OperationalError as error:
-                if time.monotonic() > end:
-                    raise
-                if not waited:
+                if not end:
+                    end = time.monotonic() + PATIENCE_S
                     why = str(error).strip().partition("\n")[0]
                     on_wait(f"the study's database does not answer; waiting for it ({why})")
-                waited = True
+                if time.monotonic() > end:
+                    raise
                 time.sleep(ASK_EVERY_S)
 
 
