@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.samplers._tpe import _truncnorm
 
 from text_recognizer.seeds import seed_of
-from tuning.space.schema import CategoricalParameter, IntParameter, Parameter
+from tuning.space.schema import CategoricalParameter, FloatParameter, IntParameter, Parameter
 
 
 def make_sampler(name: str, seed: int, number: int, parameter: str = "") -> BaseSampler:
@@ -57,18 +57,22 @@ def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
     """Optuna's proposal for one parameter."""
     if isinstance(parameter, CategoricalParameter):
         return trial.suggest_categorical(name, parameter.choices)
-    # Optuna takes no step of None for integers, and an int with log needs the step 1.
-    low, high, log, step = parameter.low, parameter.high, parameter.log, parameter.step
     if isinstance(parameter, IntParameter):
-        return trial.suggest_int(name, int(low), int(high), log=log, step=int(step or 1))
-    return trial.suggest_float(name, low, high, log=log, step=step)
+        return trial.suggest_int(name, **numeric_range(parameter))
+    return trial.suggest_float(name, **numeric_range(parameter))
 
 
 def distribution_of(parameter: Parameter) -> BaseDistribution:
     """A parameter's range as Optuna has it."""
     if isinstance(parameter, CategoricalParameter):
         return CategoricalDistribution(parameter.choices)
-    low, high, log, step = parameter.low, parameter.high, parameter.log, parameter.step
     if isinstance(parameter, IntParameter):
-        return IntDistribution(int(low), int(high), log=log, step=int(step or 1))
-    return FloatDistribution(low, high, log=log, step=step)
+        return IntDistribution(**numeric_range(parameter))
+    return FloatDistribution(**numeric_range(parameter))
+
+
+def numeric_range(parameter: IntParameter | FloatParameter) -> dict[str, Any]:
+    """The arguments that Optuna takes for a range of numbers."""
+    given = parameter.model_dump(include={"low", "high", "log", "step"})
+    # Optuna takes no step of None for integers, and an int with log needs the step 1.
+    return {name: value for name, value in given.items() if value is not None}
