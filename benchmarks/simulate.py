@@ -169,9 +169,7 @@ def our_arm(space: SearchSpace) -> Arm:
         return Choice(best.trial.params, best.value)
 
     return Arm(
-        StudySearcher(search, OwnCluster(), lambda: False),
-        RecordingScheduler(study),
-        choose,
+        StudySearcher(search, OwnCluster(), lambda: False), RecordingScheduler(study), choose
     )
 
 

@@ -121,12 +121,7 @@ def space_in(folder: Path) -> SearchSpace:
 
 
 def search(
-    folder: Path,
-    url: str,
-    *,
-    trials: int,
-    slots: Slots | None = None,
-    faults: Sequence[str] = (),
+    folder: Path, url: str, *, trials: int, slots: Slots | None = None, faults: Sequence[str] = ()
 ) -> Study:
     """A whole search on the cluster that runs; then the checks that hold after any search.
     Returns the record, read anew.

@@ -1,7 +1,5 @@
 """Writes a file in one step: a reader sees the old content or the new one, never a half."""
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Iterator

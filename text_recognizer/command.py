@@ -1,7 +1,5 @@
 """Ends a command: prints an expected error as text, a bug with its traceback; sets an exit code."""
 
-from __future__ import annotations
-
 import atexit
 import os
 import signal

@@ -5,8 +5,6 @@ signature and nowhere else. Its name belongs to one kind of class, so a flat fil
 never ambiguous.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterable
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """Randomness as a function instead of a state. Imports nothing heavy."""
 
-from __future__ import annotations
-
 import hashlib
 
 

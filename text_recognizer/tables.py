@@ -1,7 +1,5 @@
 """The classes that files and flags may name. A new one needs its module and a line here."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

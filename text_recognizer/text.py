@@ -1,7 +1,5 @@
 """Text that is safe to show: on one line, escaped and clipped; and suggestions for wrong names."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable

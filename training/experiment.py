@@ -3,8 +3,6 @@
 A trial of a search is `train` with one more callback; the command line is `run`.
 """
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -27,13 +25,7 @@ from text_recognizer.predict import check_size, read_checkpoint
 from text_recognizer.seeds import seed_of
 from text_recognizer.tables import DATASETS, build_model, chosen
 from text_recognizer.whole_epochs import with_whole_epochs
-from training.settings import (
-    TRAINER_NAMES,
-    Settings,
-    chosen_classes,
-    run_settings,
-    with_defaults,
-)
+from training.settings import TRAINER_NAMES, Settings, chosen_classes, run_settings, with_defaults
 
 Metrics = Mapping[str, float]
 
@@ -242,11 +234,7 @@ def monitors(settings: Mapping[str, Any]) -> tuple[ModelCheckpoint, list[pl.Call
     )
     # `strict=False`, because an epoch without validation has no `val_loss`, which is no error.
     stopping = EarlyStopping(
-        run.monitor,
-        mode=mode,
-        patience=run.patience,
-        check_on_train_epoch_end=True,
-        strict=False,
+        run.monitor, mode=mode, patience=run.patience, check_on_train_epoch_end=True, strict=False
     )
     callbacks: list[pl.Callback] = [stopping] if run.patience else []
     # Lightning refuses a `ModelCheckpoint` if this flag is off.

@@ -9,8 +9,6 @@ name are the same, and a switch needs no value. Besides:
   --print_config           print all settings and exit
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The flat settings of an experiment. Names, types and defaults come from the constructors."""
 
-from __future__ import annotations
-
 import inspect
 from argparse import ArgumentError
 from collections.abc import Mapping

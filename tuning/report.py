@@ -1,7 +1,5 @@
 """Writes the report of a run again from the run's folder, or prints its numbers."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path
@@ -9,7 +7,7 @@ from pathlib import Path
 from text_recognizer.command import exit_code_of
 from text_recognizer.text import printable
 from tuning.cli import Parser, shown_path
-from tuning.run.folder import open_run
+from tuning.run import open_run
 
 
 def parser() -> Parser:

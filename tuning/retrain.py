@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from text_recognizer.command import exit_code_of, leave
 from text_recognizer.errors import InputError, NoResultError, Problem
 from text_recognizer.text import printable
 from tuning.cli import Parser, shown_path
-from tuning.run.files import Summary
-from tuning.run.folder import RunFolder, open_run
-from tuning.run.lock import locked
-from tuning.run.options import Options
-from tuning.run.reading import read_existing
-from tuning.run.resources import request_problems
+
+if TYPE_CHECKING:
+    from tuning.run import RunFolder
 
 MAX_SEEDS = 100  # each seed is up to two trainings
 
@@ -45,11 +43,14 @@ def parser() -> Parser:
 def main(argv: list[str] | None = None) -> None:
     """Check the flags and the run, then train and test."""
     flags = parser().parse(argv)
+    # Here and below, not at the top: --help does without pydantic, which this package imports.
+    from tuning.run import Options, locked
+
     folder = checked_run(flags)
     with locked(folder):
         check_finished(folder)
         # torch and Ray take seconds to import, so wrong flags are refused before that.
-        from tuning.final.retraining import Request, Retraining
+        from tuning.final import Request, Retraining
 
         options = Options(flags.gpus_per_trial, flags.cpus_per_trial, require_gpu=flags.require_gpu)
         request = Request(flags.seeds, flags.top, flags.data_dir, options)
@@ -59,6 +60,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def checked_run(flags: argparse.Namespace) -> RunFolder:
     """Open the run. Raises `InputError` with all problems of the flags at once."""
+    from tuning.run import open_run, request_problems
+
     problems = request_problems(flags.gpus_per_trial, flags.cpus_per_trial, None)
     if not 1 <= flags.seeds <= MAX_SEEDS:
         problems.append(Problem("--seeds", f"1 <= seeds <= {MAX_SEEDS}", str(flags.seeds)))
@@ -80,6 +83,8 @@ def check_finished(folder: RunFolder) -> None:
         NoResultError: the search has not ended, or has no best trial.
         RunError: the summary is damaged.
     """
+    from tuning.run import Summary, read_existing
+
     summary = read_existing(folder.summary, Summary)
     # A search that failed by an error has no stop reason, and can be resumed.
     if summary.status == "failed" and summary.stop_reason:

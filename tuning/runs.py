@@ -1,7 +1,5 @@
 """Lists the runs of a folder, newest first, or compares two of them."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 from text_recognizer.command import exit_code_of
 from text_recognizer.errors import InputError, Problem
 from tuning.cli import Parser, folder_path
-from tuning.run.folder import open_run
+from tuning.run import open_run
 
 DEFAULT_DIR = Path("runs")
 
@@ -46,9 +44,8 @@ def main(argv: list[str] | None = None) -> None:
     # pydantic is slow to import: --help and wrong flags do not wait for it
     from pydantic_core import to_jsonable_python
 
-    from tuning.analysis.comparison import Comparison
-    from tuning.analysis.run_tables import print_comparison, print_list
-    from tuning.run.listing import all_runs, read_run_info
+    from tuning.analysis import Comparison, print_comparison, print_list
+    from tuning.run import all_runs, read_run_info
 
     content: Any
     if flags.run:

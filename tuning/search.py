@@ -13,14 +13,9 @@ from text_recognizer.errors import InputError, Problem
 from text_recognizer.metrics import METRICS
 from text_recognizer.text import shown
 from tuning.cli import Parser, folder_path
-from tuning.run.folder import name_problem, open_run
-from tuning.run.options import NewRun, Options
-from tuning.run.resources import request_problems
-from tuning.run.storage_url import StorageUrl
-from tuning.space.durations import seconds_of
 
 if TYPE_CHECKING:
-    from tuning.space.search_space import SearchSpace
+    from tuning.space import SearchSpace
 
 # flag -> the place of the same setting in the file
 OVERRIDES: dict[str, tuple[str, ...]] = {
@@ -88,6 +83,10 @@ def main(argv: list[str] | None = None) -> int:
     flags = parser().parse(argv)
     if flags.resume:
         return resume_run(flags)
+    # Here and below, not at the top: these packages import pydantic, and --help takes 0.2 s
+    # without it, 0.4 s with it.
+    from tuning.run import NewRun, Options, open_run
+
     space = read_checked_space(flags)
     if flags.warm_start:
         open_run(flags.warm_start)
@@ -104,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     # torch and Ray take seconds to import: a bad file is refused in 0.4 s without them, and --check
     # does without Ray.
     if flags.check:
-        from tuning.tuner.check import check
+        from tuning.tuner import check
 
         return check(space, options, new)
     from tuning.tuner.start import start
@@ -114,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def read_checked_space(flags: argparse.Namespace) -> SearchSpace:
     """The space with the flags' overrides. Raises `InputError` with all problems of both."""
-    from tuning.space.reader import read_space  # --help does not wait for pydantic
+    from tuning.space import read_space
 
     problems = flag_problems(flags)
     overrides = {
@@ -134,6 +133,8 @@ def read_checked_space(flags: argparse.Namespace) -> SearchSpace:
 
 def resume_run(flags: argparse.Namespace) -> int:
     """Continue a run. Raises `InputError` for flags that only a new run can have."""
+    from tuning.run import open_run
+
     problems = flag_problems(flags)
     rule, got = "a flag that may change on a resume", "it beside --resume"
     for name in sorted(given_flags(flags).keys() - RESUMABLE):
@@ -155,6 +156,8 @@ def given_flags(flags: argparse.Namespace) -> dict[str, Any]:
 
 def given_options(flags: argparse.Namespace) -> dict[str, Any]:
     """The options of a run that the flags give."""
+    from tuning.run import Options
+
     names = {option.name for option in fields(Options)}
     found = {name: value for name, value in given_flags(flags).items() if name in names}
     if flags.checkpoint_dir:
@@ -167,6 +170,9 @@ def given_options(flags: argparse.Namespace) -> dict[str, Any]:
 
 def flag_problems(flags: argparse.Namespace) -> list[Problem | str]:
     """Values of flags that no search can use."""
+    from tuning.run import name_problem, request_problems
+    from tuning.space import seconds_of
+
     problems: list[Problem | str] = [
         *request_problems(flags.gpus_per_trial, flags.cpus_per_trial, flags.max_concurrent)
     ]
@@ -197,6 +203,8 @@ def cluster_problems(flags: argparse.Namespace) -> list[Problem | str]:
         for name in sorted(given_flags(flags).keys() & {"check", "keep_alive", "no_dashboard"}):
             problems.append(Problem(with_dashes(name), rule, got, "Leave one of them out."))
     if flags.storage is not None:
+        from tuning.run import StorageUrl
+
         try:
             StorageUrl.parse(flags.storage)
         except InputError as error:

@@ -55,14 +55,14 @@ def timed_fit() -> list[float]:
     from tuning.tuner import tuner
 
     times: list[float] = []
-    run_trials = tuner.run_trials  # type: ignore[attr-defined]
+    run_trials = tuner.run_trials
 
     def timed(*args: Any, **kwargs: Any) -> None:
         times.append(time.time())
         run_trials(*args, **kwargs)
         times.append(time.time())
 
-    tuner.run_trials = timed  # type: ignore[attr-defined]
+    tuner.run_trials = timed
     return times
 
 

@@ -116,10 +116,7 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         "\n".join(" " * i + "a:" for i in range(300)),
         ":21: invalid YAML: more than 20 levels",
     ),
-    "top-level list": (
-        "- space\n",
-        ": empty, or no mapping of names to values. Give the path",
-    ),
+    "top-level list": ("- space\n", ": empty, or no mapping of names to values. Give the path"),
     "a document of a later version": (f"%YAML 9.1\n---\n{GOOD}", ":1: invalid YAML: …incompatible"),
     "duplicate key": (
         parameter("type: int, low: 1, low: 2, high: 8"),
@@ -546,10 +543,7 @@ FLAGS: dict[str, tuple[list[str], tuple[str, ...] | None]] = {
     "keep 0": (["--keep", "0"], ("--keep: `keep >= 1`",)),
     "max_epochs 0": (["--max_epochs=0"], ("--max-epochs: `max_epochs >= 1` must hold, but got 0",)),
     "misspelt metric": (["--metric", "val_ac"], ("--metric: `'train_loss'…'val_ac'",)),
-    "mode": (
-        ["--mode", "MIN"],
-        ("--mode: `'max' or 'min'` must hold, but got 'MIN'",),
-    ),
+    "mode": (["--mode", "MIN"], ("--mode: `'max' or 'min'` must hold, but got 'MIN'",)),
     "a name that leaves the folder": (
         ["--name", "../x"],
         ("--name: `letters, digits…but got '../x'",),
@@ -636,35 +630,14 @@ def assert_refused(code: int, complained: str, expected: tuple[str, ...], where:
 
 # name -> a path that is no search space, and the rule it breaks; `files` makes what there must be
 PATHS: dict[str, tuple[str, str]] = {
-    "missing": (
-        "missing.yaml",
-        "missing.yaml: no such file or directory…search_spaces/mlp.yaml",
-    ),
+    "missing": ("missing.yaml", "missing.yaml: no such file or directory…search_spaces/mlp.yaml"),
     "a directory": ("folder", "folder: not a regular file"),
-    "below a file": (
-        "good.yaml/x",
-        "good.yaml/x: not a directory",
-    ),
-    "a pipe that nobody writes to": (
-        "fifo",
-        "fifo: not a regular file",
-    ),
-    "a device without an end": (
-        "/dev/zero",
-        "/dev/zero: not a regular file",
-    ),
-    "a link to itself": (
-        "loop",
-        "loop: too many levels of symbolic links",
-    ),
-    "a name of 300 letters": (
-        "x" * 300,
-        f"{'x' * 300}: file name too long",
-    ),
-    "a NUL in the path": (
-        "a\0b",
-        "a\\x00b: embedded null byte",
-    ),
+    "below a file": ("good.yaml/x", "good.yaml/x: not a directory"),
+    "a pipe that nobody writes to": ("fifo", "fifo: not a regular file"),
+    "a device without an end": ("/dev/zero", "/dev/zero: not a regular file"),
+    "a link to itself": ("loop", "loop: too many levels of symbolic links"),
+    "a name of 300 letters": ("x" * 300, f"{'x' * 300}: file name too long"),
+    "a NUL in the path": ("a\0b", "a\\x00b: embedded null byte"),
     "a path of two lines": ("a\nb", "a\\nb: no such file"),
     "nothing": ("", ".: not a regular file"),
 }

@@ -16,14 +16,7 @@ from tuning.worker.guard import stall_log
 pytestmark = pytest.mark.usefixtures("cluster")
 
 # The values that are not finite come first: in a rung they would stop the trials after them.
-FAULTS = (
-    *NOT_FINITE,
-    "raises once",
-    "raises always",
-    "killed once",
-    "out of memory",
-    "hangs",
-)
+FAULTS = (*NOT_FINITE, "raises once", "raises always", "killed once", "out of memory", "hangs")
 TRIALS = len(FAULTS) + 2
 
 

@@ -168,8 +168,7 @@ def test_lab_1_is_trained_the_same_way(first: Call) -> None:
     }
     assert [one.seed for one in baseline.per_seed] == metrics.seeds == [0, 1]
     assert re.search(
-        rf"lab 1's defaults acc {baseline.test_acc:.4f} ± {baseline.test_acc_std:.4f}",
-        first.output,
+        rf"lab 1's defaults acc {baseline.test_acc:.4f} ± {baseline.test_acc_std:.4f}", first.output
     )
     assert baseline.test_acc > 0.9
 

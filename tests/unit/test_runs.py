@@ -25,14 +25,7 @@ from tuning.run.listing import all_runs, read_run_info
 from tuning.run.lock import locked
 from tuning.run.reading import write_model, write_text
 from tuning.trials.table import trials_table
-from tuning.trials.trial import (
-    Epoch,
-    Outcome,
-    Trial,
-    counts,
-    epochs_trained,
-    ranking,
-)
+from tuning.trials.trial import Epoch, Outcome, Trial, counts, epochs_trained, ranking
 
 ROOT = Path(__file__).resolve().parents[2]
 FC1 = {"type": "int", "low": 8, "high": 64, "log": True}
@@ -161,7 +154,7 @@ def test_runs_are_listed_newest_first_and_latest_is_one_of_them(
     assert head.split("  ")[0] == "run"
     assert [line.split()[0] for line in lines] == ["new", "middle", "old"]
     assert [cell.strip() for cell in lines[0].split("  ") if cell][1:9] == [
-        *("complete", "Digits", "4/4", "val_acc 0.9100", "1", "6", "1m16s", "0.9000 ± 0.0123"),
+        *("complete", "Digits", "4/4", "val_acc 0.9100", "1", "6", "1m16s", "0.9000 ± 0.0123")
     ]
     assert " failed " in lines[1]
 

@@ -1,7 +1,5 @@
 """Digits: the 1,797 handwritten digits in scikit-learn, resized to MNIST's 28x28. No download."""
 
-from __future__ import annotations
-
 import sys
 
 import torch

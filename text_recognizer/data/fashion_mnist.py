@@ -1,7 +1,5 @@
 """FashionMNIST: pictures of clothes in MNIST's format."""
 
-from __future__ import annotations
-
 import sys
 
 import torchvision

@@ -1,7 +1,5 @@
 """MNIST: 70,000 handwritten digits, read from the four original archives."""
 
-from __future__ import annotations
-
 import gzip
 import sys
 import threading

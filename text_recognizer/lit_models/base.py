@@ -1,7 +1,5 @@
 """Training and judging a classifier: loss, metrics, optimizer, learning rate schedule."""
 
-from __future__ import annotations
-
 import inspect
 from collections import defaultdict
 from collections.abc import Iterator

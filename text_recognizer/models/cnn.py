@@ -1,7 +1,5 @@
 """A small convolutional network. It shows that a new model is one file and one line."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from text_recognizer.errors import ensure_range

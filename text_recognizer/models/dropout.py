@@ -1,7 +1,5 @@
 """A dropout layer that is fast on CPUs."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

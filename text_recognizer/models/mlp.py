@@ -1,7 +1,5 @@
 """Lab 1's network: a multi-layer perceptron with two hidden layers."""
 
-from __future__ import annotations
-
 import math
 
 from torch import Tensor, nn

@@ -1,17 +1,14 @@
 """Remarks on the result of a search, as an experienced colleague would make them."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from tuning.analysis.progress import position
 from tuning.analysis.run_data import RunData
-from tuning.run.files import FinalMetrics, Validation
-from tuning.space.schema import CategoricalParameter, Parameter
-from tuning.space.search_space import SearchSpace
-from tuning.trials.trial import RANKED, Best, Outcome, Trial
+from tuning.run import FinalMetrics, Validation
+from tuning.space import CategoricalParameter, Parameter, SearchSpace
+from tuning.trials import RANKED, Best, Outcome, Trial
 
 MANY = 0.25  # of all trials: more than an accident
 NEAR_END = 0.02  # of a parameter's range

@@ -1,16 +1,13 @@
 """Compares two runs: says which has the better result, and lists their values side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tuning.cli import shown_path
-from tuning.run.files import Environment
-from tuning.run.listing import RunInfo
-from tuning.space.durations import shown_duration
-from tuning.trials.table import score
+from tuning.run import Environment, RunInfo
+from tuning.space import shown_duration
+from tuning.trials import score
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Writes `report.html`: the results of a search in one file, which needs no network."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
@@ -22,11 +20,9 @@ from tuning.analysis.advice import report_remarks
 from tuning.analysis.importance import importances
 from tuning.analysis.run_data import RunData
 from tuning.cli import typed_path
-from tuning.run.folder import RunFolder
-from tuning.run.reading import read_as_ours, write_text
-from tuning.space.durations import shown_duration
-from tuning.trials.table import plus_minus, score, short
-from tuning.trials.trial import ahead
+from tuning.run import RunFolder, read_as_ours, write_text
+from tuning.space import shown_duration
+from tuning.trials import ahead, plus_minus, score, short
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIVE_EVERY_S = 10.0  # how often the page of a running search reloads itself

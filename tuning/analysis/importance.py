@@ -1,7 +1,5 @@
 """Computes which parameters matter: fANOVA over the trials, all compared after the same epoch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +9,9 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from text_recognizer.metrics import Objective
-from tuning.space.schema import Parameter
-from tuning.study.samplers import distribution_of
-from tuning.trials.trial import Trial
+from tuning.space import Parameter
+from tuning.study import distribution_of
+from tuning.trials import Trial
 
 FEWEST_TRIALS = 8  # with fewer of them the shares would be noise
 MOST_TRIALS = 500  # fANOVA's time grows with the square of their number: 2.8 s for 500 (n = 1)

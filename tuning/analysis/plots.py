@@ -5,8 +5,6 @@ of a whole live report. The style sheet colours text, axes and grid, because onl
 whether the page is dark.
 """
 
-from __future__ import annotations
-
 import html
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,9 +13,8 @@ from typing import Any
 from tuning.analysis.importance import Importance
 from tuning.analysis.progress import Budget, Step, position, visible_range
 from tuning.analysis.run_data import RunData
-from tuning.space.schema import CategoricalParameter, FloatParameter, Parameter
-from tuning.trials.table import score, short
-from tuning.trials.trial import RANKED, RUNNING, Outcome, Trial
+from tuning.space import CategoricalParameter, FloatParameter, Parameter
+from tuning.trials import RANKED, RUNNING, Outcome, Trial, score, short
 
 Figure = dict[str, Any]
 Point = tuple[float | None, float | None, str]  # x, y, text; None leaves a gap in the line

@@ -1,7 +1,5 @@
 """Computes the numbers behind the report's plots from the records of trials."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from text_recognizer.metrics import Objective
-from tuning.space.schema import CategoricalParameter, Parameter
-from tuning.trials.stopping import seconds_worked
-from tuning.trials.trial import RANKED, Epoch, Trial, counts, epochs_saved
+from tuning.space import CategoricalParameter, Parameter
+from tuning.trials import RANKED, Epoch, Trial, counts, epochs_saved, seconds_worked
 
 
 @dataclass(frozen=True)

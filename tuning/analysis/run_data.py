@@ -1,7 +1,5 @@
 """Reads from a run's folder everything that a report is made from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,13 +8,23 @@ from pathlib import Path
 import optuna
 
 from text_recognizer.errors import RunError
-from tuning.run.files import Environment, FinalMetrics, Summary, Validation
-from tuning.run.folder import RunFolder
-from tuning.run.listing import current_summary, read_run_space
-from tuning.run.reading import Model, read_as_ours, read_existing, read_model, read_whole
-from tuning.space.search_space import SearchSpace
-from tuning.study.optuna_record import get_attr, open_study, own_trials
-from tuning.trials.trial import RUNNING, Best, Trial, counts, epochs_trained, ranking
+from tuning.run import (
+    Environment,
+    FinalMetrics,
+    Model,
+    RunFolder,
+    Summary,
+    Validation,
+    current_summary,
+    read_as_ours,
+    read_existing,
+    read_model,
+    read_run_space,
+    read_whole,
+)
+from tuning.space import SearchSpace
+from tuning.study import get_attr, open_study, own_trials
+from tuning.trials import RUNNING, Best, Trial, counts, epochs_trained, ranking
 
 
 @dataclass(frozen=True)

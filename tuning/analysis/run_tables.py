@@ -1,7 +1,5 @@
 """Prints a list of runs, or two runs side by side."""
 
-from __future__ import annotations
-
 import shutil
 import sys
 from collections.abc import Sequence
@@ -11,9 +9,9 @@ from pathlib import Path
 from text_recognizer.text import printable
 from tuning.analysis.comparison import Comparison, cell_text
 from tuning.cli import shown_path
-from tuning.run.listing import RunInfo
-from tuning.space.durations import shown_duration
-from tuning.trials.table import plus_minus, score
+from tuning.run import RunInfo
+from tuning.space import shown_duration
+from tuning.trials import plus_minus, score
 
 # a narrow terminal does without these columns; the first one goes first
 OPTIONAL = ("begun", "time", "epochs", "by trial", "data")

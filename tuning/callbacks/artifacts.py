@@ -1,21 +1,27 @@
 """Writes a run's `summary.json`, `trials.csv` and report while its search runs."""
 
-from __future__ import annotations
-
 from functools import cached_property
 
 from text_recognizer.errors import RunError
 from text_recognizer.util import checksum
-from tuning.analysis.advice import search_remarks
+from tuning.analysis import search_remarks
 from tuning.analysis.html import LiveReport, write_report
 from tuning.analysis.run_data import RunData
-from tuning.run.environment import environment
-from tuning.run.files import BestTrial, Environment, Resources, Summary, Validation
-from tuning.run.forecast import notes
-from tuning.run.reading import read_existing, read_model, write_model, write_text
-from tuning.study.search import Search
-from tuning.trials.table import trials_table
-from tuning.trials.trial import Best, Trial, counts, epochs_trained
+from tuning.run import (
+    BestTrial,
+    Environment,
+    Resources,
+    Summary,
+    Validation,
+    environment,
+    notes,
+    read_existing,
+    read_model,
+    write_model,
+    write_text,
+)
+from tuning.study import Search
+from tuning.trials import Best, Trial, counts, epochs_trained, trials_table
 
 
 class Artifacts:

@@ -10,12 +10,10 @@ from rich.live import Live
 from rich.text import Text
 
 from text_recognizer.text import printable_lines
-from tuning.run.forecast import time_left
-from tuning.space.durations import shown_duration
-from tuning.space.schema import FloatParameter, Parameter
-from tuning.study.study import Study
-from tuning.trials.table import score, short
-from tuning.trials.trial import (
+from tuning.run import time_left
+from tuning.space import FloatParameter, Parameter, shown_duration
+from tuning.study import Study
+from tuning.trials import (
     RANKED,
     Best,
     Outcome,
@@ -24,6 +22,8 @@ from tuning.trials.trial import (
     counts,
     epochs_saved,
     epochs_trained,
+    score,
+    short,
 )
 
 ROW_STYLES = {Outcome.COMPLETE: "green", Outcome.STOPPED_EARLY: "yellow"}  # others are red

@@ -1,13 +1,11 @@
 """Deletes checkpoints that are no longer needed while a search runs."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from tuning.study.study import Study
-from tuning.trials.trial import Trial
+from tuning.study import Study
+from tuning.trials import Trial
 
 
 class Retention:

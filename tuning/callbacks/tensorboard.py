@@ -1,7 +1,5 @@
 """Writes each trial's curves, hyperparameters and outcome for TensorBoard while a search runs."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,7 +14,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from text_recognizer.metrics import Objective
 from text_recognizer.text import printable
-from tuning.trials.trial import Trial
+from tuning.trials import Trial
 
 EVENT_FILES = "events.out.tfevents.*"  # TensorBoard finds its files by this name
 

@@ -1,3 +1,3 @@
-"""The final script's work: which configs are trained how often, how they do on the test set, the
-folder it leaves.
-"""
+"""The final script: trains the best config again and reads the test set once."""
+
+from tuning.final.retraining import Request, Retraining

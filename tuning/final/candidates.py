@@ -1,7 +1,5 @@
 """Decides which configs of a finished search are trained again, and which of them is best."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +11,7 @@ from text_recognizer.util import checksum
 from training.settings import Settings, checked
 from tuning.analysis.run_data import RunData
 from tuning.cli import shown_path
-from tuning.run.files import Candidate
-from tuning.run.folder import RunFolder
+from tuning.run import Candidate, RunFolder
 
 
 @dataclass(frozen=True)

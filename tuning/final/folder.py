@@ -1,7 +1,5 @@
 """Writes the whole `final/` folder of a run, or leaves the old one."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 
@@ -13,9 +11,7 @@ from text_recognizer.util import checksum
 from tuning.analysis.run_data import RunData
 from tuning.final.candidates import Config
 from tuning.final.model_card import model_card
-from tuning.run.files import FinalMetrics
-from tuning.run.folder import RunFolder
-from tuning.run.reading import unwritable, write_model, write_text
+from tuning.run import FinalMetrics, RunFolder, unwritable, write_model, write_text
 
 WORKPLACE = ".final."  # prefix of the temporary folder in the run's
 

@@ -1,20 +1,17 @@
 """Writes the model card: where the final model comes from, its results and its limits."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from text_recognizer.predict import Recognizer
 from text_recognizer.text import printable
-from tuning.analysis.comparison import describe_range
+from tuning.analysis import describe_range
 from tuning.analysis.run_data import RunData
 from tuning.final.candidates import Config
 from tuning.final.scores import times
-from tuning.run.environment import environment
-from tuning.run.files import FinalMetrics
-from tuning.trials.table import plus_minus
+from tuning.run import FinalMetrics, environment
+from tuning.trials import plus_minus
 
 LICENCES = {
     "MNIST": "MNIST is by Y. LeCun, C. Cortes and C. J. C. Burges, CC BY-SA 3.0.",

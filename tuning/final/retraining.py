@@ -1,7 +1,5 @@
 """Trains the best config of a search with several seeds, and reads the test set once."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys
@@ -17,14 +15,7 @@ from training.experiment import build_data
 from tuning.analysis.html import write_report
 from tuning.analysis.run_data import read_run_data
 from tuning.cli import shown_path
-from tuning.final.candidates import (
-    Config,
-    by_mean,
-    check_best,
-    configs_of,
-    lab_1,
-    read_best_config,
-)
+from tuning.final.candidates import Config, by_mean, check_best, configs_of, lab_1, read_best_config
 from tuning.final.folder import WORKPLACE, mend_final, write_final
 from tuning.final.scores import (
     accuracy_per_class,
@@ -33,17 +24,19 @@ from tuning.final.scores import (
     result_lines,
     scores_of,
 )
-from tuning.ray_backend.local_cluster import own_cluster
-from tuning.ray_backend.signals import Interruptions
-from tuning.ray_backend.tasks import run_tasks
-from tuning.run.files import Baseline, Candidate, FinalMetrics, TrainedOn
-from tuning.run.folder import RunFolder
-from tuning.run.options import Options
-from tuning.run.reading import read_as_ours, unwritable
-from tuning.study.optuna_record import check_direction, get_attr, open_study, set_attr
-from tuning.verification import preflight
-from tuning.verification.evaluation import evaluate
-from tuning.verification.fingerprint import data_sum
+from tuning.ray_backend import Interruptions, own_cluster, run_tasks
+from tuning.run import (
+    Baseline,
+    Candidate,
+    FinalMetrics,
+    Options,
+    RunFolder,
+    TrainedOn,
+    read_as_ours,
+    unwritable,
+)
+from tuning.study import check_direction, get_attr, open_study, set_attr
+from tuning.verification import data_sum, evaluate, preflight
 from tuning.worker.training_task import Trained, Training, train_once
 
 TEST_READS = "test_reads"  # attribute of the study: how often the run's test set was read

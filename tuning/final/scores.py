@@ -1,7 +1,5 @@
 """Results of the final script: means over seeds, and the lines that the user reads."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from statistics import fmean, stdev
@@ -9,9 +7,9 @@ from typing import Any
 
 from text_recognizer.metrics import Objective
 from tuning.final.candidates import Config, by_mean
-from tuning.run.files import Candidate, FinalMetrics
-from tuning.trials.table import plus_minus
-from tuning.verification.evaluation import Evaluation
+from tuning.run import Candidate, FinalMetrics
+from tuning.trials import plus_minus
+from tuning.verification import Evaluation
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float | None, float | None]:

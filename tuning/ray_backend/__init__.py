@@ -19,3 +19,8 @@ os.environ.update(
     TUNE_GLOBAL_CHECKPOINT_S="86400",  # Tune's own state is never read
     TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
 )
+
+from tuning.ray_backend.local_cluster import Cluster, own_cluster
+from tuning.ray_backend.signals import Interruptions
+from tuning.ray_backend.tasks import run_tasks
+from tuning.ray_backend.tune_run import run_trials

@@ -1,7 +1,5 @@
 """Starts a Ray cluster on this machine, and defines the interface of all clusters."""
 
-from __future__ import annotations
-
 import logging
 import os
 import secrets
@@ -16,7 +14,7 @@ import psutil
 import ray
 from ray._private.parameter import RayParams
 
-from tuning.run.resources import Slots
+from tuning.run import Slots
 
 DAEMONS = ("raylet", "gcs_server")
 

@@ -1,7 +1,5 @@
 """Joins a running Ray cluster, counts its nodes and watches them."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os
@@ -21,7 +19,7 @@ import tuning
 from tuning.ray_backend.address import Address, attempts, refused
 from tuning.ray_backend.local_cluster import Cluster, keep_the_token_private
 from tuning.ray_backend.shared_storage import check_shared
-from tuning.run.resources import Node, Slots, room
+from tuning.run import Node, Slots, room
 
 # Workers have the environment of their cluster, not ours. They read these settings.
 WORKER_SETTINGS = ("RAY_CHDIR_TO_TRIAL_DIR", "TUNE_FUNCTION_THREAD_TIMEOUT_S")
@@ -39,12 +37,7 @@ class JoinedCluster(Cluster):
     """
 
     def __init__(
-        self,
-        head: Address,
-        dashboard: str | None,
-        say: Callable[[str], None],
-        *,
-        has_token: bool,
+        self, head: Address, dashboard: str | None, say: Callable[[str], None], *, has_token: bool
     ) -> None:
         super().__init__(dashboard, has_token=has_token)
         self.head = head

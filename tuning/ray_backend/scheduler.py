@@ -3,8 +3,6 @@
 Tune asks its scheduler before anything else, so the epoch is durable before the trial may go on.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from dataclasses import dataclass
@@ -14,9 +12,9 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from text_recognizer.metrics import METRICS
-from tuning.space.schema import SearchSettings
-from tuning.study.study import Study
-from tuning.trials.trial import Epoch, Outcome
+from tuning.space import SearchSettings
+from tuning.study import Study
+from tuning.trials import Epoch, Outcome
 
 CONTINUE, STOP = str(TrialScheduler.CONTINUE), str(TrialScheduler.STOP)
 

@@ -2,8 +2,6 @@
 process or its node died.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +9,9 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from tuning.ray_backend.local_cluster import Cluster
-from tuning.study.search import Search
-from tuning.trials.trial import Outcome, Trial
-from tuning.worker.guard import describe_hang, stall_log
+from tuning.study import Search
+from tuning.trials import Outcome, Trial
+from tuning.worker import describe_hang, stall_log
 
 NODES_PER_TRIAL = 3  # a trial under which more nodes die may be what kills them
 

@@ -1,7 +1,5 @@
 """Checks that all nodes of a cluster see the same folder, before a run is created."""
 
-from __future__ import annotations
-
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +12,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from text_recognizer.errors import InputError, Problem
 from tuning.ray_backend.address import attempts
-from tuning.run.reading import unwritable
-from tuning.run.resources import Node
-from tuning.worker.guard import describe_error
+from tuning.run import Node, unwritable
+from tuning.worker import describe_error
 
 PROBE_S = 120  # a busy node takes long to start its first worker
 SEEN_S = 3  # a file system may be slow to show what another node wrote

@@ -1,7 +1,5 @@
 """Runs a function in Ray's workers: the trainings of the final script."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -9,8 +7,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from text_recognizer.errors import NoResultError, RecogniserError, StorageError
-from tuning.run.resources import Slots
-from tuning.worker.guard import DISK_ERRORS, describe_error
+from tuning.run import Slots
+from tuning.worker import DISK_ERRORS, describe_error
 
 Call = TypeVar("Call")
 Answer = TypeVar("Answer")

@@ -1,7 +1,5 @@
 """Runs trials with `tune.run` until the study hands out no more, or a signal comes."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -17,8 +15,8 @@ from tuning.ray_backend.local_cluster import Cluster
 from tuning.ray_backend.scheduler import RecordingScheduler
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.ray_backend.signals import Interruptions
-from tuning.study.search import Search
-from tuning.trials.trial import Outcome
+from tuning.study import Search
+from tuning.trials import Outcome
 
 
 class SearchStopper(Stopper):

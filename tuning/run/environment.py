@@ -1,7 +1,5 @@
 """Records how a run was made: command, versions, commit, hardware."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

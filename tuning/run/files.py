@@ -10,8 +10,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from text_recognizer.metrics import Mode
 from tuning.run.reading import Lenient
-from tuning.space.schema import FrozenModel, Real
-from tuning.trials.trial import Best
+from tuning.space import FrozenModel, Real
+from tuning.trials import Best
 
 SCHEMA_VERSION = 1  # of summary.json and final/metrics.json
 

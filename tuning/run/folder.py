@@ -1,7 +1,5 @@
 """The folder of one run: the paths of its files; creating and opening it."""
 
-from __future__ import annotations
-
 import os
 import re
 from datetime import datetime

@@ -1,16 +1,13 @@
 """Predicts a search: epochs and disk before it begins, the time left while it runs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import inf, sqrt
 from statistics import mean, stdev
 
 from tuning.run.resources import Slots
-from tuning.space.durations import seconds_of
-from tuning.space.schema import SearchSettings
-from tuning.trials.trial import Trial, epochs_trained
+from tuning.space import SearchSettings, seconds_of
+from tuning.trials import Trial, epochs_trained
 
 BYTES_PER_WEIGHT = 3 * 4  # in a checkpoint: the weight and Adam's two averages, 4 bytes each
 FILES_PER_TRIAL = 3  # of a running trial: best epoch, newest epoch, and the one being written

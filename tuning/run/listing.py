@@ -1,7 +1,5 @@
 """Reads what is known of a run from its small files, without its study."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os
@@ -17,9 +15,8 @@ from tuning.run.files import Environment, FinalMetrics, Summary
 from tuning.run.folder import RunFolder, reason_of
 from tuning.run.lock import is_locked
 from tuning.run.reading import check_plain, read_existing, read_model, read_whole
-from tuning.space.reader import read_space
-from tuning.space.search_space import SearchSpace
-from tuning.trials.trial import RUNNING, Outcome
+from tuning.space import SearchSpace, read_space
+from tuning.trials import RUNNING, Outcome
 
 KILLED = "killed"  # the summary says `running`, but no process works on the run
 DAMAGED = "damaged"
@@ -65,7 +62,7 @@ class RunInfo:
     def trials_wanted(self) -> int | None:
         """The number of trials the search was asked for."""
         begun = sum(self.summary.counts.values()) if self.summary else 0
-        # --extend does not change search.yaml: an extended search has more trials than it says
+        # `--resume RUN --trials N` does not change search.yaml, so there may be more than it says
         return max(self.space.search.trials, begun) if self.space else None
 
     def as_plain(self) -> dict[str, Any]:

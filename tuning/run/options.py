@@ -1,7 +1,5 @@
 """The options of a search, and the request for a new run."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

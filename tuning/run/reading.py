@@ -1,7 +1,5 @@
 """Reads and writes the files of a run; a file that is read is checked against its model."""
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

@@ -1,7 +1,5 @@
 """Counts how many trials fit on the machine or the cluster."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The folder that the workers of a run write to, if it is not in the run's own folder."""
 
-from __future__ import annotations
-
 import os
 import secrets
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Durations as people write them: `90s`, `30m`, `1h30m`, `2d`."""
 
-from __future__ import annotations
-
 import re
 
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}

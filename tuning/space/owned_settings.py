@@ -1,7 +1,5 @@
 """Settings that no search space may search, because the search decides them."""
 
-from __future__ import annotations
-
 # The search decides these for every trial. name -> where the user sets it instead, or why not
 OWNED_BY_SEARCH = {
     "max_epochs": "Set it under search.",

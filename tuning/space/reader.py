@@ -1,7 +1,5 @@
 """Reads a search space file and reports all its problems at once. Imports no torch."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -11,13 +9,7 @@ from typing import Any
 from text_recognizer.errors import InputError
 from text_recognizer.text import clipped, did_you_mean, shown
 from tuning.space.owned_settings import OWNED_BY_SEARCH, SAME_FOR_ALL_TRIALS
-from tuning.space.schema import (
-    MAX_PARAMETERS,
-    PARAMETER,
-    FloatParameter,
-    Parameter,
-    SearchSettings,
-)
+from tuning.space.schema import MAX_PARAMETERS, PARAMETER, FloatParameter, Parameter, SearchSettings
 from tuning.space.schema_errors import MAPPING, validated
 from tuning.space.search_space import SearchSpace
 from tuning.space.strict_yaml import YamlFile

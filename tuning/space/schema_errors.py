@@ -1,7 +1,5 @@
 """Turns pydantic's errors into problems of a search space file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 

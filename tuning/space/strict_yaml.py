@@ -5,8 +5,6 @@ expands alias bombs. Here values follow YAML 1.2's core schema. Anchors, aliases
 keys are refused.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import stat

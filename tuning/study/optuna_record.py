@@ -1,7 +1,5 @@
 """The Optuna study in its storage: created, opened, and read as plain records."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Sequence
@@ -13,11 +11,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from text_recognizer.errors import RunError
 from text_recognizer.metrics import Objective
-from tuning.run.folder import RunFolder
-from tuning.run.listing import read_run_space
-from tuning.space.search_space import SearchSpace
+from tuning.run import RunFolder, read_run_space
+from tuning.space import SearchSpace
 from tuning.study.storage import Say, open_storage, read_storage_note, storage_errors
-from tuning.trials.trial import Epoch, Outcome, Trial
+from tuning.trials import Epoch, Outcome, Trial
 
 EARLIER = "earlier_run"  # marks a trial of another run, from which the sampler learns
 

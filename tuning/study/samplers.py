@@ -1,7 +1,5 @@
 """Optuna's samplers by name, and our parameters as Optuna's distributions."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import optuna
@@ -16,7 +14,7 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.samplers._tpe import _truncnorm
 
 from text_recognizer.seeds import seed_of
-from tuning.space.schema import CategoricalParameter, FloatParameter, IntParameter, Parameter
+from tuning.space import CategoricalParameter, FloatParameter, IntParameter, Parameter
 
 
 def make_sampler(name: str, seed: int, number: int, parameter: str = "") -> BaseSampler:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tuning.run.folder import RunFolder
-from tuning.run.options import Options
-from tuning.run.resources import Slots
-from tuning.space.search_space import SearchSpace
+from tuning.run import Options, RunFolder, Slots
+from tuning.space import SearchSpace
 from tuning.study.study import Study
 
 if TYPE_CHECKING:  # torch takes seconds to import, and this package must not need it

@@ -1,7 +1,5 @@
 """Opens the database of a study, notes its URL in the run's folder, and waits for its restarts."""
 
-from __future__ import annotations
-
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -15,10 +13,7 @@ from sqlalchemy import URL, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from text_recognizer.errors import InputError, RunError, StorageError
-from tuning.run.files import StorageNote
-from tuning.run.folder import RunFolder
-from tuning.run.reading import read_model, write_model
-from tuning.run.storage_url import StorageUrl
+from tuning.run import RunFolder, StorageNote, StorageUrl, read_model, write_model
 
 ASK_EVERY_S = 1.0
 PATIENCE_S = 600  # longer than a server takes to restart or to fail over

@@ -4,8 +4,6 @@ Every epoch is committed here before its trial may go on. Each trial ends with o
 Optuna is told that outcome. A resume reads nothing else of a run.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from dataclasses import replace
@@ -16,13 +14,20 @@ from optuna.trial import TrialState
 
 from text_recognizer.errors import RunError
 from text_recognizer.text import shown
-from tuning.space.schema import Parameter, Stop
-from tuning.space.search_space import SearchSpace
+from tuning.space import Parameter, SearchSpace, Stop
 from tuning.study.optuna_record import check_direction, epoch_to_plain, is_own, read_trial
 from tuning.study.samplers import make_sampler, suggest
 from tuning.study.storage import storage_errors
-from tuning.trials.stopping import limit_reached, seconds_worked
-from tuning.trials.trial import ENDINGS, Best, Epoch, Outcome, Trial, ranking
+from tuning.trials import (
+    ENDINGS,
+    Best,
+    Epoch,
+    Outcome,
+    Trial,
+    limit_reached,
+    ranking,
+    seconds_worked,
+)
 
 SAME_FAILURES = 3  # if the first trials all fail alike, the cause is not in a trial
 

@@ -4,8 +4,6 @@ They are copied into the new study, so that every sampler sees them. They are no
 search: no report, count or rung includes them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +13,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from text_recognizer.errors import InputError, Problem
-from tuning.run.folder import open_run
-from tuning.run.reading import read_as_ours
-from tuning.space.search_space import SearchSpace
+from tuning.run import open_run, read_as_ours
+from tuning.space import SearchSpace
 from tuning.study.optuna_record import EARLIER, open_record
 from tuning.study.samplers import distribution_of
 from tuning.study.storage import storage_errors

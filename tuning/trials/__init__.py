@@ -1,1 +1,18 @@
-"""Trials as plain records, and what follows from them."""
+"""Trials as plain records, and pure functions of them."""
+
+from tuning.trials.stopping import limit_reached, seconds_worked
+from tuning.trials.table import plus_minus, score, short, trials_table
+from tuning.trials.trial import (
+    ENDINGS,
+    RANKED,
+    RUNNING,
+    Best,
+    Epoch,
+    Outcome,
+    Trial,
+    ahead,
+    counts,
+    epochs_saved,
+    epochs_trained,
+    ranking,
+)

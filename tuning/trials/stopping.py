@@ -1,14 +1,11 @@
 """When a search ends before its last trial: the limits under `search.stop`."""
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
 from text_recognizer.metrics import Objective
-from tuning.space.durations import seconds_of
-from tuning.space.schema import Stop
+from tuning.space import Stop, seconds_of
 from tuning.trials.trial import RANKED, Trial, epochs_trained
 
 

@@ -1,7 +1,5 @@
 """`trials.csv`, and values as short text."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable, Sequence

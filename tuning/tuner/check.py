@@ -1,13 +1,10 @@
 """`search.py --check`: checks the space and prints the plan. Nothing is started or written."""
 
-from __future__ import annotations
-
 from training.settings import RUN_DEFAULTS
-from tuning.callbacks.console import SearchConsole
-from tuning.run import forecast
-from tuning.run.options import NewRun, Options
-from tuning.space.search_space import SearchSpace
-from tuning.study.warm_start import read_warm_start
+from tuning.callbacks import SearchConsole
+from tuning.run import NewRun, Options, forecast
+from tuning.space import SearchSpace
+from tuning.study import read_warm_start
 from tuning.verification import preflight
 
 

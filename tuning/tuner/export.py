@@ -2,22 +2,17 @@
 files of the run.
 """
 
-from __future__ import annotations
-
 import yaml
 
 from text_recognizer.errors import CheckpointError, RunError
 from text_recognizer.text import printable
 from tuning.analysis.html import write_report
 from tuning.analysis.run_data import read_run_data
-from tuning.callbacks.artifacts import Artifacts
-from tuning.callbacks.console import SearchConsole
+from tuning.callbacks import Artifacts, SearchConsole
 from tuning.cli import shown_path
-from tuning.run.files import Summary
-from tuning.run.folder import RunFolder
-from tuning.run.reading import read_existing, write_model, write_text
-from tuning.study.search import Search
-from tuning.trials.trial import Best
+from tuning.run import RunFolder, Summary, read_existing, write_model, write_text
+from tuning.study import Search
+from tuning.trials import Best
 from tuning.verification import evaluation
 
 

@@ -1,7 +1,5 @@
 """Starts or resumes a search: checks the space, prepares data, folder and study, then runs it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,27 +16,45 @@ from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import InputError, Problem, RecogniserError, RunError
 from training.experiment import build_data
 from training.settings import RUN_DEFAULTS
-from tuning.callbacks.console import SearchConsole
-from tuning.ray_backend.local_cluster import own_cluster
-from tuning.run.environment import environment
-from tuning.run.files import Resources, Summary
-from tuning.run.folder import RunFolder, create_run, open_run, point_latest
-from tuning.run.listing import read_run_space
-from tuning.run.lock import locked
-from tuning.run.options import NewRun, Options
-from tuning.run.reading import read_as_ours, read_existing, write_model, write_text
-from tuning.run.resources import Slots
-from tuning.run.shared_folder import create_shared, find_shared, read_mark
-from tuning.run.storage_url import StorageUrl
-from tuning.space.search_space import SearchSpace
-from tuning.study.optuna_record import create_record, get_attr, open_study, set_attr
-from tuning.study.search import Search
-from tuning.study.storage import reach, sqlite_url, write_storage_note
-from tuning.study.study import Study
-from tuning.study.warm_start import read_warm_start
+from tuning.callbacks import SearchConsole
+from tuning.ray_backend import own_cluster
+from tuning.run import (
+    NewRun,
+    Options,
+    Resources,
+    RunFolder,
+    Slots,
+    StorageUrl,
+    Summary,
+    create_run,
+    create_shared,
+    environment,
+    find_shared,
+    locked,
+    open_run,
+    point_latest,
+    read_as_ours,
+    read_existing,
+    read_mark,
+    read_run_space,
+    write_model,
+    write_text,
+)
+from tuning.space import SearchSpace
+from tuning.study import (
+    Search,
+    Study,
+    create_record,
+    get_attr,
+    open_study,
+    reach,
+    read_warm_start,
+    set_attr,
+    sqlite_url,
+    write_storage_note,
+)
 from tuning.tuner.tuner import StartRay, Tuner
-from tuning.verification import preflight
-from tuning.verification.fingerprint import differences, fingerprint
+from tuning.verification import differences, fingerprint, preflight
 
 
 def start(space: SearchSpace, options: Options, new: NewRun) -> int:
@@ -135,12 +151,7 @@ def resume(
 
 @contextmanager
 def find_slots(
-    options: Options,
-    trials: int,
-    console: SearchConsole,
-    folder: Path,
-    *,
-    resuming: bool = False,
+    options: Options, trials: int, console: SearchConsole, folder: Path, *, resuming: bool = False
 ) -> Iterator[tuple[Slots, StartRay]]:
     """How many trials run at once, and how Ray is started: on this machine, where nothing starts
     yet, or on the cluster at `--address`, which is joined within the block.

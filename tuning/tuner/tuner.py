@@ -1,7 +1,5 @@
 """Runs a search in this process: starts Ray, runs the trials, hands over the result."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 import sys
@@ -13,22 +11,13 @@ from dataclasses import replace
 
 from text_recognizer.atomic import HALF
 from text_recognizer.errors import NoResultError, StorageError
-from tuning.callbacks.artifacts import Artifacts
-from tuning.callbacks.console import SearchConsole, TrialTable, tally
-from tuning.callbacks.retention import Retention
-from tuning.callbacks.tensorboard import Curves
+from tuning.callbacks import Artifacts, Curves, Retention, SearchConsole, TrialTable, tally
 from tuning.cli import shown_path, typed_command, typed_path
-from tuning.ray_backend.local_cluster import Cluster
-from tuning.ray_backend.signals import Interruptions
-from tuning.ray_backend.tune_run import run_trials
-from tuning.run.files import Summary
-from tuning.run.forecast import describe_search, notes
-from tuning.run.reading import read_existing
-from tuning.space.durations import seconds_of
-from tuning.study.search import Search
-from tuning.study.storage import noted_url
-from tuning.trials.table import score
-from tuning.trials.trial import Best
+from tuning.ray_backend import Cluster, Interruptions, run_trials
+from tuning.run import Summary, describe_search, notes, read_existing
+from tuning.space import seconds_of
+from tuning.study import Search, noted_url
+from tuning.trials import Best, score
 from tuning.tuner.export import export_weights, is_finished, write_result
 from tuning.worker.trainable import TrialJob, run_trial
 

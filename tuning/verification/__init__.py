@@ -1,1 +1,4 @@
-"""Proofs with the real classes, before a search and after it."""
+"""Checks with the real classes: a space before a search, checkpoints after it."""
+
+from tuning.verification.evaluation import Evaluation, evaluate
+from tuning.verification.fingerprint import data_sum, differences, fingerprint

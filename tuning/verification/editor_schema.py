@@ -1,7 +1,5 @@
 """Writes `search_spaces/schema.json`, with which editors complete and check a search space file."""
 
-from __future__ import annotations
-
 import json
 import sys
 from itertools import product
@@ -11,8 +9,13 @@ from typing import Any
 from text_recognizer.command import exit_code_of
 from text_recognizer.tables import DATASETS, MODELS
 from training.settings import known_settings
-from tuning.space.owned_settings import OWNED_BY_SEARCH, SAME_FOR_ALL_TRIALS
-from tuning.space.schema import MAX_PARAMETERS, PARAMETER, SearchSettings
+from tuning.space import (
+    MAX_PARAMETERS,
+    OWNED_BY_SEARCH,
+    PARAMETER,
+    SAME_FOR_ALL_TRIALS,
+    SearchSettings,
+)
 
 TARGET = Path(__file__).resolve().parents[2] / "search_spaces" / "schema.json"
 JSON_TYPES = {

@@ -1,7 +1,5 @@
 """Evaluates checkpoints, and exports the best one of a search as `best.ckpt`."""
 
-from __future__ import annotations
-
 import base64
 import io
 import math
@@ -21,8 +19,8 @@ from text_recognizer.predict import Recognizer, read_checkpoint
 from text_recognizer.util import checksum
 from training.experiment import build_data
 from training.settings import Settings
-from tuning.run.files import WORST, Validation, WorstImage
-from tuning.trials.trial import Best
+from tuning.run import WORST, Validation, WorstImage
+from tuning.trials import Best
 
 # A training checkpoint also has the optimizer's state, which is twice as large as the weights.
 KEPT_IN_EXPORT = (

@@ -1,7 +1,5 @@
 """Checks that the search space, the code and the data of a resumed run have not changed."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import sys
@@ -17,7 +15,7 @@ from text_recognizer.tables import DATASETS, MODELS
 from text_recognizer.util import checksum
 from training import experiment
 from training.settings import chosen_classes
-from tuning.space.search_space import SearchSpace
+from tuning.space import SearchSpace
 
 OWN_PACKAGES = ("text_recognizer.", "training.")
 

@@ -1,7 +1,5 @@
 """Checks a search before anything runs: builds the corners of its space, and prepares its data."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -23,8 +21,8 @@ from training.experiment import (
     quiet_lightning,
 )
 from training.settings import TRAINER_NAMES, Settings, checked, chosen_classes, known_settings
-from tuning.run.resources import Node
-from tuning.space.search_space import SearchSpace
+from tuning.run import Node
+from tuning.space import SearchSpace
 
 FALLBACK_DATA = "Digits"
 

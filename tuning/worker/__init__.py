@@ -1,1 +1,7 @@
-"""What runs in a Ray worker."""
+"""What runs in a Ray worker.
+
+`trainable` and `training_task` are imported by their own names: they need torch, and a formula
+stands in for training where training is not the point.
+"""
+
+from tuning.worker.guard import DISK_ERRORS, describe_error, describe_hang, stall_log

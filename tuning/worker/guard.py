@@ -20,7 +20,7 @@ from typing import Any
 from ray import tune
 
 from text_recognizer.util import checksum
-from tuning.trials.trial import Outcome
+from tuning.trials import Outcome
 
 Report = Callable[[dict[str, Any]], None]
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the next trial would fail of it, too

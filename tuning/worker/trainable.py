@@ -4,8 +4,6 @@ A checkpoint is on disk before the epoch that names it is reported. An older one
 after that report has returned.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 import warnings

@@ -1,7 +1,5 @@
 """Trains one config with one seed in a Ray worker, for the final script."""
 
-from __future__ import annotations
-
 import math
 import time
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from pytorch_lightning.callbacks import LambdaCallback
 
 from training.experiment import build_data, quiet_lightning, train
 from training.settings import Settings
-from tuning.run.resources import Slots
+from tuning.run import Slots
 from tuning.worker.trainable import as_dataset, limit_memory
 
 SILENT: Settings = {

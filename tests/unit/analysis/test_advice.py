@@ -9,12 +9,7 @@ import pytest
 from tests import shapes
 from tests.unit.trials.test_trial import trial
 from text_recognizer.metrics import Objective
-from tuning.analysis.advice import (
-    final_remarks,
-    outlier_remark,
-    search_remarks,
-    validation_remarks,
-)
+from tuning.analysis.advice import final_remarks, outlier_remark, search_remarks, validation_remarks
 from tuning.space.search_space import SearchSpace
 from tuning.trials.trial import Best, Outcome, Trial, ranking
 

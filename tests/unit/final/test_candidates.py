@@ -13,14 +13,7 @@ from tests.unit.final.conftest import Start
 from text_recognizer.errors import InputError, RunError
 from text_recognizer.metrics import Objective
 from tuning.analysis.run_data import RunData
-from tuning.final.candidates import (
-    Config,
-    by_mean,
-    check_best,
-    configs_of,
-    lab_1,
-    read_best_config,
-)
+from tuning.final.candidates import Config, by_mean, check_best, configs_of, lab_1, read_best_config
 from tuning.final.scores import candidate_of
 from tuning.run.files import Candidate
 from tuning.run.folder import RunFolder

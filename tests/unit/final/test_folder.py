@@ -36,9 +36,7 @@ def test_nothing_in_the_model_card_is_markup_but_the_cards_own(
     text = 'space:\n  optimizer: {type: categorical, choices: [Adam, "a`|b\\n# <script>"]}\n'
     (tmp_path / "space.yaml").write_text(text)
     strange = replace(
-        search,
-        space=read_space(tmp_path / "space.yaml"),
-        path=Path("run`\n# not a heading"),
+        search, space=read_space(tmp_path / "space.yaml"), path=Path("run`\n# not a heading")
     )
     recognizer = Recognizer(MLP((1, 28, 28), 10, fc1=8, fc2=4), Digits.config)
     card = model_card(recognizer, CONFIG, metrics(), strange)

@@ -101,9 +101,7 @@ def test_a_count_of_readings_that_is_no_number_is_refused(start: Start, run: Run
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_work_with_its_exit_code(
-    number: signal.Signals,
-    start: Start,
-    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = start()
     monkeypatch.setattr(os, "umask", lambda _: 0)  # it would outlive the test

@@ -44,11 +44,7 @@ def test_only_complete_and_stopped_trials_are_ranked_by_their_best_epoch() -> No
     ]
     assert [
         (best.trial.number, best.value) for best in ranking(trials, Objective("val_acc", "max"))
-    ] == [
-        (1, 0.9),
-        (0, 0.8),
-        (4, 0.8),
-    ]
+    ] == [(1, 0.9), (0, 0.8), (4, 0.8)]
     assert [best.trial.number for best in ranking(trials, Objective("val_loss", "min"))] == [
         1,
         0,
