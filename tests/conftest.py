@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -34,6 +35,14 @@ space:
   lr: {type: float, low: 1e-4, high: 1e-1, log: true}
 search: {trials: 4, max_epochs: 3}
 """
+
+
+@pytest.fixture(autouse=True)
+def keep_denormals() -> Iterator[None]:
+    """A training lets its process take denormal numbers for zero; Hypothesis refuses such ones."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

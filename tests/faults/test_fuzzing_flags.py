@@ -283,6 +283,7 @@ class Stage:
             (run / "best_config.yaml").write_text("fc1: 8\n")
         self.files = self.listed()
         for name, parts in (
+            ("tuning.tuner", {"check": self.work("check")}),
             (
                 "tuning.tuner.start",
                 {
@@ -291,9 +292,8 @@ class Stage:
                     "NewRun": SimpleNamespace,
                 },
             ),
-            ("tuning.tuner.check", {"check": self.work("check")}),
             (
-                "tuning.final.retraining",
+                "tuning.final",
                 {
                     "Request": lambda *_: None,
                     "Retraining": self.work("retrain", SimpleNamespace(run=lambda: None)),

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def content(**changes: Any) -> dict[str, Any]:
     sound = {
         "state_dict": weights,
         "hyper_parameters": SETTINGS,
-        "data_config": Digits.config.as_plain(),
+        "data_config": asdict(Digits.config),
         "epoch": 0,
     }
     return sound | changes
@@ -75,9 +76,7 @@ def test_widths_that_only_stand_in_the_file_take_no_memory(
     torch.save(content(hyper_parameters=SETTINGS | {"fc1": HUGE}), path)
     with pytest.raises(CheckpointError, match="size mismatch"):
         Recognizer.load(path)
-    torch.save(
-        content(data_config=Digits.config.as_plain() | {"input_dims": [1, 10**6, 10**6]}), path
-    )
+    torch.save(content(data_config=asdict(Digits.config) | {"input_dims": [1, 10**6, 10**6]}), path)
     with pytest.raises(CheckpointError, match="size mismatch"):
         Recognizer.load(path)
     assert set(built) == {"meta"}

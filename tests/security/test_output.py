@@ -14,7 +14,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,7 @@ def test_a_strangers_label_is_shown_by_predict(
 ) -> None:
     mapping = [f"{digit}{ESCAPE}" for digit in Digits.config.mapping]
     torch.save(
-        content(data_config=Digits.config.as_plain() | {"mapping": mapping}), tmp_path / "best.ckpt"
+        content(data_config=asdict(Digits.config) | {"mapping": mapping}), tmp_path / "best.ckpt"
     )
     Image.new("L", (28, 28), 90).save(tmp_path / "digit.png")
     sys.argv[1:] = [str(tmp_path / "best.ckpt"), str(tmp_path / "digit.png")]

@@ -4,7 +4,7 @@ from functools import cached_property
 
 from text_recognizer.errors import RunError
 from text_recognizer.util import checksum
-from tuning.analysis import search_remarks
+from tuning.analysis.advice import search_remarks
 from tuning.analysis.html import LiveReport, write_report
 from tuning.analysis.run_data import RunData
 from tuning.run import (

@@ -116,11 +116,12 @@ def storage_errors() -> Iterator[None]:
     """Raise errors of the database as `StorageError`, or as `RunError` if the study is damaged."""
     try:
         yield
-    except (SQLAlchemyError, StorageInternalError, OSError, KeyError, ImportError) as error:
+    except (SQLAlchemyError, StorageInternalError, OSError, LookupError, ImportError) as error:
         # Optuna and SQLAlchemy wrap the database's own error, which says what is wrong.
         cause = getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error
         text = str(cause).strip()
-        if type(cause) in (sqlite3.DatabaseError, KeyError):  # no SQLite file, or no study in it
+        # no SQLite file, no study in it, or a name that no enum has
+        if type(cause) in (sqlite3.DatabaseError, KeyError, LookupError):
             raise RunError(f"the study is damaged: {text}") from error
         if isinstance(cause, ImportError):
             text += ". Install PostgreSQL's driver: pip install '.[postgres]'"

@@ -18,6 +18,7 @@ from text_recognizer.errors import DataError, InputError, RunError
 from tuning import retrain
 from tuning.run.folder import RunFolder
 from tuning.run.lock import locked
+from tuning.run.options import Options
 from tuning.run.resources import Node
 from tuning.study.optuna_record import open_study, set_attr
 from tuning.verification import preflight
@@ -64,7 +65,7 @@ def test_other_data_than_was_searched_on_is_refused(
 def test_no_gpu_and_too_few_trials_are_said(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "machine", lambda: Node(2, 0))
     said: list[str] = []
-    start(said, top=5, options=retrain.Options(gpus_per_trial=0.5))
+    start(said, top=5, options=Options(gpus_per_trial=0.5))
     assert said == [
         "note: no GPU here: training on the CPUs",
         "note: only 2 trials of this run can be best",
