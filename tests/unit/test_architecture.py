@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ MODULES = sorted(
     for package in ("text_recognizer", "training", "tuning")
     for path in (ROOT / package).rglob("*.py")
 )
+MOST_LINES, MOST_ARGUMENTS = 45, 6
 SCRIPTS = {"training": ["run_experiment"], "tuning": ["search", "retrain", "report", "runs"]}
 
 
@@ -81,3 +83,56 @@ def test_help_and_refusals_import_neither_torch_nor_ray(arguments: list[str]) ->
     code, heavy, said = heavy_imports("tuning/search.py", *arguments)
     assert (code, heavy) == (0 if arguments == ["--help"] else 2, [])
     assert "Traceback" not in said
+
+
+def test_a_function_fits_a_screen_and_takes_few_arguments() -> None:
+    wrong = [
+        f"{path.name}:{function.lineno} {function.name}"
+        for path in MODULES
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        if function.end_lineno - function.lineno >= MOST_LINES
+        # The model's hyperparameters are arguments, so that Lightning saves them.
+        or (len(arguments_of(function)) > MOST_ARGUMENTS and path.name != "base.py")
+    ]
+    assert wrong == []
+
+
+def arguments_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    given = function.args
+    names = [one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return [name for name in names if name not in ("self", "cls")]
+
+
+def test_a_name_means_one_thing() -> None:
+    """No two modules define a function, class or constant of the same name."""
+    owners = defaultdict(list)
+    for path in MODULES:
+        for node in ast.parse(path.read_text()).body:
+            match node:
+                case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                    owners[name].append(path.name)
+                case ast.Assign(targets=[ast.Name(id=name)]):
+                    owners[name].append(path.name)
+                case ast.AnnAssign(target=ast.Name(id=name)):
+                    owners[name].append(path.name)
+    twice = {name for name, paths in owners.items() if len(paths) > 1}
+    assert twice - {"main", "parser"} == set(), "each command has those two"
+
+
+def test_a_package_is_entered_by_its_face() -> None:
+    """Others import a package's names from its `__init__.py`, or from a module that it names."""
+    wrong = []
+    for path in MODULES:
+        package = path.parent.name
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.ImportFrom(module=str(module)) if module.count(".") == 2:
+                    top, entered, inner = module.split(".")
+                    if top != "tuning" or entered == package:
+                        continue
+                    face = ROOT / "tuning" / entered / "__init__.py"
+                    named = f"`{inner}`" in (ast.get_docstring(ast.parse(face.read_text())) or "")
+                    if not named:
+                        wrong.append(f"{path.name} imports {module}")
+    assert wrong == []

@@ -1,6 +1,7 @@
 """All of the driver that imports Ray.
 
-Ray reads some of its settings when it is imported, so this file sets them first.
+Ray reads some of its settings when it is imported, so this file sets them first. `remote_cluster`
+is imported by its own name: only a search on a cluster needs it.
 """
 
 import os
