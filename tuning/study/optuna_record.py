@@ -39,14 +39,12 @@ def create_record(
         RunError: the storage has a study of that name.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    directions = optuna.study.StudyDirection
-    is_max = space.search.objective.mode == "max"
     with storage_errors():
         try:
             record = optuna.create_study(
                 storage=open_storage(url, on_wait),
                 study_name=name,
-                direction=directions.MAXIMIZE if is_max else directions.MINIMIZE,
+                direction="maximize" if space.search.objective.mode == "max" else "minimize",
             )
         except optuna.exceptions.DuplicatedStudyError:
             raise RunError(

@@ -71,6 +71,5 @@ def distribution_of(parameter: Parameter) -> BaseDistribution:
 
 def numeric_range(parameter: IntParameter | FloatParameter) -> dict[str, Any]:
     """The arguments that Optuna takes for a range of numbers."""
-    given = parameter.model_dump(include={"low", "high", "log", "step"})
     # Optuna takes no step of None for integers, and an int with log needs the step 1.
-    return {name: value for name, value in given.items() if value is not None}
+    return parameter.model_dump(include={"low", "high", "log", "step"}, exclude_none=True)

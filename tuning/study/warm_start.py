@@ -69,21 +69,19 @@ def read_warm_start(path: Path, space: SearchSpace, defaults: Mapping[str, Any])
 
 def check_comparable(old: SearchSpace, new: SearchSpace, defaults: Mapping[str, Any]) -> None:
     """Raise `InputError` if the two searches measure another metric, model or data set."""
-    pairs = {"search.metric": (old.search.metric, new.search.metric)}
-    for name in ("model_class", "data_class"):
-        pairs[name] = (
-            old.experiment.get(name, defaults[name]),
-            new.experiment.get(name, defaults[name]),
-        )
+    then, now = (
+        {**defaults, **space.experiment, "search.metric": space.search.metric}
+        for space in (old, new)
+    )
     problems = [
         Problem(
             "--warm-start",
-            f"an older run with {name} {now}",
-            str(then),
+            f"an older run with {name} {now[name]}",
+            str(then[name]),
             "Its values cannot be compared.",
         )
-        for name, (then, now) in pairs.items()
-        if then != now
+        for name in ("search.metric", "model_class", "data_class")
+        if then[name] != now[name]
     ]
     if problems:
         raise InputError(*problems)

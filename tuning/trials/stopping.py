@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from text_recognizer.metrics import Objective
 from tuning.space import Stop, seconds_of
-from tuning.trials.trial import RANKED, Trial, epochs_trained
+from tuning.trials.trial import RANKED, Best, Trial, epochs_trained, ranking
 
 
 def limit_reached(
@@ -24,7 +24,7 @@ def limit_reached(
     if stop.gpu_hours is not None and gpu_hours(trials) >= stop.gpu_hours:
         return f"the budget of {stop.gpu_hours:g} GPU-hours is used up"
     if stop.target is not None and (hit := first_at(stop.target, trials, objective)):
-        found = f"{objective.metric} {hit[1]:.4f} of trial {hit[0]}"
+        found = f"{objective.metric} {hit.value:.4f} of trial {hit.trial.number}"
         return f"{found} reaches the target {stop.target:g}"
     if stop.plateau is not None and trials_without_gain(trials, objective) >= stop.plateau:
         return f"no better trial among the last {stop.plateau}"
@@ -36,16 +36,12 @@ def gpu_hours(trials: Sequence[Trial]) -> float:
     return sum(epoch.gpu_seconds for trial in trials for epoch in trial.epochs) / 3600
 
 
-def first_at(
-    target: float, trials: Sequence[Trial], objective: Objective
-) -> tuple[int, float] | None:
-    """(number, value) of the first trial that is as good as the target or better, or None."""
-    for trial in trials:
-        # A running trial counts: its epoch is recorded, and its checkpoint is on disk.
-        best = trial.best_epoch(objective) if trial.outcome in (None, *RANKED) else None
-        if best and not objective.is_better(target, best.metrics[objective.metric]):
-            return trial.number, best.metrics[objective.metric]
-    return None
+def first_at(target: float, trials: Sequence[Trial], objective: Objective) -> Best | None:
+    """The first trial that is as good as the target or better, or None."""
+    # A running trial counts: its epoch is recorded, and its checkpoint is on disk.
+    ranked = ranking(trials, objective, [None, *RANKED])
+    reached = [best for best in ranked if not objective.is_better(target, best.value)]
+    return min(reached, key=lambda best: best.trial.number, default=None)
 
 
 def trials_without_gain(trials: Sequence[Trial], objective: Objective) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
 from typing import Any
@@ -32,27 +32,23 @@ class Ending:
 
     Args:
         state: Optuna's state of the trial. TPE learns from COMPLETE and PRUNED, and ignores FAIL.
-        can_be_best: the trial's best epoch counts.
         constraint: what the trial violates, so that the sampler avoids its region. Told as FAIL
             instead, 20 of 20 later proposals ran out of memory again; with a constraint 8 of 20.
-        retried: the trial is handed out again, at most `--retries` times.
     """
 
     state: str
-    can_be_best: bool = False
     constraint: str = ""
-    retried: bool = False
 
 
 ENDINGS = {
-    Outcome.COMPLETE: Ending("COMPLETE", can_be_best=True),
-    Outcome.STOPPED_EARLY: Ending("PRUNED", can_be_best=True),
+    Outcome.COMPLETE: Ending("COMPLETE"),
+    Outcome.STOPPED_EARLY: Ending("PRUNED"),
     Outcome.DIVERGED: Ending("PRUNED", constraint="diverged"),
     Outcome.OUT_OF_MEMORY: Ending("PRUNED", constraint="memory"),
     Outcome.STALLED: Ending("FAIL"),  # it would hang again
-    Outcome.FAILED: Ending("FAIL", retried=True),
+    Outcome.FAILED: Ending("FAIL"),  # it is handed out again first, at most `--retries` times
 }
-RANKED = tuple(outcome for outcome, ending in ENDINGS.items() if ending.can_be_best)
+RANKED = (Outcome.COMPLETE, Outcome.STOPPED_EARLY)  # the best epoch of such a trial counts
 
 
 @dataclass(frozen=True)
@@ -118,10 +114,6 @@ class Trial:
         if not isinstance(self.number, int) or self.number < 0:
             raise ValueError(f"number: {shown(self.number)}")
 
-    def with_epoch(self, epoch: Epoch) -> Trial:
-        """The trial with one more epoch."""
-        return replace(self, epochs=(*self.epochs, epoch))
-
     def has_epoch(self, number: int) -> bool:
         """Whether that epoch is recorded."""
         return any(epoch.epoch == number for epoch in self.epochs)
@@ -160,12 +152,16 @@ def stays_within(path: Any) -> bool:
     )
 
 
-def ranking(trials: Iterable[Trial], objective: Objective) -> list[Best]:
-    """The trials that can be best, best first; of equals the earlier trial first."""
+def ranking(
+    trials: Iterable[Trial], objective: Objective, outcomes: Container[Outcome | None] = RANKED
+) -> list[Best]:
+    """The trials with one of the outcomes, best first; of equals the earlier trial first. Those
+    without a finite value are left out.
+    """
     found = [
         Best(trial, epoch, epoch.metrics[objective.metric])
         for trial in trials
-        if trial.outcome in RANKED and (epoch := trial.best_epoch(objective))
+        if trial.outcome in outcomes and (epoch := trial.best_epoch(objective))
     ]
     return sorted(found, key=lambda best: (-objective.sign * best.value, best.trial.number))
 
@@ -174,13 +170,10 @@ def ahead(
     trials: Iterable[Trial], best: float | None, objective: Objective
 ) -> tuple[int, float] | None:
     """(number, value) of the unfinished trial that is better than `best` by most, or None."""
-    found = None
-    for trial in trials:
-        epoch = trial.best_epoch(objective) if trial.outcome is None else None
-        if epoch and objective.is_better(epoch.metrics[objective.metric], best):
-            best = epoch.metrics[objective.metric]
-            found = trial.number, best
-    return found
+    unfinished = ranking(trials, objective, [None])
+    if unfinished and objective.is_better(unfinished[0].value, best):
+        return unfinished[0].trial.number, unfinished[0].value
+    return None
 
 
 def counts(trials: Iterable[Trial]) -> dict[str, int]:
