@@ -13,7 +13,6 @@ FORM = re.compile(
     r"(?::([0-9]{1,5}))?/([^/@?#\s]+)(?:\?[^#\s]*)?)"
 )
 PASSWORD = re.compile(r"://[^/@]*:.*@|password=", re.IGNORECASE | re.DOTALL)
-PORT = "5432"  # PostgreSQL's default
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class StorageUrl:
             got = re.sub(".*@", "…@", text, flags=re.DOTALL)
             raise InputError(Problem("--storage", rule, shown(got), hint))
         rest, host, port, database = found.groups()
-        return cls(rest, (host, port or PORT, database))
+        return cls(rest, (host, port or "5432", database))  # PostgreSQL's default port
 
     def __str__(self) -> str:
         """The URL as all tools know it."""
