@@ -1,7 +1,7 @@
 """All of the driver that imports Ray.
 
 Ray reads some of its settings when it is imported, so this file sets them first. `remote_cluster`
-is imported by its own name: only a search on a cluster needs it.
+and `shared_storage` are imported by their own names: only a search on a cluster needs them.
 """
 
 import os

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,7 +17,6 @@ import training
 import tuning
 from tuning.ray_backend.address import Address, attempts, refused
 from tuning.ray_backend.local_cluster import Cluster, keep_the_token_private
-from tuning.ray_backend.shared_storage import check_shared
 from tuning.run import Node, Slots, room
 
 # Workers have the environment of their cluster, not ours. They read these settings.
@@ -115,10 +113,6 @@ class JoinedCluster(Cluster):
                 self.say(f"trials that fit at once now: {found}")
         self._room = found
         return found
-
-    def check_shared(self, folder: Path, where: str, hint: str, slots: Slots) -> None:
-        """Check that every node with room for a trial sees `folder`; see `shared_storage`."""
-        check_shared(folder, [node for node in self.nodes() if room([node], slots)], where, hint)
 
 
 def raylet_of(node: Mapping[str, Any]) -> Address:

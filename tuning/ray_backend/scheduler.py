@@ -36,7 +36,6 @@ class RecordingScheduler(FIFOScheduler):
         self.study = study
         self.search = study.space.search
         self.asha: Any = make_asha(self.search)  # it uses nothing of a trial but its `trial_id`
-        self._added: set[int] = set()
         self._refill()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,9 +95,8 @@ class RecordingScheduler(FIFOScheduler):
         return self.study.stop_reason or "" if outcome == Outcome.STOPPED_EARLY else ""
 
     def _add(self, number: int) -> None:
-        if number not in self._added:
-            self._added.add(number)
-            self.asha.on_trial_add(None, StandIn(str(number)))
+        """Give a trial its rungs. Once more does nothing: there is one bracket."""
+        self.asha.on_trial_add(None, StandIn(str(number)))
 
     def _refill(self) -> None:
         """Put the recorded epochs back into ASHA's rungs, in the order in which they were recorded.
@@ -139,5 +137,6 @@ def make_asha(search: SearchSettings) -> FIFOScheduler:
 def reported_epoch(result: dict[str, Any]) -> Epoch:
     """What a worker reported, as a record."""
     metrics = {name: float(result[name]) for name in METRICS if name in result}
-    checkpoint, sha256 = result.get("checkpoint"), result.get("sha256")
-    return Epoch(result["epoch"], metrics, checkpoint, sha256, time.time())
+    return Epoch(
+        result["epoch"], metrics, result.get("checkpoint"), result.get("sha256"), time.time()
+    )

@@ -42,12 +42,12 @@ class StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         # First, because a cluster without room may never get any: Tune asks for ten minutes.
         if not self._live and (self.must_end() or self.study.is_over()):
-            return str(Searcher.FINISHED)
+            return Searcher.FINISHED
         if len(self._live) >= self.cluster.room(self.slots):
             return None
         trial = self.study.next_trial()
         if trial is None:  # a live trial may still have to be handed out again
-            return None if self._live else str(Searcher.FINISHED)
+            return None if self._live else Searcher.FINISHED
         self._live[trial_id] = (trial.number, time.time())
         return assignment(trial, self.study.objective.metric)
 

@@ -12,15 +12,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from text_recognizer.errors import InputError, Problem
 from tuning.ray_backend.address import attempts
-from tuning.run import Node, unwritable
+from tuning.run import Node, Slots, room, unwritable
 from tuning.worker import describe_error
 
 PROBE_S = 120  # a busy node takes long to start its first worker
 SEEN_S = 3  # a file system may be slow to show what another node wrote
 
 
-def check_shared(folder: Path, nodes: Sequence[Node], where: str, hint: str) -> None:
-    """Check that every node reads and writes the same folder as this process.
+def check_shared(folder: Path, nodes: Sequence[Node], slots: Slots, where: str, hint: str) -> None:
+    """Check that every node with room for a trial reads and writes the same folder as this process.
 
     Args:
         folder: is created if it is missing, and removed again if a node does not see it.
@@ -37,7 +37,7 @@ def check_shared(folder: Path, nodes: Sequence[Node], where: str, hint: str) -> 
         probe.mkdir(parents=True)
         problems = [
             Problem(where, "a folder that every node sees", f"{folder}, and {found}", hint)
-            for found in ask_nodes(probe, nodes)
+            for found in ask_nodes(probe, [node for node in nodes if room([node], slots)])
         ]
     except OSError as error:
         raise unwritable(folder, error) from None

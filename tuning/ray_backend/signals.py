@@ -31,8 +31,7 @@ class Interruptions:
         self._numbers = [signal.SIGINT, signal.SIGTERM, *([] if ignored else [signal.SIGHUP])]
 
     def __enter__(self) -> Interruptions:
-        self._old = {number: signal.getsignal(number) for number in self._numbers}
-        self.install()
+        self._old = {number: signal.signal(number, self._handle) for number in self._numbers}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -33,9 +33,9 @@ class SearchStopper(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        if self.interruptions.number is not None:
-            return True
-        return self.cluster.has_no_room(self.search.slots) and self.search.study.must_end()
+        return self.interruptions.number is not None or (
+            self.cluster.has_no_room(self.search.slots) and self.search.study.must_end()
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its stopper into a file that is never read."""

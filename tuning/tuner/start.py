@@ -170,8 +170,9 @@ def find_slots(
         start_ray = partial(own_cluster, dashboard=options.dashboard, **resources)
         yield options.slots([node], trials), start_ray
         return
-    # Only a cluster needs this module, and it takes time to import.
+    # Only a cluster needs these modules, and they take time to import.
     from tuning.ray_backend.remote_cluster import joined_cluster
+    from tuning.ray_backend.shared_storage import check_shared
 
     console.tell(f"joining Ray at {options.address} …")
     with joined_cluster(options.address, console.note) as cluster:
@@ -184,7 +185,7 @@ def find_slots(
         hint = "Name a folder of a shared file system with --checkpoint-dir: one path on all nodes."
         if resuming:
             where, hint = "--address", "Mount it there under the same path, or leave --address out."
-        cluster.check_shared(folder.resolve(), where, hint, slots)
+        check_shared(folder.resolve(), nodes, slots, where, hint)
         yield slots, lambda: nullcontext(cluster)
 
 

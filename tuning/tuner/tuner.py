@@ -98,7 +98,7 @@ class Tuner:
             checkpoints=folder.checkpoints,
             logs=folder.logs,
             stall_limit=seconds_of(search.options.stall_limit),
-            memory_share=search.slots.gpus or None,
+            memory_share=search.slots.gpus,
         )
         # Through Ray's object store once: all workers of a node read the same pages.
         images, labels = search.data.images.numpy(), search.data.labels.numpy()

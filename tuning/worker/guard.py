@@ -32,7 +32,7 @@ def run_guarded(
     work: Callable[[Report], None],
     *,
     folders: Sequence[Path] = (),
-    stall_limit: float | None = None,
+    stall_limit: float = 0,
     log: Path | None = None,
 ) -> None:
     """Do a trial's work and report how it ended: only a dead process is an error to Ray.
@@ -41,8 +41,8 @@ def run_guarded(
         work: called with the function that reports an epoch.
         folders: of the run, for its workers. If one cannot be used, the search is suspended and
             the trial is not charged.
-        stall_limit: seconds without a report after which the process ends itself; None is no limit.
-        log: where the stacks of a hang are written.
+        stall_limit: seconds without a report after which the process ends itself.
+        log: where the stacks of a hang are written; None is no limit.
     """
     watchdog = Watchdog(stall_limit, log)
     try:
@@ -80,19 +80,19 @@ class Watchdog:
     interpreter's lock held. The time that the driver takes to answer a report does not count.
     """
 
-    def __init__(self, limit: float | None, log: Path | None) -> None:
+    def __init__(self, limit: float, log: Path | None) -> None:
         self.limit = limit
         self.log = log
 
     def __enter__(self) -> Watchdog:
-        if self.limit and self.log:
+        if self.log:
             self.file = self.log.open("w", encoding="utf-8")
         self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pause()
-        if self.limit and self.log:
+        if self.log:
             self.file.close()
             self.log.unlink(missing_ok=True)
 
@@ -105,7 +105,7 @@ class Watchdog:
             self._start()
 
     def _start(self) -> None:
-        if self.limit and self.log:
+        if self.log:
             faulthandler.dump_traceback_later(self.limit, file=self.file, exit=True)
 
     def _pause(self) -> None:

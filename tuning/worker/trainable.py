@@ -33,7 +33,7 @@ class TrialJob:
         checkpoints: the folder with a folder for each trial's checkpoints.
         logs: where hanging trials write their stacks.
         stall_limit: seconds without a report after which a trial ends.
-        memory_share: the part of a GPU's memory that a trial may take; None on the CPU.
+        memory_share: the part of a GPU's memory that a trial may take; 0 on the CPU.
     """
 
     settings: Settings
@@ -41,7 +41,7 @@ class TrialJob:
     checkpoints: Path
     logs: Path
     stall_limit: float
-    memory_share: float | None = None
+    memory_share: float = 0
 
 
 def run_trial(
@@ -58,21 +58,16 @@ def run_trial(
         images, labels: the training and validation examples, in shared memory: not to be written.
     """
     # Ray's dashboard opens the log of stderr first, and a reused worker runs many trials.
-    print(describe_start(config), file=sys.stderr, flush=True)
+    params = ", ".join(f"{name}={value}" for name, value in config["params"].items())
+    history = config["history"]
+    goes_on = f", going on after epoch {history[-1]['epoch']}" if history else ""
+    print(f"trial {config['number']}: {params}{goes_on}", file=sys.stderr, flush=True)
     run_guarded(
         lambda report: train_trial(config, job, as_dataset(images, labels), report),
         folders=(job.checkpoints, job.logs),
         stall_limit=job.stall_limit,
         log=stall_log(job.logs, config["number"]),
     )
-
-
-def describe_start(config: dict[str, Any]) -> str:
-    """Which trial begins or continues here, with its parameters."""
-    params = ", ".join(f"{name}={value}" for name, value in config["params"].items())
-    history = config["history"]
-    goes_on = f", going on after epoch {history[-1]['epoch']}" if history else ""
-    return f"trial {config['number']}: {params}{goes_on}"
 
 
 def train_trial(config: dict[str, Any], job: TrialJob, data: BaseDataset, report: Report) -> None:
@@ -95,7 +90,7 @@ def train_trial(config: dict[str, Any], job: TrialJob, data: BaseDataset, report
     )
 
 
-def limit_memory(share: float | None) -> None:
+def limit_memory(share: float) -> None:
     """Cap the part of a GPU's memory that torch takes: Ray only books a share."""
     if share and torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(share)
@@ -125,7 +120,8 @@ class Reporter(pl.callbacks.Checkpoint):
         self.report = report
         self.folder = job.checkpoints / str(number)
         self.files = {entry["epoch"]: job.checkpoints / entry["checkpoint"] for entry in history}
-        self.best: tuple[int, float] | None = None  # epoch, value
+        self.best_epoch: int | None = None
+        self.best_value: float | None = None
         for entry in history:
             self._compare(entry["epoch"], entry["value"])
 
@@ -136,28 +132,18 @@ class Reporter(pl.callbacks.Checkpoint):
             raise ValueError(f"{metric} was not measured in epoch {epoch}")
         # Numbers of Python: Ray would send tensors with their device.
         metrics = {name: float(measured.get(name, math.nan)) for name in METRICS}
-        path = self._write(trainer, epoch)
+        path = self.files[epoch] = self.folder / f"epoch-{epoch}.ckpt"
+        self.folder.mkdir(exist_ok=True)
+        with atomic_path(path) as temporary:
+            trainer.save_checkpoint(temporary, weights_only=False)  # with the optimizer's state
         checkpoint = str(path.relative_to(self.job.checkpoints))
         # The driver commits the epoch before this returns.
         self.report({"epoch": epoch, **metrics, "checkpoint": checkpoint, "sha256": checksum(path)})
         self._compare(epoch, metrics[metric])
-        self._delete_all_but(epoch)
-
-    def _write(self, trainer: pl.Trainer, epoch: int) -> Path:
-        """Write the checkpoint of an epoch, with the optimizer's state."""
-        path = self.folder / f"epoch-{epoch}.ckpt"
-        self.folder.mkdir(exist_ok=True)
-        with atomic_path(path) as temporary:
-            trainer.save_checkpoint(temporary, weights_only=False)
-        self.files[epoch] = path
-        return path
+        # The newest is kept to continue from, and the best for the result.
+        for other in self.files.keys() - {epoch, self.best_epoch}:
+            self.files.pop(other).unlink(missing_ok=True)
 
     def _compare(self, epoch: int, value: float) -> None:
-        if self.job.objective.is_better(value, self.best[1] if self.best else None):
-            self.best = (epoch, value)
-
-    def _delete_all_but(self, newest: int) -> None:
-        """Keep the newest, to continue from, and the best, for the result."""
-        needed = {newest, self.best[0]} if self.best else {newest}
-        for epoch in self.files.keys() - needed:
-            self.files.pop(epoch).unlink(missing_ok=True)
+        if self.job.objective.is_better(value, self.best_value):
+            self.best_epoch, self.best_value = epoch, value
