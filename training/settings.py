@@ -82,7 +82,7 @@ def settings_parser(model_class: str, data_class: str) -> jsonargparse.ArgumentP
     for cls in own_classes(model_class, data_class):
         # The experiment itself passes the other arguments (dimensions, seed and so on).
         passed = inspect.signature(cls).parameters.keys() - hyperparameters(cls)
-        parser.add_class_arguments(cls, skip=set(passed))
+        parser.add_class_arguments(cls, skip=passed)
     parser.add_class_arguments(pl.Trainer, skip={*TRAINER_SKIPS, *WORDS_ALONE})
     for name in WORDS_ALONE:
         default = hyperparameters(pl.Trainer)[name]

@@ -122,7 +122,7 @@ def test_the_test_results_are_those_of_the_model(first: Call) -> None:
 
 def test_the_model_is_the_configs_on_all_but_the_test_examples(first: Call) -> None:
     data = Digits()
-    data.train_on_validation_too()
+    data.fold_validation_in = True
     states: list[dict[str, torch.Tensor]] = []
     keep = pl.callbacks.LambdaCallback(
         on_train_epoch_end=lambda _, model: states.append(copy.deepcopy(model.state_dict()))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from text_recognizer.command import exit_code_of
 from text_recognizer.data.util import (
     BaseDataset,
     Batch,
@@ -92,6 +94,7 @@ class BaseDataModule(pl.LightningDataModule):
         self.data_dir = find_data_dir(data_dir)
         self.batch_size = batch_size
         self.augment = augment
+        # A final model trains on the validation examples, too, and without a validation.
         self.fold_validation_in = False
 
     def load_trainval(self) -> BaseDataset:
@@ -104,23 +107,15 @@ class BaseDataModule(pl.LightningDataModule):
 
     @cached_property
     def trainval(self) -> BaseDataset:
-        """Training and validation examples, read once."""
+        """Training and validation examples, read once, or never if a caller sets the attribute."""
+        # The workers of a search set it: they share one copy in Ray's object store, 47 MB for
+        # MNIST. An entry of the instance's own takes the place of the cached property.
         return self.load_trainval()
 
     @cached_property
     def test(self) -> BaseDataset:
         """Test examples, read once."""
         return self.load_test()
-
-    def share(self, trainval: BaseDataset) -> None:
-        """Use examples that are in memory already, instead of reading them again."""
-        # The workers of a search share one copy in Ray's object store, 47 MB for MNIST. An entry of
-        # the instance's own takes the place of the cached property.
-        self.trainval = trainval
-
-    def train_on_validation_too(self) -> None:
-        """Train a final model: on the validation examples, too, and without a validation."""
-        self.fold_validation_in = True
 
     def splits(self) -> tuple[Tensor, Tensor]:
         """Indices into `trainval` of the (training, validation) examples."""
@@ -205,8 +200,12 @@ def find_data_dir(named: str | None) -> Path:
     return (project if (project / "pyproject.toml").exists() else Path.cwd()) / "data"
 
 
-def load_and_print(data_class: type[BaseDataModule]) -> None:
-    """Prepare a data set and describe it, as `python -m text_recognizer.data.<name>` does."""
-    data = data_class()
-    data.prepare_data()
-    print(data)
+def load_and_print(data_class: type[BaseDataModule]) -> NoReturn:
+    """The command `python -m text_recognizer.data.<name>`: prepares a data set and describes it."""
+
+    def command() -> None:
+        data = data_class()
+        data.prepare_data()
+        print(data)
+
+    sys.exit(exit_code_of(command))

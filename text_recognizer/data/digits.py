@@ -1,11 +1,8 @@
 """Digits: the 1,797 handwritten digits in scikit-learn, resized to MNIST's 28x28. No download."""
 
-import sys
-
 import torch
 from torch.nn.functional import interpolate
 
-from text_recognizer.command import exit_code_of
 from text_recognizer.data.base_data_module import BaseDataModule, DataConfig, load_and_print
 from text_recognizer.data.util import BaseDataset, split
 
@@ -40,4 +37,4 @@ def _read(part: int) -> BaseDataset:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code_of(lambda: load_and_print(Digits)))
+    load_and_print(Digits)

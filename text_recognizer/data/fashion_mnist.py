@@ -1,10 +1,7 @@
 """FashionMNIST: pictures of clothes in MNIST's format."""
 
-import sys
-
 import torchvision
 
-from text_recognizer.command import exit_code_of
 from text_recognizer.data.base_data_module import DataConfig, load_and_print
 from text_recognizer.data.mnist import MNIST
 
@@ -21,4 +18,4 @@ class FashionMNIST(MNIST):
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code_of(lambda: load_and_print(FashionMNIST)))
+    load_and_print(FashionMNIST)

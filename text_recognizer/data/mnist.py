@@ -1,7 +1,6 @@
 """MNIST: 70,000 handwritten digits, read from the four original archives."""
 
 import gzip
-import sys
 import threading
 import zlib
 from contextlib import suppress
@@ -14,7 +13,6 @@ import torchvision
 from filelock import FileLock
 from torch import Tensor
 
-from text_recognizer.command import exit_code_of
 from text_recognizer.data.base_data_module import BaseDataModule, DataConfig, load_and_print
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import DataError
@@ -50,7 +48,7 @@ class MNIST(BaseDataModule):
             DataError: an archive is damaged, or cannot be downloaded.
         """
         # Lightning calls this before each training, on the node of each trial. A node that was
-        # given the examples by `share` needs no archives and must not download any.
+        # given the examples as `trainval` needs no archives and must not download any.
         if "trainval" in vars(self):
             return
         try:
@@ -141,4 +139,4 @@ def answers(url: str, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code_of(lambda: load_and_print(MNIST)))
+    load_and_print(MNIST)

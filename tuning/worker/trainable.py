@@ -78,7 +78,7 @@ def train_trial(config: dict[str, Any], job: TrialJob, data: BaseDataset, report
     settings = job.settings | config["params"]
     limit_memory(job.memory_share)
     module = build_data(settings)
-    module.share(data)  # instead of reading the files again
+    module.trainval = data  # instead of reading the files again
     train(
         settings,
         module,

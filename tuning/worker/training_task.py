@@ -73,11 +73,11 @@ def train_once(
     for name in ("min_epochs", "min_steps"):
         settings.pop(name, None)  # Lightning would go on to these, whatever `should_stop` says
     data = build_data(settings)
-    data.share(as_dataset(images, labels))
+    data.trainval = as_dataset(images, labels)
     # One evaluation, after the last epoch: nothing looks at an earlier one.
     flags: Settings = {"check_val_every_n_epoch": training.epochs}
     if training.weights:
-        data.train_on_validation_too()
+        data.fold_validation_in = True
         flags = {"limit_val_batches": 0}
     # `max_epochs` stays as it was in the search, because it is the length of the learning rate
     # schedule. So a callback ends the training.

@@ -85,7 +85,7 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
 
 def test_a_final_training_sees_the_validation_examples_too() -> None:
     data = Digits()
-    data.train_on_validation_too()
+    data.fold_validation_in = True
     assert len(order(data, 0)) == data.trainval_size
 
 

@@ -140,7 +140,7 @@ def test_a_trainer_flag_that_may_ask_for_single_steps_gets_them(flag: dict[str, 
 def test_a_trial_in_single_steps_downloads_nothing(tmp_path: Path) -> None:
     data = small_mnist(tmp_path, "http://127.0.0.1:1/")  # nobody answers there
     images = torch.zeros(12, 1, 28, 28, dtype=torch.uint8)
-    data.share(BaseDataset(images, torch.zeros(12, dtype=torch.int64)))
+    data.trainval = BaseDataset(images, torch.zeros(12, dtype=torch.int64))
     settings = checked(SMALL | {"data_class": "MNIST", "max_epochs": 1, "gradient_clip_val": 0.5})
     trainer, _ = train(settings, data, whole_epochs=True, enable_checkpointing=False, **SILENT)
     assert trainer.global_step == 2  # 10 training examples in batches of 5
