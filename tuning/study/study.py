@@ -169,7 +169,7 @@ class Study:
         """End a trial with its outcome, or hand it out again if it failed and may be retried."""
         trial = self._trials[number]
         may_retry = len(trial.failures) < self.retries and not self.stop_reason
-        if outcome == Outcome.FAILED and may_retry:
+        if ENDINGS[outcome].retried and may_retry:
             failures = (*trial.failures, cause)
             with storage_errors():
                 self._live_trial(number).set_user_attr("failures", list(failures))

@@ -34,21 +34,25 @@ class Ending:
         state: Optuna's state of the trial. TPE learns from COMPLETE and PRUNED, and ignores FAIL.
         constraint: what the trial violates, so that the sampler avoids its region. Told as FAIL
             instead, 20 of 20 later proposals ran out of memory again; with a constraint 8 of 20.
+        can_be_best: the trial's best epoch counts.
+        retried: the trial is handed out again, at most `--retries` times.
     """
 
     state: str
     constraint: str = ""
+    can_be_best: bool = False
+    retried: bool = False
 
 
 ENDINGS = {
-    Outcome.COMPLETE: Ending("COMPLETE"),
-    Outcome.STOPPED_EARLY: Ending("PRUNED"),
+    Outcome.COMPLETE: Ending("COMPLETE", can_be_best=True),
+    Outcome.STOPPED_EARLY: Ending("PRUNED", can_be_best=True),
     Outcome.DIVERGED: Ending("PRUNED", constraint="diverged"),
     Outcome.OUT_OF_MEMORY: Ending("PRUNED", constraint="memory"),
     Outcome.STALLED: Ending("FAIL"),  # it would hang again
-    Outcome.FAILED: Ending("FAIL"),  # it is handed out again first, at most `--retries` times
+    Outcome.FAILED: Ending("FAIL", retried=True),
 }
-RANKED = (Outcome.COMPLETE, Outcome.STOPPED_EARLY)  # the best epoch of such a trial counts
+RANKED = tuple(outcome for outcome, ending in ENDINGS.items() if ending.can_be_best)
 
 
 @dataclass(frozen=True)
