@@ -215,12 +215,10 @@ def run(
     trainer, lit_model = train(settings, data, callbacks=callbacks, logger=logger)
     checkpoint = Path(best.best_model_path) if best.best_model_path else None
     best_epoch = load_weights(lit_model, checkpoint)["epoch"] + 1 if checkpoint else None
-    # Lists with one item, or with none if Lightning read no batch.
-    validation = trainer.validate(lit_model, datamodule=data, verbose=False)
-    tested = trainer.test(lit_model, datamodule=data, verbose=False) if test else []
-    return ExperimentResult(
-        best_epoch, dict(*validation), dict(*tested), checkpoint, Path(logger.log_dir)
-    )
+    # Lightning returns an empty list if it read no batch.
+    [validation] = trainer.validate(lit_model, datamodule=data, verbose=False) or [{}]
+    [tested] = (test and trainer.test(lit_model, datamodule=data, verbose=False)) or [{}]
+    return ExperimentResult(best_epoch, validation, tested, checkpoint, Path(logger.log_dir))
 
 
 def monitors(settings: Mapping[str, Any]) -> tuple[ModelCheckpoint, list[pl.Callback]]:
