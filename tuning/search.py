@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,7 @@ if TYPE_CHECKING:
 
 # flag -> the place of the same setting in the file
 OVERRIDES: dict[str, tuple[str, ...]] = {
-    "trials": ("search", "trials"),
-    "max_epochs": ("search", "max_epochs"),
-    "seed": ("search", "seed"),
-    "metric": ("search", "metric"),
-    "mode": ("search", "mode"),
+    **{name: ("search", name) for name in ("trials", "max_epochs", "seed", "metric", "mode")},
     "time_budget": ("search", "stop", "time"),
     "data_class": ("experiment", "data_class"),
 }
@@ -115,7 +112,7 @@ def read_checked_space(flags: argparse.Namespace) -> SearchSpace:
     """The space with the flags' overrides. Raises `InputError` with all problems of both."""
     from tuning.space import read_space
 
-    problems = flag_problems(flags)
+    problems = list(flag_problems(flags))
     overrides = {
         OVERRIDES[name]: (with_dashes(name), value)
         for name, value in given_flags(flags).items()
@@ -135,7 +132,7 @@ def resume_run(flags: argparse.Namespace) -> int:
     """Continue a run. Raises `InputError` for flags that only a new run can have."""
     from tuning.run import open_run
 
-    problems = flag_problems(flags)
+    problems = list(flag_problems(flags))
     rule, got = "a flag that may change on a resume", "it beside --resume"
     for name in sorted(given_flags(flags).keys() - RESUMABLE):
         problems.append(Problem(with_dashes(name), rule, got, "Leave it out."))
@@ -145,8 +142,7 @@ def resume_run(flags: argparse.Namespace) -> int:
 
     from tuning.tuner.start import resume  # torch and Ray take seconds to import
 
-    changes = given_options(flags)
-    return resume(flags.resume, trials=flags.trials, storage=flags.storage, **changes)
+    return resume(flags.resume, trials=flags.trials, storage=flags.storage, **given_options(flags))
 
 
 def given_flags(flags: argparse.Namespace) -> dict[str, Any]:
@@ -168,47 +164,42 @@ def given_options(flags: argparse.Namespace) -> dict[str, Any]:
     return found | {"keep_alive": bool(flags.keep_alive), "address": flags.address}
 
 
-def flag_problems(flags: argparse.Namespace) -> list[Problem | str]:
+def flag_problems(flags: argparse.Namespace) -> Iterator[Problem | str]:
     """Values of flags that no search can use."""
     from tuning.run import name_problem, request_problems
     from tuning.space import seconds_of
 
-    problems: list[Problem | str] = [
-        *request_problems(flags.gpus_per_trial, flags.cpus_per_trial, flags.max_concurrent)
-    ]
+    yield from request_problems(flags.gpus_per_trial, flags.cpus_per_trial, flags.max_concurrent)
     if flags.name is not None and (problem := name_problem(flags.name)):
-        problems.append(problem)
-    problems += cluster_problems(flags)
+        yield problem
+    yield from cluster_problems(flags)
     values = given_flags(flags)
     for name, least in (("retries", 0), ("keep", 1), ("trials", 1)):
         if values.get(name, least) < least:
-            problems.append(Problem(f"--{name}", f"{name} >= {least}", str(values[name])))
+            yield Problem(f"--{name}", f"{name} >= {least}", str(values[name]))
     for name in sorted(values.keys() & {"stall_limit", "time_budget"}):
         try:
             seconds_of(values[name])
         except ValueError as error:
-            problems.append(Problem(with_dashes(name), str(error), shown(values[name])))
-    return problems
+            yield Problem(with_dashes(name), str(error), shown(values[name]))
 
 
-def cluster_problems(flags: argparse.Namespace) -> list[Problem | str]:
+def cluster_problems(flags: argparse.Namespace) -> Iterator[Problem | str]:
     """Values of flags that name a cluster, a database or a folder that the search cannot use."""
-    problems: list[Problem | str] = []
-    if flags.address is not None and not ADDRESS.fullmatch(flags.address):
-        hint = "From outside of the cluster use `ray job submit` (docs/cluster.md)."
-        got = shown(flags.address)
-        problems.append(Problem("--address", "auto or HOST:PORT", got, hint))
     if flags.address is not None:
+        if not ADDRESS.fullmatch(flags.address):
+            hint = "From outside of the cluster use `ray job submit` (docs/cluster.md)."
+            yield Problem("--address", "auto or HOST:PORT", shown(flags.address), hint)
         rule, got = "a flag for a Ray that the search starts", "it beside --address"
         for name in sorted(given_flags(flags).keys() & {"check", "keep_alive", "no_dashboard"}):
-            problems.append(Problem(with_dashes(name), rule, got, "Leave one of them out."))
+            yield Problem(with_dashes(name), rule, got, "Leave one of them out.")
     if flags.storage is not None:
         from tuning.run import StorageUrl
 
         try:
             StorageUrl.parse(flags.storage)
         except InputError as error:
-            problems += error.problems
+            yield from error.problems
     # A resume has its folder already. The usual runs folder lies in the current one, which is
     # Ray's copy for a job of `ray job submit`: the run would be deleted with it.
     runs_dir = flags.runs_dir or Path("runs")
@@ -216,8 +207,7 @@ def cluster_problems(flags: argparse.Namespace) -> list[Problem | str]:
         if not flags.resume and folder and RAYS_COPY in folder.resolve().parts:
             hint = f"Name one on a disk that stays: {name} /…/{folder.name}"
             rule, got = "a folder that outlives the job", f"{folder}, in Ray's copy of the project"
-            problems.append(Problem(name, rule, got, hint))
-    return problems
+            yield Problem(name, rule, got, hint)
 
 
 def with_dashes(name: str) -> str:

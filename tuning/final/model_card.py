@@ -21,8 +21,6 @@ LICENCES = {
         "and C. Kaynak, CC BY 4.0."
     ),
 }
-# For a data set that a user has added.
-NO_LICENCE = "See the source of the data set for its licence."
 
 
 def model_card(
@@ -37,19 +35,22 @@ def model_card(
         keep_trailing_newline=True,
     )
     templates.filters |= {"code": code, "searched": describe_range}
-    templates.globals |= {"plus_minus": plus_minus, "times": times}
     return templates.get_template("model_card.md.jinja").render(
         model=type(recognizer.model).__name__,
         weights=sum(weight.numel() for weight in recognizer.model.parameters()),
         data=recognizer.data,
         digits=all(name.isdecimal() for name in recognizer.data.mapping),
-        licence=LICENCES.get(metrics.trained_on.data_class, NO_LICENCE),
+        licence=LICENCES.get(
+            metrics.trained_on.data_class,
+            "See the source of the data set for its licence.",  # one that a user has added
+        ),
         config=config,
         metrics=metrics,
         search=search,
-        settings=search.space.search,
         parameters=search.space.as_plain()["space"],
         versions=environment().versions,
+        plus_minus=plus_minus,
+        times=times,
     )
 
 

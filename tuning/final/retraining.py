@@ -161,8 +161,8 @@ class Retraining:
             shutil.rmtree(place, ignore_errors=True)
             sys.stderr.write(f"\nerror: {reason}; the run was not changed.\n")
 
-        resources = {"num_cpus": int(self.machine.cpus), "num_gpus": int(self.machine.gpus)}
-        ray = own_cluster(dashboard=False, **resources)
+        cpus, gpus = int(self.machine.cpus), int(self.machine.gpus)
+        ray = own_cluster(dashboard=False, num_cpus=cpus, num_gpus=gpus)
         with ray as cluster, self.interruptions.ray_watched(cluster, last_words):
             self.interruptions.install()  # ray.init has taken SIGTERM for itself
             yield
@@ -226,11 +226,7 @@ class Retraining:
         return [call.weights for call in calls if call.weights]
 
     def test(
-        self,
-        config: Config,
-        candidates: Sequence[Candidate],
-        models: Sequence[Path],
-        trained_on: int,
+        self, config: Config, candidates: list[Candidate], models: Sequence[Path], trained_on: int
     ) -> FinalMetrics:
         """Read the test set once, and evaluate all models on it.
 
@@ -255,7 +251,7 @@ class Retraining:
             test_examples=len(examples),
             test_reads=self.reads,
             baseline=Baseline(**scores_of(self.seeds, others), config=lab_1(config)),
-            candidates=list(candidates),
+            candidates=candidates,
             trained_on=TrainedOn(data_class=config.settings["data_class"], examples=trained_on),
             sha256={},
         )

@@ -15,17 +15,17 @@ def check(space: SearchSpace, options: Options, new: NewRun) -> int:
         InputError: with all problems of the space or of the request.
     """
     named, usual = space.experiment.get("data_class"), RUN_DEFAULTS["data_class"]
-    slots = options.slots([preflight.machine()], space.search.trials)
+    search = space.search
+    slots = options.slots([preflight.machine()], search.trials)
     for data_class in (named,) if named else (usual, preflight.FALLBACK_DATA):
         preflight.check_space(space, data_class)
     data = named or f"{usual} (else {preflight.FALLBACK_DATA})"
     weights = preflight.largest_network(space)
     console = SearchConsole()
-    trials = space.search.trials
-    console.say(forecast.describe_search(space.search, trials, new.space_name, data, slots))
-    for line in forecast.describe_plan(space.search, slots, weights, options.keep):
+    console.say(forecast.describe_search(search, search.trials, new.space_name, data, slots))
+    for line in forecast.describe_plan(search, slots, weights, options.keep):
         console.say(line)
-    for note in forecast.notes(space.search, trials, slots):
+    for note in forecast.notes(search, search.trials, slots):
         console.note(note)
     if new.warm_start and named:  # without a named data set it is not known which trials fit
         console.say(str(read_warm_start(new.warm_start, space, RUN_DEFAULTS)))

@@ -98,7 +98,7 @@ def start(space: SearchSpace, options: Options, new: NewRun) -> int:
             set_attr(record, "space_name", new.space_name)
             if folder.shared:
                 set_attr(record, "mark", read_mark(folder.shared))
-            study = Study(record, space, trials=space.search.trials, retries=options.retries)
+            study = study_of(record, space, options)
             search = Search(new.space_name, space, options, folder, study, slots, data)
             return Tuner(search, console, start_ray).run()
 
@@ -129,10 +129,9 @@ def resume(
             options = replace(Options(**get_attr(record, "options")), **changes)
             console.quiet = options.quiet
             if options.checkpoint_dir:
-                mark = get_attr(record, "mark")
-                shared = Path(options.checkpoint_dir)
+                mark, shared = get_attr(record, "mark"), Path(options.checkpoint_dir)
                 folder = find_shared(folder, shared, record.study_name, mark)
-            study = reopen(record, space, options, trials)
+            study = study_of(record, space, options, trials)
             # Ray's own experiment state is never read: it is pickled, written every ten seconds,
             # and has no rungs. The study has everything that a search needs to go on.
             data = unchanged_data(space, get_attr(record, "fingerprint"), folder)
@@ -166,8 +165,12 @@ def find_slots(
     if not options.address:
         # Nothing starts here: Ray takes five seconds, and the data may still be refused.
         node = preflight.machine()
-        resources = {"num_cpus": int(node.cpus), "num_gpus": int(node.gpus)}
-        start_ray = partial(own_cluster, dashboard=options.dashboard, **resources)
+        start_ray = partial(
+            own_cluster,
+            dashboard=options.dashboard,
+            num_cpus=int(node.cpus),
+            num_gpus=int(node.gpus),
+        )
         yield options.slots([node], trials), start_ray
         return
     # Only a cluster needs these modules, and they take time to import.
@@ -200,8 +203,14 @@ def remove_on_error(folder: Path | None) -> Iterator[None]:
         raise
 
 
-def reopen(record: optuna.Study, space: SearchSpace, options: Options, trials: int | None) -> Study:
-    """The study of a run that is continued."""
+def study_of(
+    record: optuna.Study, space: SearchSpace, options: Options, trials: int | None = None
+) -> Study:
+    """The study of a run, new or continued.
+
+    Args:
+        trials: how many it is to have; None means as many as before.
+    """
     wanted = trials or int(get_attr(record, "trials", space.search.trials))
     stop = space.search.stop
     if options.time_budget:
@@ -211,10 +220,11 @@ def reopen(record: optuna.Study, space: SearchSpace, options: Options, trials: i
 
 def check_trials(study: Study, trials: int | None) -> None:
     """Raise `InputError` if the search cannot have that many trials."""
-    if len(study.trials) > study.wanted:
-        rule = f"trials >= {len(study.trials)}, the trials it has already"
+    begun = len(study.trials)
+    if begun > study.wanted:
+        rule = f"trials >= {begun}, the trials it has already"
         raise InputError(Problem("--trials", rule, str(study.wanted)))
-    if trials and study.stop_reason and trials > len(study.trials):
+    if trials and study.stop_reason and trials > begun:
         rule = "more trials for a search that no limit has ended"
         is_time = "time budget" in study.stop_reason
         more = "Give it more with --time-budget, or begin" if is_time else "Begin"

@@ -62,7 +62,10 @@ class Tuner:
                     self._run_trials(until)
                 if not self.search.options.keep_alive:
                     until.close()
-                return self._finish(stays_up=work and self.search.options.keep_alive)
+                self._finish()
+                if work and self.search.options.keep_alive:
+                    self._keep_alive()
+                return 0
         except NoResultError:
             raise  # the summary is written
         except KeyboardInterrupt:
@@ -101,8 +104,11 @@ class Tuner:
             memory_share=search.slots.gpus,
         )
         # Through Ray's object store once: all workers of a node read the same pages.
-        images, labels = search.data.images.numpy(), search.data.labels.numpy()
-        shared = {"job": job, "images": images, "labels": labels}
+        shared = {
+            "job": job,
+            "images": search.data.images.numpy(),
+            "labels": search.data.labels.numpy(),
+        }
         with (
             self.interruptions.first_asks(self._on_first_signal),
             self.interruptions.ray_watched(cluster, self._last_words),
@@ -110,7 +116,7 @@ class Tuner:
         ):
             run_trials(search, run_trial, shared, cluster, self.interruptions)
 
-    def _finish(self, *, stays_up: bool) -> int:
+    def _finish(self) -> None:
         """Export the best trial and say it."""
         search, study = self.search, self.study
         self._tidy()
@@ -134,9 +140,6 @@ class Tuner:
         for path in (self.folder.best_config, self.folder.best_checkpoint, self.folder.report):
             self.console.say(f"wrote {shown_path(path)}")
         self.console.say(f"retrain: python tuning/retrain.py {typed_path(self.folder.path)}")
-        if stays_up:
-            self._keep_alive()
-        return 0
 
     def _on_capacity(self, count: int) -> None:
         """The cluster now runs so many trials at once."""
@@ -151,11 +154,8 @@ class Tuner:
 
     def _last_words(self, reason: str) -> None:
         """Say that Ray died, and write it down."""
-        sys.stderr.write(
-            f"\nerror: {reason}; nothing that was recorded is lost.\n"
-            f"resume: {self._resume_command()}\n"
-        )
-        sys.stderr.flush()
+        text = f"\nerror: {reason}; nothing that was recorded is lost."
+        print(text, f"resume: {self._resume_command()}", sep="\n", file=sys.stderr, flush=True)
         self.artifacts.write_summary("interrupted", reason)
 
     def _keep_alive(self) -> None:
@@ -203,10 +203,7 @@ class Tuner:
         done = self._tally() if self.study.trials else "no trial had begun"
         self.console.say(f"interrupted; nothing is lost. {done}")
         if ranked := self.artifacts.ranked():
-            best, metric = ranked[0], self.study.objective.metric
-            self.console.say(
-                f"best so far: trial {best.trial.number}, {metric} {score(best.value)}"
-            )
+            self.console.say(f"best so far: {self._describe(ranked[0])}")
         self.console.say(f"resume: {self._resume_command()}")
         return self.interruptions.exit_code
 
@@ -227,14 +224,15 @@ class Tuner:
         return 0
 
     def _say_result(self, best: Best) -> None:
-        metric, number = self.study.objective.metric, best.trial.number
         self.console.say(
-            f"best: trial {number}, {metric} {score(best.value)} at epoch {best.epoch.epoch}   "
-            f"({self._tally()})",
+            f"best: {self._describe(best)} at epoch {best.epoch.epoch}   ({self._tally()})",
             "bold green",
         )
         for remark in self.artifacts.remarks():
             self.console.say(f"hint: {remark}", "yellow")
+
+    def _describe(self, best: Best) -> str:
+        return f"trial {best.trial.number}, {self.study.objective.metric} {score(best.value)}"
 
     def _tally(self) -> str:
         return tally(self.study.trials, self.search.space.search.max_epochs)
