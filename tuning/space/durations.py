@@ -5,7 +5,6 @@ import re
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 PATTERN = re.compile("".join(rf"(?:([0-9]+(?:\.[0-9]+)?){unit})?" for unit in UNITS))
 LONGEST_S = 36_500 * 86400  # the system's timers overflow not far above
-DURATION_RULE = "a duration above 0 such as 90s, 30m, 2h or 1h30m"
 
 
 def seconds_of(text: str) -> float:
@@ -20,11 +19,11 @@ def seconds_of(text: str) -> float:
     # The pattern has ASCII digits alone. Python's `float` would read those of other alphabets.
     match = PATTERN.fullmatch(text.lower())
     numbers = match.groups(default="0") if match else ()
-    sizes = UNITS.values()
     # `numbers` is empty if the text does not match
-    seconds = sum(float(n) * size for n, size in zip(numbers, sizes, strict=False))
+    pairs = zip(numbers, UNITS.values(), strict=False)
+    seconds = sum(float(number) * size for number, size in pairs)
     if seconds <= 0:
-        raise ValueError(DURATION_RULE)
+        raise ValueError("a duration above 0 such as 90s, 30m, 2h or 1h30m")
     if seconds > LONGEST_S:
         raise ValueError("a duration of at most 36500d")
     return seconds

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FiniteFloat,
     TypeAdapter,
     model_validator,
 )
@@ -55,7 +56,7 @@ def duration(value: Any) -> Any:
 
 Whole = Annotated[int, Field(ge=-MAX_INT, le=MAX_INT)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Real = Annotated[float, Field(allow_inf_nan=False)]
+Real = FiniteFloat
 Scalar = Annotated[Any, AfterValidator(single_value)]
 # Editors are told that a condition may be a single value: `json_schema_input_type`.
 Values = Annotated[

@@ -17,7 +17,6 @@ RULES = {
     "union_tag_not_found": "type is int, float or categorical",
     "union_tag_invalid": "type is int, float or categorical",
     "int_type": "a whole number",
-    "int_from_float": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
     "string_unicode": TEXT_RULE,

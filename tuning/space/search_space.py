@@ -5,7 +5,7 @@ and that its values can be built.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -29,7 +29,7 @@ class SearchSpace:
     experiment: dict[str, Any]
     parameters: dict[str, Parameter]
     search: SearchSettings
-    where: Callable[..., str] = field(repr=False, compare=False)
+    where: Callable[..., str]
 
     @cached_property
     def in_order(self) -> dict[str, Parameter]:

@@ -33,9 +33,9 @@ WORDS = {
     "null": None,
     "true": True,
     "false": False,
-    ".nan": float("nan"),
-    ".inf": float("inf"),
-    "-.inf": float("-inf"),
+    ".nan": math.nan,
+    ".inf": math.inf,
+    "-.inf": -math.inf,
 }
 
 
@@ -82,7 +82,7 @@ class YamlFile:
         where = self.where(*keys)
         self.problems.setdefault(where, Problem(where, rule, got, hint))
 
-    def _stop(self, line: int | None, message: str) -> NoReturn:
+    def _stop(self, message: str, line: int | None = None) -> NoReturn:
         """Refuse a file that cannot be read any further."""
         place = f"{self.path}:{line}" if line else self.path
         raise InputError(printable(f"{place}: {message}"))
@@ -91,16 +91,16 @@ class YamlFile:
         try:
             status = self.path.stat()
             if not stat.S_ISREG(status.st_mode):  # reading a pipe may never end
-                self._stop(None, f"not a regular file. {SUCH_AS}")
+                self._stop(f"not a regular file. {SUCH_AS}")
             if status.st_size > MAX_SPACE_BYTES:
-                self._stop(None, f"{status.st_size:,} bytes, but the limit is {MAX_SPACE_BYTES:,}")
+                self._stop(f"{status.st_size:,} bytes, but the limit is {MAX_SPACE_BYTES:,}")
             return self.path.read_bytes().decode()
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
-            self._stop(line, f"not text in UTF-8: {error.reason}")
+            self._stop(f"not text in UTF-8: {error.reason}", line)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            self._stop(None, f"{reason.lower()}. {SUCH_AS}")
+            self._stop(f"{reason.lower()}. {SUCH_AS}")
 
     def _compose(self, text: str) -> yaml.Node:
         """The tree of nodes, whose values are still text."""
@@ -111,17 +111,17 @@ class YamlFile:
             # not count("\n"): YAML also ends lines at U+0085 and U+2028
             line = len((text[: error.position] + ".").splitlines())
             got = f"the character {text[error.position]!r}"
-            self._stop(line, f"invalid YAML: {got}; write it as an escape in double quotes")
+            self._stop(f"invalid YAML: {got}; write it as an escape in double quotes", line)
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             got = " ".join(filter(None, (error.context, error.problem)))
-            self._stop(line, f"invalid YAML: {clipped(got, 200)}")
+            self._stop(f"invalid YAML: {clipped(got, 200)}", line)
         except (ValueError, OverflowError):
             # PyYAML fails like this at "\U00110000", and at a version with 5,000 digits
             line = composer.line + 1
-            self._stop(line, "invalid YAML: an impossible character or version number")
+            self._stop("invalid YAML: an impossible character or version number", line)
         if not isinstance(node, yaml.MappingNode):
-            self._stop(None, f"empty, or no mapping of names to values. {SUCH_AS}")
+            self._stop(f"empty, or no mapping of names to values. {SUCH_AS}")
         return node
 
     def _plain(self, node: yaml.Node, keys: Keys) -> Any:
@@ -142,7 +142,7 @@ class YamlFile:
         for key_node, value_node in node.value:
             line, key = key_node.start_mark.line + 1, key_node.value
             if not isinstance(key, str):
-                self._stop(line, "a key is a list or a mapping; only words can be keys")
+                self._stop("a key is a list or a mapping; only words can be keys", line)
             place = (*keys, key)
             self._places[place] = f"{self.path}:{line}"
             if not is_text(key):

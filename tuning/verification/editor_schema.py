@@ -34,8 +34,9 @@ def json_schema() -> dict[str, Any]:
     parameter = PARAMETER.json_schema()
     definitions = search.pop("$defs") | parameter.pop("$defs")
     fixed = fixed_settings()
-    reference = {"$ref": "#/$defs/parameter"}
-    searched = {name: reference for name in fixed if name not in SAME_FOR_ALL_TRIALS}
+    searched = {
+        name: {"$ref": "#/$defs/parameter"} for name in fixed if name not in SAME_FOR_ALL_TRIALS
+    }
     section = {"type": "object", "additionalProperties": False}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -46,9 +47,9 @@ def json_schema() -> dict[str, Any]:
             "experiment": section | {"properties": fixed},
             "space": section
             | {"minProperties": 1, "maxProperties": MAX_PARAMETERS, "properties": searched},
-            "search": {"$ref": "#/$defs/search"},
+            "search": search,
         },
-        "$defs": definitions | {"parameter": parameter, "search": search},
+        "$defs": definitions | {"parameter": parameter},
     }
 
 

@@ -133,7 +133,7 @@ def worst_images(found: Evaluation, examples: BaseDataset, indices: Tensor) -> l
     Args:
         indices: (n,) the number of each image among the training and validation examples.
     """
-    given = found.probabilities.gather(1, examples.labels.unsqueeze(1)).squeeze(1)  # (n,)
+    given = found.probabilities[torch.arange(len(indices)), examples.labels]  # (n,)
     return [
         WorstImage(
             index=int(indices[i]),

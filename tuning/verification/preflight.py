@@ -1,7 +1,7 @@
 """Checks a search before anything runs: builds the corners of its space, and prepares its data."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -39,8 +39,8 @@ def check_space(space: SearchSpace, data_class: str) -> None:
     space = replace(space, experiment=space.experiment | {"data_class": data_class})
     # In this order: without a known model no setting is known, and no corner can be built.
     for step in (class_problems, setting_problems, corner_problems):
-        problems = list(dict.fromkeys(step(space)))  # many corners have the same problem
-        if problems:
+        # A dict, because many corners have the same problem.
+        if problems := dict.fromkeys(step(space)):
             raise InputError(*problems)
 
 
@@ -92,8 +92,9 @@ def try_trainer(name: str, value: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # half precision fits a GPU well
         # on a CPU, which every machine has
-        settings = {name: value, "gpus": 0}
-        make_trainer(settings, enable_progress_bar=False, enable_model_summary=False)
+        make_trainer(
+            {name: value, "gpus": 0}, enable_progress_bar=False, enable_model_summary=False
+        )
 
 
 def corner_problems(space: SearchSpace) -> Iterator[Problem]:
@@ -113,9 +114,9 @@ def corner_problems(space: SearchSpace) -> Iterator[Problem]:
             yield Problem(space.where("space"), rule, got, str(error))
 
 
-def build_corner(space: SearchSpace, corner: Mapping[str, Any]) -> BaseLitModel:
+def build_corner(space: SearchSpace, corner: Settings) -> BaseLitModel:
     """Build the data module and the network of a trial at a corner. Raises `InputError`."""
-    settings = checked({**space.experiment, **corner})
+    settings = checked(space.experiment | corner)
     device_flags(settings)
     build_data(settings)
     with torch.device("meta"):  # it has no storage: a width of a billion costs no memory
