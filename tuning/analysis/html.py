@@ -5,14 +5,12 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
 from pydantic_core import to_jsonable_python
 
 from tuning.analysis import plots, progress
@@ -46,8 +44,7 @@ def write_report(run: RunData) -> Path:
 class LiveReport:
     """Writes the report of a running search, but never spends too much time on it."""
 
-    def __init__(self) -> None:
-        self._next = 0.0
+    _next = 0.0  # when it may be written again, on the monotonic clock
 
     def write(self, read: Callable[[], RunData]) -> None:
         """Write the report, unless it was written a moment ago. Raises `StorageError`."""
@@ -75,7 +72,7 @@ def numbers(run: RunData) -> dict[str, Any]:
         if run.live
         else importances(trials, run.space.parameters, search.objective),
         "remarks": report_remarks(run),
-        "confusion": run.validation.confusion if run.validation else None,
+        "confusion": run.validation and run.validation.confusion,
         "final": run.final,
     }
 
@@ -99,8 +96,8 @@ def leaderboard(run: RunData) -> list[dict[str, Any]]:
                 "status": trial.status,
                 "cause": trial.cause,
                 "epochs": len(trial.epochs),
-                "best_epoch": best.epoch if best else None,
-                "metrics": best.metrics if best else None,
+                "best_epoch": best and best.epoch,
+                "metrics": best and best.metrics,
                 "params": {name: trial.params.get(name, "") for name in run.space.parameters},
             }
         )
@@ -116,7 +113,7 @@ def report_content(run: RunData) -> dict[str, Any]:
         "run": run,
         "path": typed_path(run.path),
         "best": best,
-        "lead": ahead(run.trials, best.value if best else None, run.space.search.objective),
+        "lead": ahead(run.trials, best and best.value, run.space.search.objective),
         # JSON.parse refuses NaN: the page would draw no plot at all
         "figures": to_jsonable_python(dict(figures(run, found)), inf_nan_mode="null"),
         "reload_s": LIVE_EVERY_S,
@@ -124,14 +121,14 @@ def report_content(run: RunData) -> dict[str, Any]:
     }
 
 
-def figures(run: RunData, found: dict[str, Any]) -> Iterator[tuple[str, plots.Figure]]:
+def figures(run: RunData, found: dict[str, Any]) -> Iterator[tuple[str, plots.Plain]]:
     """The plots that have something to show, each with the `id` of its place in the page."""
     # the template leaves out the place of a plot that is missing here
     if steps := found["best_over_epochs"]:
         yield "progress-epochs", plots.staircase(run, steps, "epochs trained, all trials together")
-        minutes = [replace(step, spent=step.spent / 60) for step in found["best_over_time"]]
-        yield "progress-time", plots.staircase(run, minutes, "minutes of work")
-    if any(trial.epochs for trial in run.trials):
+        steps = found["best_over_time"]
+        yield "progress-time", plots.staircase(run, steps, "minutes of work", unit=60)
+    if found["budget"].trained:
         yield "curves", plots.learning_curves(run)
         yield "budget", plots.budget_bar(found["budget"])
         for name, figure in plots.slices(run):
@@ -154,14 +151,13 @@ def report_template() -> Template:
     )
     made.filters |= {"short": short, "score": score, "duration": shown_duration}
     # the page holds all of plotly.js (4.8 MB), so that it works offline and as a mail's attachment
-    plotly = files("plotly") / "package_data" / "plotly.min.js"
+    plotly = files("plotly") / "package_data/plotly.min.js"
     scripts = [file.read_text(encoding="utf-8") for file in (plotly, TEMPLATES / "report.js")]
     # the page's policy names these checksums: no other script runs, even if escaping has failed
     sums = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
     made.globals |= {
-        "scripts": list(map(Markup, scripts)),
-        "script_sums": Markup(" ".join(f"'sha256-{text}'" for text in sums)),
-        "style": Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        "scripts": scripts,
+        "script_sums": sums,
         "colours": plots.STATUS_COLOURS,
         "plus_minus": plus_minus,
     }

@@ -41,7 +41,7 @@ def importances(
     are too few trials, or all are alike.
     """
     lengths = [len(trial.epochs) for trial in trials if trial.epochs]
-    if len(lengths) < FEWEST_TRIALS:
+    if not lengths:
         return None
     # Optuna compares only COMPLETE trials: on MNIST 11 of 60, which ASHA kept because they were
     # alike. We compare all trials at the latest epoch that half of them reached.
@@ -61,11 +61,12 @@ def importances(
     # which direction is better does not matter: the shares are of a variance
     study = optuna.create_study()
     distributions = {name: distribution_of(parameters[name]) for name in varied}
-    for params, value in compared:
-        only_varied = {name: params[name] for name in varied}
-        study.add_trial(
-            optuna.create_trial(params=only_varied, distributions=distributions, value=value)
+    study.add_trials(
+        optuna.create_trial(
+            params={name: params[name] for name in varied}, distributions=distributions, value=value
         )
+        for params, value in compared
+    )
     shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
     left_out = [name for name in parameters if name not in common]
-    return Importance(epoch, len(compared), dict(shares), left_out)
+    return Importance(epoch, len(compared), shares, left_out)

@@ -14,9 +14,9 @@ from tuning.analysis.importance import Importance
 from tuning.analysis.progress import Budget, Step, position, visible_range
 from tuning.analysis.run_data import RunData
 from tuning.space import CategoricalParameter, FloatParameter, Parameter
-from tuning.trials import RANKED, RUNNING, Outcome, Trial, score, short
+from tuning.trials import RANKED, RUNNING, Outcome, score, short
 
-Figure = dict[str, Any]
+Plain = dict[str, Any]  # a figure or a part of one, as plotly.js takes it
 Point = tuple[float | None, float | None, str]  # x, y, text; None leaves a gap in the line
 
 # the palette of Okabe and Ito (2008), which colour-blind people can tell apart
@@ -36,7 +36,7 @@ FIFTHS = ("#0072b2", "#3a8dc8", "#6aa6d6", "#94b4cf", "#b3b3b3")
 MISSING = -0.12  # height of a trial that does not have the parameter: below the axis
 
 
-def figure(traces: list[Any], x_title: str = "", y_title: str = "", **layout: Any) -> Figure:
+def figure(traces: list[Plain], x_title: str = "", y_title: str = "", **layout: Any) -> Plain:
     """A plot with the layout that all plots share.
 
     Args:
@@ -49,8 +49,6 @@ def figure(traces: list[Any], x_title: str = "", y_title: str = "", **layout: An
             "margin": {"l": 10, "r": 10, "t": 12, "b": 10},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
-            # Plotly's default shows a label for each trial at that x: hundreds of them
-            "hovermode": "closest",
             "showlegend": False,
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
             **layout,
@@ -60,16 +58,17 @@ def figure(traces: list[Any], x_title: str = "", y_title: str = "", **layout: An
     }
 
 
-def staircase(run: RunData, steps: Sequence[Step], x_title: str) -> Figure:
+def staircase(run: RunData, steps: Sequence[Step], x_title: str, unit: float = 1) -> Plain:
     """The best value so far as a line with steps.
 
     Args:
-        x_title: the unit of `Step.spent`.
+        unit: how much of `Step.spent` is 1 on the x axis.
     """
     objective = run.space.search.objective
+    values = [step.value for step in steps]
     trace = {
-        "x": [step.spent for step in steps],
-        "y": [step.value for step in steps],
+        "x": [step.spent / unit for step in steps],
+        "y": values,
         "text": [f"trial {step.trial}, epoch {step.epoch}" for step in steps],
         "hovertemplate": "%{y:.4f}<br>%{text}<extra></extra>",
         "line": {"shape": "hv", "color": STATUS_COLOURS[Outcome.COMPLETE]},
@@ -79,80 +78,76 @@ def staircase(run: RunData, steps: Sequence[Step], x_title: str) -> Figure:
         x_title,
         f"best {objective.metric}",
         xaxis={"rangemode": "tozero"},
-        yaxis={"range": visible_range([step.value for step in steps], objective)},
+        yaxis={"range": visible_range(values, objective)},
     )
 
 
-def learning_curves(run: RunData) -> Figure:
+def learning_curves(run: RunData) -> Plain:
     """Every trial's curve in the colour of its outcome, with a vertical line at each rung."""
     objective = run.space.search.objective
+    lines = {
+        trial.number: [
+            (epoch.epoch, epoch.metrics[objective.metric], f"trial {trial.number}")
+            for epoch in trial.epochs
+        ]
+        for trial in run.trials
+    }
     traces = []
     for status in dict.fromkeys(trial.status for trial in run.trials):
-        members = [trial for trial in run.trials if trial.status == status]
-        name = status.replace("_", " ")
-        traces.append(curves(members, objective.metric, name, STATUS_COLOURS[status], 1.2))
+        members = [lines[trial.number] for trial in run.trials if trial.status == status]
+        traces.append(joined(members, STATUS_COLOURS[status], 1.2, name=status.replace("_", " ")))
     # plotly.js draws traces in their order: the best curve comes last, on top of the others
     for best in run.ranked[:1]:
-        name = f"best: trial {best.trial.number}"
-        traces.append(curves([best.trial], objective.metric, name, BEST_COLOUR, 3))
-    rungs = [
-        {
-            "type": "line",
-            "x0": epoch,
-            "x1": epoch,
-            "y0": 0,
-            "y1": 1,
-            "yref": "paper",
-            "line": {"dash": "dot", "width": 1},
-            "label": {
-                "text": f"rung {number}",
-                "textposition": "end",
-                "textangle": 0,
-                "xanchor": "left",
-                "yanchor": "top",
-            },
-        }
-        for number, epoch in enumerate(run.space.search.rungs(), 1)
-    ]
-    values = [epoch.metrics[objective.metric] for trial in run.trials for epoch in trial.epochs]
-    longest = max(len(trial.epochs) for trial in run.trials)
-    return figure(
-        traces,
-        "epoch",
-        objective.metric,
-        # there is no half epoch, and Plotly would label one
-        xaxis={"dtick": math.ceil(longest / 12), "rangemode": "tozero"},
-        yaxis={"range": visible_range(values, objective)},
-        shapes=rungs,
-        showlegend=True,
-    )
-
-
-def curves(
-    trials: Sequence[Trial], metric: str, name: str, colour: str, width: float
-) -> dict[str, Any]:
-    """The learning curves of several trials as one trace."""
-    lines = [
-        [(epoch.epoch, epoch.metrics[metric], f"trial {trial.number}") for epoch in trial.epochs]
-        for trial in trials
-    ]
-    return joined(lines, colour, width) | {
-        "name": name,
+        number = best.trial.number
+        traces.append(joined([lines[number]], BEST_COLOUR, 3, name=f"best: trial {number}"))
+    style = {
         "mode": "lines+markers",
         "marker": {"size": 4},
         "hovertemplate": "%{text}, epoch %{x}: %{y:.4f}<extra></extra>",
     }
+    return figure(
+        [trace | style for trace in traces],
+        "epoch",
+        objective.metric,
+        # there is no half epoch, and Plotly would label one
+        xaxis={"dtick": math.ceil(max(map(len, lines.values())) / 12), "rangemode": "tozero"},
+        yaxis={
+            "range": visible_range((y for line in lines.values() for _, y, _ in line), objective)
+        },
+        shapes=[rung_line(*rung) for rung in enumerate(run.space.search.rungs(), 1)],
+        showlegend=True,
+    )
 
 
-def joined(lines: Iterable[Sequence[Point]], colour: str, width: float) -> dict[str, Any]:
+def rung_line(number: int, epoch: int) -> Plain:
+    """The vertical line at a rung."""
+    return {
+        "type": "line",
+        "x0": epoch,
+        "x1": epoch,
+        "y0": 0,
+        "y1": 1,
+        "yref": "paper",
+        "line": {"dash": "dot", "width": 1},
+        "label": {
+            "text": f"rung {number}",
+            "textposition": "end",
+            "textangle": 0,
+            "xanchor": "left",
+            "yanchor": "top",
+        },
+    }
+
+
+def joined(lines: Iterable[Sequence[Point]], colour: str, width: float, **style: Any) -> Plain:
     """Several lines as one trace, with a gap after each."""
     # hundreds of traces would be slow in the browser
     points = [point for line in lines for point in (*line, (None, None, ""))]
     x, y, text = zip(*points, strict=True)
-    return {"x": x, "y": y, "text": text, "line": {"color": colour, "width": width}}
+    return {"x": x, "y": y, "text": text, "line": {"color": colour, "width": width}, **style}
 
 
-def importance_bars(importance: Importance) -> Figure:
+def importance_bars(importance: Importance) -> Plain:
     """The importance of each parameter, the biggest on top."""
     shares = importance.shares
     trace = {
@@ -175,7 +170,7 @@ def importance_bars(importance: Importance) -> Figure:
     )
 
 
-def budget_bar(budget: Budget) -> Figure:
+def budget_bar(budget: Budget) -> Plain:
     """One bar of the epochs of each outcome, and of those that early stopping skipped."""
     parts = budget.trained | {"skipped by early stopping": budget.saved}
     traces = [
@@ -196,7 +191,7 @@ def budget_bar(budget: Budget) -> Figure:
     return figure(traces, "epochs", barmode="stack", yaxis={"visible": False}, showlegend=True)
 
 
-def slices(run: RunData) -> Iterator[tuple[str, Figure]]:
+def slices(run: RunData) -> Iterator[tuple[str, Plain]]:
     """(name, plot) of each parameter: its value in each trial against the trial's best value.
 
     A trial without a usable result is a cross at the bad edge of the plot.
@@ -207,6 +202,12 @@ def slices(run: RunData) -> Iterator[tuple[str, Figure]]:
         for trial in run.trials
         if trial.status in (*RANKED, RUNNING) and (epoch := trial.best_epoch(objective))
     }
+    texts = {
+        trial.number: f"trial {trial.number}, {trial.status.replace('_', ' ')}"
+        for trial in run.trials
+    }
+    for number, value in values.items():
+        texts[number] += f": {score(value)}"
     low, high = visible_range(values.values(), objective)
     edge = low if objective.mode == "max" else high
     best = run.ranked[0].trial.number if run.ranked else None
@@ -216,7 +217,7 @@ def slices(run: RunData) -> Iterator[tuple[str, Figure]]:
         trace = {
             "x": [label(trial.params[name]) for trial in members],
             "y": [values.get(trial.number, edge) for trial in members],
-            "text": [slice_text(trial, values.get(trial.number)) for trial in members],
+            "text": [texts[trial.number] for trial in members],
             "hovertemplate": "%{x}<br>%{text}<extra></extra>",
             "mode": "markers",
             "cliponaxis": False,
@@ -236,13 +237,7 @@ def slices(run: RunData) -> Iterator[tuple[str, Figure]]:
         yield name, figure([trace], name, objective.metric, xaxis=x_axis, yaxis=y_axis)
 
 
-def slice_text(trial: Trial, value: float | None) -> str:
-    """The text of a trial's point."""
-    words = f"trial {trial.number}, {trial.status.replace('_', ' ')}"
-    return words if value is None else f"{words}: {score(value)}"
-
-
-def parameter_axis(parameter: Parameter) -> dict[str, Any]:
+def parameter_axis(parameter: Parameter) -> Plain:
     """An axis over the whole range of a parameter."""
     if isinstance(parameter, CategoricalParameter):
         return {"type": "category", "categoryarray": list(map(label, parameter.choices))}
@@ -255,7 +250,7 @@ def parameter_axis(parameter: Parameter) -> dict[str, Any]:
     return {"type": kind, "nticks": 6, "range": [low - room, high + room]}
 
 
-def parallel(run: RunData) -> Figure:
+def parallel(run: RunData) -> Plain:
     """Each ranked trial as a line over its parameters to its value; better trials are bluer."""
     # Plotly's own parallel coordinates need `eval`, which the page's policy forbids, and cannot be
     # printed

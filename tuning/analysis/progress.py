@@ -24,15 +24,6 @@ class Step:
 
 
 @dataclass(frozen=True)
-class RungCount:
-    """How many trials reached the rung after an epoch, and how many have trained beyond it."""
-
-    epoch: int
-    reached: int
-    went_on: int
-
-
-@dataclass(frozen=True)
 class Budget:
     """The epochs that the trials of each outcome trained, and those that ASHA skipped."""
 
@@ -78,15 +69,19 @@ def best_over_time(
     return [replace(step, spent=seconds[int(step.spent) - 1]) for step in steps]
 
 
-def rung_counts(trials: Sequence[Trial], rungs: Sequence[int]) -> list[RungCount]:
-    """Count the trials at each rung of ASHA.
+def rung_counts(trials: Sequence[Trial], rungs: Sequence[int]) -> list[dict[str, int]]:
+    """Count the trials that reached each rung of ASHA, and those that have trained beyond it.
 
     Args:
         rungs: epochs after which a trial may be stopped.
     """
     lengths = [len(trial.epochs) for trial in trials]
     return [
-        RungCount(rung, sum(n >= rung for n in lengths), sum(n > rung for n in lengths))
+        {
+            "epoch": rung,
+            "reached": sum(n >= rung for n in lengths),
+            "went_on": sum(n > rung for n in lengths),
+        }
         for rung in rungs
     ]
 

@@ -66,9 +66,9 @@ def test_a_pause_between_two_sessions_is_no_work() -> None:
 
 
 def test_rungs_and_budget_add_up() -> None:
-    assert [(r.epoch, r.reached, r.went_on) for r in progress.rung_counts(TWO, [1, 2])] == [
-        (1, 2, 2),
-        (2, 2, 0),
+    assert progress.rung_counts(TWO, [1, 2]) == [
+        {"epoch": 1, "reached": 2, "went_on": 2},
+        {"epoch": 2, "reached": 2, "went_on": 0},
     ]
     found = progress.budget(TWO, 5)
     assert found.trained == {"complete": 2, "stopped_early": 2}
