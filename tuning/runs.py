@@ -10,8 +10,6 @@ from text_recognizer.errors import InputError, Problem
 from tuning.cli import Parser, folder_path
 from tuning.run import open_run
 
-DEFAULT_DIR = Path("runs")
-
 
 def parser() -> Parser:
     """The flags of the command."""
@@ -54,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
             return print_comparison(comparison)
         content = comparison.as_plain()
     else:
-        folder = flags.runs_dir or DEFAULT_DIR
+        folder = flags.runs_dir or Path("runs")
         # without a search there is no folder `runs` yet; a folder that a user named must exist
         runs = all_runs(folder) if flags.runs_dir or folder.exists() else []
         if not flags.json:

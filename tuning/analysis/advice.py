@@ -23,31 +23,33 @@ def search_remarks(
     space: SearchSpace,
     trials: Sequence[Trial],
     validation: Validation | None = None,
-) -> list[str]:
+) -> Iterator[str]:
     """Remarks on the result of a search.
 
     Args:
         ranked: the trials that can be best, best first.
         trials: all trials.
-        validation: the best trial's answers on the validation data, if they are known.
+        validation: the answers of a trial, usually the best, on the validation data.
     """
-    remarks = list(failure_remarks(trials))
+    yield from failure_remarks(trials)
     if not ranked:
-        return remarks
+        return
     best = ranked[0]
-    remarks += range_remarks(best, space.parameters)
+    yield from range_remarks(best, space.parameters)
     if best.epoch.epoch == space.search.max_epochs and best.trial.outcome == Outcome.COMPLETE:
-        remarks.append(
+        yield (
             f"the best trial was still improving at its last epoch ({best.epoch.epoch}); try more "
             "epochs"
         )
     # with fewer than two trials for each parameter, no trial is near enough to the best to compare
     usable, n_parameters = sum(trial.outcome in RANKED for trial in trials), len(space.parameters)
     if usable < 2 * n_parameters:
-        remarks.append(f"only {usable} usable trials for {n_parameters} parameters; try more")
-    elif alone := outlier_remark(ranked):
-        remarks.append(alone)
-    return remarks + (validation_remarks(validation) if validation else [])
+        yield f"only {usable} usable trials for {n_parameters} parameters; try more"
+    else:
+        yield from outlier_remarks(ranked)
+    # an older file may be of a trial that was best before an extension
+    if validation and validation.trial == best.trial.number:
+        yield from validation_remarks(validation)
 
 
 def failure_remarks(trials: Sequence[Trial]) -> Iterator[str]:
@@ -77,47 +79,46 @@ def range_remarks(best: Best, parameters: Mapping[str, Parameter]) -> Iterator[s
             )
 
 
-def outlier_remark(ranked: Sequence[Best]) -> str | None:
+def outlier_remarks(ranked: Sequence[Best]) -> Iterator[str]:
     """A remark if hardly any other trial comes close to the best."""
     # a fixed distance cannot serve: 0.01 is much at an accuracy of 0.99, and little at 0.5
     best, median = ranked[0].value, ranked[len(ranked) // 2].value
     within = CLOSE * abs(best - median)
     close = sum(abs(other.value - best) <= within for other in ranked[1:])
-    if close >= FEW_CLOSE or len(ranked) < FEWEST_RANKED:
-        return None
-    others = "only one other" if close else "no other"
-    return (
-        f"{others} trial is within {within:.4f} of the best, which may be luck; try more trials, "
-        f"or {TOP_HINT}"
-    )
+    if close < FEW_CLOSE and len(ranked) >= FEWEST_RANKED:
+        others = "only one other" if close else "no other"
+        yield (
+            f"{others} trial is within {within:.4f} of the best, which may be luck; try more "
+            f"trials, or {TOP_HINT}"
+        )
 
 
-def validation_remarks(validation: Validation) -> list[str]:
+def validation_remarks(validation: Validation) -> Iterator[str]:
     """A remark if the best trial is hardly better than guessing. If it is better, a remark on each
     class that it recognises worse than the rest by three points and by three standard errors.
     """
     hits = [row[i] for i, row in enumerate(validation.confusion)]
     sizes = [sum(row) for row in validation.confusion]
-    share = sum(hits) / max(1, sum(sizes))
-    if sum(sizes) and share * len(sizes) < 2:
-        return [
+    total = sum(sizes)
+    share = sum(hits) / max(1, total)
+    if total and share * len(sizes) < 2:
+        yield (
             f"the best trial recognises {share:.1%} of the validation images: hardly better than "
             "guessing"
-        ]
-    remarks = []
+        )
+        return
     for name, hit, size in zip(validation.classes, hits, sizes, strict=True):
-        others = sum(sizes) - size
+        others = total - size
         if size and others:
             recall, rest = hit / size, (sum(hits) - hit) / others
             # the standard error of a share. If the rest has no error, it is taken to have one:
             # with an error of 0, a single wrong image of a class would be a remark
             error = math.sqrt(max(rest * (1 - rest), 1 / others) / size)
             if rest - recall > max(0.03, 3 * error):
-                remarks.append(
+                yield (
                     f"class {name}: {recall:.1%} of its {size} validation images are recognised, "
                     f"against {rest:.1%} of the others"
                 )
-    return remarks
 
 
 def report_remarks(run: RunData) -> list[str]:
@@ -127,16 +128,15 @@ def report_remarks(run: RunData) -> list[str]:
         return remarks
     if run.final.candidates:  # the user has followed this hint
         remarks = [remark for remark in remarks if not remark.endswith(TOP_HINT)]
-    return final_remarks(run.final, run.ranked) + remarks
+    return [*final_remarks(run.final, run.ranked), *remarks]
 
 
-def final_remarks(final: FinalMetrics, ranked: Sequence[Best]) -> list[str]:
+def final_remarks(final: FinalMetrics, ranked: Sequence[Best]) -> Iterator[str]:
     """A remark if lab 1's defaults are better than the final model. Another if the best trial's
     lead over the second is smaller than the differences between the final model's seeds.
     """
-    remarks = []
     if final.baseline.test_acc > final.test_acc:
-        remarks.append(
+        yield (
             "lab 1's defaults, trained the same way, recognise "
             f"{final.baseline.test_acc - final.test_acc:.2%} more of the test images"
         )
@@ -145,9 +145,8 @@ def final_remarks(final: FinalMetrics, ranked: Sequence[Best]) -> list[str]:
     if spread is not None and len(ranked) > 1 and not final.candidates:
         lead = abs(ranked[0].value - ranked[1].value)
         if lead < spread:
-            remarks.append(
+            yield (
                 f"the best trial's lead over trial {ranked[1].trial.number} ({lead:.4f}) is "
                 f"smaller than the standard deviation over {len(final.seeds)} seeds "
                 f"({spread:.4f}): both may be equally good; try {TOP_HINT}"
             )
-    return remarks

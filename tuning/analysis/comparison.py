@@ -43,8 +43,8 @@ class Comparison:
         names, a, b = self.names, self.left.summary, self.right.summary
         cannot = "they cannot be compared"
         if not (a and b and a.best and b.best):
-            found = [run.summary and run.summary.best for run in (self.left, self.right)]
-            without = [name for name, best in zip(names, found, strict=True) if not best]
+            both = zip(names, (a, b), strict=True)
+            without = [name for name, summary in both if not (summary and summary.best)]
             return f"{cannot}: there is no best trial in {' and '.join(without)}"
         if a.metric != b.metric:
             return f"{cannot}: {names[0]} is judged by {a.metric}, {names[1]} by {b.metric}"
@@ -65,15 +65,14 @@ class Comparison:
     def rows(self) -> list[Row]:
         """A row for each value, but only for those package versions that differ."""
         # section by section: a value that only one run has stays in its section
-        pairs = list(zip(sections(self.left), sections(self.right), strict=True))
+        left, right = sections(self.left), sections(self.right)
         rows = [
             Row(what, one.get(what), other.get(what))
-            for one, other in pairs
+            for one, other in zip(left, right, strict=True)
             for what in one | other
         ]
         # a dozen equal versions would hide the values that differ
-        versions = pairs[-1][0] | pairs[-1][1]
-        return [row for row in rows if row.differs or row.what not in versions]
+        return [row for row in rows if row.differs or row.what not in left[-1] | right[-1]]
 
     def as_plain(self) -> dict[str, Any]:
         """The verdict, both runs and the rows that differ, for a script."""
@@ -115,10 +114,10 @@ def effort_of(run: RunInfo) -> dict[str, Any]:
     """The trials, epochs, time and resources that a run took."""
     values: dict[str, Any] = {"trials wanted": run.trials_wanted}
     if summary := run.summary:
-        for status, n in summary.counts.items():
-            if n:
-                values[f"trials {status.replace('_', ' ')}"] = n
         values |= {
+            **{
+                f"trials {status.replace('_', ' ')}": n for status, n in summary.counts.items() if n
+            },
             "epochs trained": summary.epochs_trained,
             "epochs skipped": run.epochs_skipped,
             "wall time": summary.wall_time_s,
@@ -131,12 +130,14 @@ def settings_of(run: RunInfo) -> dict[str, Any]:
     """The settings and the search space of a run."""
     if run.space is None:
         return {}
-    # these settings are in the first two sections already
-    plain, shown = run.space.as_plain(), ("metric", "mode", "trials", "data_class")
+    plain = run.space.as_plain()
+    # the first two sections have these already
+    shown = ("metric", "mode", "trials", "fixed data_class")
     return {
-        **{key: value for key, value in plain["search"].items() if key not in shown},
-        **{f"range of {name}": value for name, value in plain["space"].items()},
-        **{f"fixed {key}": value for key, value in plain["experiment"].items() if key not in shown},
+        prefix + name: value
+        for prefix, section in (("", "search"), ("range of ", "space"), ("fixed ", "experiment"))
+        for name, value in plain[section].items()
+        if prefix + name not in shown
     }
 
 

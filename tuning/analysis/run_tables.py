@@ -69,11 +69,16 @@ def fitting_columns(rows: Sequence[dict[str, str]], width: int) -> list[str]:
 def print_comparison(comparison: Comparison) -> None:
     """Print which run is better, then a row for each value; a star marks those that differ."""
     print(printable(comparison.verdict()))
-    texts: list[Sequence[str]] = [("", "what", *comparison.names)]
-    for row in comparison.rows():
-        star, what = "*" if row.differs else "", row.what
-        texts.append((star, what, cell_text(what, row.left), cell_text(what, row.right)))
-    print_table(texts)
+    rows = [
+        (
+            "*" if row.differs else "",
+            row.what,
+            cell_text(row.what, row.left),
+            cell_text(row.what, row.right),
+        )
+        for row in comparison.rows()
+    ]
+    print_table([("", "what", *comparison.names), *rows])
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:

@@ -1,7 +1,5 @@
 """Writes a run's `summary.json`, `trials.csv` and report while its search runs."""
 
-from functools import cached_property
-
 from text_recognizer.errors import RunError
 from text_recognizer.util import checksum
 from tuning.analysis.advice import search_remarks
@@ -34,6 +32,10 @@ class Artifacts:
         self.search = search
         self.damaged: dict[int, str] = {}
         self._live = LiveReport()
+        try:
+            self._environment = read_existing(search.folder.environment, Environment)
+        except RunError:  # no search ends because this file is missing
+            self._environment = environment()
 
     def on_change(self, trial: Trial) -> None:
         """Write the files when a trial has ended."""
@@ -49,13 +51,9 @@ class Artifacts:
 
     def remarks(self) -> list[str]:
         """Lost checkpoints and advice, as sentences."""
-        ranked = self.ranked()
-        validation = read_model(self.search.folder.validation, Validation) if ranked else None
-        # An older file may be of a trial that was best before an extension.
-        if validation and validation.trial != ranked[0].trial.number:
-            validation = None
-        trials = self.search.study.trials
-        said = search_remarks(ranked, self.search.space, trials, validation)
+        search, ranked = self.search, self.ranked()
+        validation = read_model(search.folder.validation, Validation) if ranked else None
+        said = search_remarks(ranked, search.space, search.study.trials, validation)
         return [*self.damaged.values(), *said]
 
     def write_summary(self, status: str, stop_reason: str | None = None) -> Summary:
@@ -67,7 +65,6 @@ class Artifacts:
         search, study, folder = self.search, self.search.study, self.search.folder
         settings, ranked = search.space.search, self.ranked()
         exported = (folder.best_config, folder.best_checkpoint) if status == "complete" else ()
-        is_over = status in ("complete", "failed")
         summary = Summary(
             name=folder.name,
             status=status,
@@ -87,7 +84,7 @@ class Artifacts:
             ),
             sha256={path.name: checksum(path) for path in exported},
             warnings=[*notes(settings, study.wanted, search.slots), *self.remarks()]
-            if is_over
+            if status in ("complete", "failed")
             else [],
         )
         write_model(folder.summary, summary)
@@ -98,13 +95,6 @@ class Artifacts:
     def write_unfinished(self, status: str, reason: str | None) -> None:
         """Write summary and report of a search that has no result or was interrupted."""
         write_report(self._run_data(self.write_summary(status, reason)))
-
-    @cached_property
-    def _environment(self) -> Environment:
-        try:
-            return read_existing(self.search.folder.environment, Environment)
-        except RunError:  # no search ends because this file is missing
-            return environment()
 
     def _run_data(self, summary: Summary) -> RunData:
         search = self.search

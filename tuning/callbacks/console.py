@@ -15,7 +15,6 @@ from tuning.space import FloatParameter, Parameter, shown_duration
 from tuning.study import Study
 from tuning.trials import (
     RANKED,
-    Best,
     Outcome,
     Trial,
     ahead,
@@ -37,13 +36,12 @@ class SearchConsole:
 
     Args:
         quiet: no table, and no message that `tell` prints.
-        rich: where to print; None means stdout.
     """
 
-    def __init__(self, *, quiet: bool = False, rich: Console | None = None) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
         # soft_wrap: in a pipe rich would break lines at 80 columns
-        self.rich = rich or Console(highlight=False, soft_wrap=True)
+        self.rich = Console(highlight=False, soft_wrap=True)
 
     def say(self, text: str, style: str = "") -> None:
         """Print a message."""
@@ -80,8 +78,10 @@ class TrialTable:
         self.retries = {trial.number: len(trial.failures) for trial in study.trials}
         # Rows are printed before later values are known, so the space decides the widths.
         self.formats = [">6", ">7", f">{max(8, len(self.objective.metric))}", "<14"]
-        for name, parameter in study.space.parameters.items():
-            self.formats.append(f"<{max(len(name), width_of(parameter))}")
+        self.formats += [
+            f"<{max(len(name), width_of(parameter))}"
+            for name, parameter in study.space.parameters.items()
+        ]
         self.head = self._columns(
             "trial", "epoch", self.objective.metric, "status", *study.space.parameters
         )
@@ -114,19 +114,16 @@ class TrialTable:
         if trial.outcome not in RANKED:
             self.failures.append(f"trial {trial.number} {words(trial.status)}: {trial.cause}")
         if not self.console.quiet:
-            best = self._best()
+            best = next(iter(self.study.ranked), None)
             is_best = "<- best so far" if best and best.trial.number == trial.number else ""
             # a limit of the search may have stopped the best trial, so a row can have both
-            remark = "; ".join(part for part in (is_best, trial.cause) if part)
+            remark = "; ".join(filter(None, (is_best, trial.cause)))
             style = ROW_STYLES.get(trial.outcome, "red")
             # A terminal cuts a row at its width. A cause must be read, so its row is wrapped.
             self.console.rich.print(
                 line(f"{self._row(trial)}  {remark}".rstrip(), style),
                 soft_wrap=bool(trial.cause) or not self.console.rich.is_terminal,
             )
-
-    def _best(self) -> Best | None:
-        return next(iter(self.study.ranked), None)
 
     def _row(self, trial: Trial) -> str:
         epoch = trial.best_epoch(self.objective)
@@ -144,7 +141,7 @@ class TrialTable:
 
     def _now(self) -> Group:
         """The part of the screen that changes. rich's own thread asks for it, 4 times a second."""
-        trials, best = self.study.trials, self._best()
+        trials, best = self.study.trials, next(iter(self.study.ranked), None)
         running = [trial for trial in trials if trial.outcome is None]
         standing = (
             f"best {score(best.value)} (trial {best.trial.number})" if best else "no best yet"

@@ -3,7 +3,6 @@
 import csv
 import io
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,14 +18,19 @@ from tuning.space import SearchSpace, read_space
 from tuning.trials import RUNNING, Outcome
 
 KILLED = "killed"  # the summary says `running`, but no process works on the run
-DAMAGED = "damaged"
-# these values of the files are keys of `RunInfo.as_plain`, which scripts rely on
+# these values of `summary.json` are keys of `RunInfo.as_plain`
 SUMMARY_KEYS = (
-    *("data_class", "metric", "mode", "seed", "counts", "epochs_trained", "wall_time_s"),
-    *("stop_reason", "best", "resources"),
+    "data_class",
+    "metric",
+    "mode",
+    "seed",
+    "counts",
+    "epochs_trained",
+    "wall_time_s",
+    "stop_reason",
+    "best",
+    "resources",
 )
-FINAL_KEYS = ("test_acc", "test_acc_std")
-ENVIRONMENT_KEYS = ("git_commit", "git_dirty", "python", "versions")
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,13 @@ class RunInfo:
     def as_plain(self) -> dict[str, Any]:
         """One flat object for a script; a value that is not known is None."""
         begun = datetime.fromtimestamp(self.begun).astimezone()
-        plain: dict[str, Any] = {
+        # scripts rely on these names
+        files = (
+            (self.summary, SUMMARY_KEYS),
+            (self.final, ("test_acc", "test_acc_std")),
+            (self.environment, ("git_commit", "git_dirty", "python", "versions")),
+        )
+        return {
             "name": self.name,
             "path": self.path,
             "reason": self.reason,
@@ -77,13 +87,8 @@ class RunInfo:
             "trials_ended": self.trials_ended,
             "trials_wanted": self.trials_wanted,
             "epochs_saved": self.epochs_skipped,
+            **{key: getattr(file, key, None) for file, keys in files for key in keys},
         }
-        files = (
-            (self.summary, SUMMARY_KEYS),
-            (self.final, FINAL_KEYS),
-            (self.environment, ENVIRONMENT_KEYS),
-        )
-        return plain | {key: getattr(file, key, None) for file, keys in files for key in keys}
 
 
 def read_run_info(folder: RunFolder) -> RunInfo:
@@ -165,17 +170,19 @@ def all_runs(runs_dir: Path) -> list[RunInfo]:
     return sorted(found, key=lambda run: (-run.begun, run.name))
 
 
-def run_folders(runs_dir: Path) -> Iterator[RunFolder]:
+def run_folders(runs_dir: Path) -> list[RunFolder]:
     """Each run of a folder once. Raises `OSError` if the folder cannot be read."""
-    seen: set[Path] = set()
-    # links come last: a run keeps its folder's name, and the link `latest` is not a run of its own
-    for path in sorted(runs_dir.resolve().iterdir(), key=lambda path: (path.is_symlink(), path)):
-        if path.is_dir() and path.resolve() not in seen:
-            folder = RunFolder(path)
-            # one file is enough: a run that has lost the others is listed as damaged
-            if any(map(os.path.lexists, (folder.space, folder.summary, folder.study))):
-                seen.add(path.resolve())
-                yield folder
+    # folders replace the links to them: a run keeps its folder's name, and `latest` is not a run
+    links_first = sorted(
+        runs_dir.resolve().iterdir(), key=lambda path: (path.is_symlink(), path), reverse=True
+    )
+    found = {path.resolve(): RunFolder(path) for path in links_first if path.is_dir()}
+    # one file is enough: a run that has lost the others is listed as damaged
+    return [
+        folder
+        for folder in found.values()
+        if any(map(os.path.lexists, (folder.space, folder.summary, folder.study)))
+    ]
 
 
 def info_or_damage(folder: RunFolder) -> RunInfo:
@@ -183,4 +190,4 @@ def info_or_damage(folder: RunFolder) -> RunInfo:
     try:
         return read_run_info(folder)
     except (RecogniserError, OSError) as error:
-        return RunInfo(folder.name, folder.path, begun(folder), DAMAGED, str(error))
+        return RunInfo(folder.name, folder.path, begun(folder), "damaged", str(error))

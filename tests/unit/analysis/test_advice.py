@@ -9,7 +9,12 @@ import pytest
 from tests import shapes
 from tests.unit.trials.test_trial import trial
 from text_recognizer.metrics import Objective
-from tuning.analysis.advice import final_remarks, outlier_remark, search_remarks, validation_remarks
+from tuning.analysis.advice import (
+    final_remarks,
+    outlier_remarks,
+    search_remarks,
+    validation_remarks,
+)
 from tuning.space.search_space import SearchSpace
 from tuning.trials.trial import Best, Outcome, Trial, ranking
 
@@ -48,43 +53,46 @@ def test_a_best_value_near_an_end_of_its_range_on_its_own_scale(
 
 def test_too_few_epochs_and_too_few_trials(space: SearchSpace) -> None:
     trials = [shapes.trial(0, Outcome.COMPLETE, shapes.EPOCHS)]
-    assert search_remarks(ranking(trials, ACCURACY), space, trials) == [
+    assert list(search_remarks(ranking(trials, ACCURACY), space, trials)) == [
         "the best trial was still improving at its last epoch (9); try more epochs",
         "only 1 usable trials for 4 parameters; try more",
     ]
 
 
 def test_a_best_trial_that_hardly_another_comes_close_to() -> None:
-    found = outlier_remark(ranked(0.9, 0.8, 0.8, 0.7)) or ""
+    (found,) = outlier_remarks(ranked(0.9, 0.8, 0.8, 0.7))
     assert found.startswith("no other trial is within 0.0100 of the best, which may be luck")
-    assert "only one other trial" in (outlier_remark(ranked(0.9, 0.895, 0.8, 0.7, 0.7)) or "")
-    assert outlier_remark(ranked(0.9, 0.895, 0.899, 0.8, 0.7, 0.7)) is None
-    assert outlier_remark(ranked(0.9, 0.9, 0.9)) is None, "all are alike"
+    (found,) = outlier_remarks(ranked(0.9, 0.895, 0.8, 0.7, 0.7))
+    assert "only one other trial" in found
+    assert not list(outlier_remarks(ranked(0.9, 0.895, 0.899, 0.8, 0.7, 0.7)))
+    assert not list(outlier_remarks(ranked(0.9, 0.9, 0.9))), "all are alike"
 
 
 def test_a_class_much_worse_than_the_rest() -> None:
-    assert validation_remarks(shapes.validation(0, hits=24)) == [
+    assert list(validation_remarks(shapes.validation(0, hits=24))) == [
         f"class {shapes.NASTY}: 66.7% of its 36 validation images are recognised, against 100.0% "
         "of the others"
     ]
-    assert validation_remarks(shapes.validation(0, hits=36)) == []
-    assert validation_remarks(shapes.validation(0, hits=35)) == [], "one image of 36 is chance"
+    assert list(validation_remarks(shapes.validation(0, hits=36))) == []
+    assert list(validation_remarks(shapes.validation(0, hits=35))) == [], (
+        "one image of 36 is chance"
+    )
 
 
 def test_a_best_trial_that_guesses() -> None:
     guesses = {"confusion": [[36] + [0] * 9 for _ in range(10)]}
-    assert validation_remarks(shapes.validation(0).model_copy(update=guesses)) == [
+    assert list(validation_remarks(shapes.validation(0).model_copy(update=guesses))) == [
         "the best trial recognises 10.0% of the validation images: hardly better than guessing"
     ]
 
 
 def test_many_trials_that_broke(space: SearchSpace) -> None:
     broken = [shapes.trial(n, Outcome.DIVERGED, 1) for n in range(3)]
-    assert search_remarks([], space, broken) == [
+    assert list(search_remarks([], space, broken)) == [
         "3 of 3 trials ended as diverged; try lower learning rates"
     ]
     others: list[Trial] = shapes.many(8)
-    assert search_remarks([], space, [*others, broken[0]]) == [], "one is an accident"
+    assert list(search_remarks([], space, [*others, broken[0]])) == [], "one is an accident"
 
 
 def test_a_final_model_that_lab_1_beats() -> None:
@@ -94,7 +102,7 @@ def test_a_final_model_that_lab_1_beats() -> None:
     assert (
         found == "lab 1's defaults, trained the same way, recognise 1.00% more of the test images"
     )
-    assert final_remarks(final, ranked(0.9)) == []
+    assert list(final_remarks(final, ranked(0.9))) == []
 
 
 def test_seeds_that_differ_by_more_than_the_best_trial_was_ahead() -> None:
@@ -103,9 +111,9 @@ def test_seeds_that_differ_by_more_than_the_best_trial_was_ahead() -> None:
         "the best trial's lead over trial 1 (0.1000) is smaller than the standard deviation over 3 "
         "seeds (0.2000)"
     )
-    assert final_remarks(ALONE, ranked(0.9, 0.6)) == []
-    assert final_remarks(ALONE, ranked(0.9)) == [], "there is no second"
-    assert final_remarks(shapes.final(), ranked(0.9, 0.8)) == [], "--top answered that"
-    assert final_remarks(ALONE.model_copy(update={"metric": "val_loss"}), ranked(0.9, 0.8)) == [], (
-        "that deviation is of losses"
-    )
+    assert list(final_remarks(ALONE, ranked(0.9, 0.6))) == []
+    assert list(final_remarks(ALONE, ranked(0.9))) == [], "there is no second"
+    assert list(final_remarks(shapes.final(), ranked(0.9, 0.8))) == [], "--top answered that"
+    assert (
+        list(final_remarks(ALONE.model_copy(update={"metric": "val_loss"}), ranked(0.9, 0.8))) == []
+    ), "that deviation is of losses"

@@ -46,7 +46,9 @@ def run(study: Study, *, terminal: bool, quiet: bool = False, colour: bool = Tru
         highlight=False,
         no_color=not colour,
     )
-    table = TrialTable(SearchConsole(quiet=quiet, rich=rich), study, 2)
+    console = SearchConsole(quiet=quiet)
+    console.rich = rich
+    table = TrialTable(console, study, 2)
     study.callbacks.append(Calls(lambda _: table.live.refresh() if table.live else None))
     study.callbacks.append(table)
     with table:
@@ -97,7 +99,8 @@ def test_no_color_is_respected_and_quiet_says_nothing_of_trials(
 
 def test_a_failure_that_is_tried_again_is_a_note_once(study: Study, database: Path) -> None:
     file = io.StringIO()
-    console = SearchConsole(rich=Console(file=file, width=160))
+    console = SearchConsole()
+    console.rich = Console(file=file, width=160)
     study.callbacks.append(TrialTable(console, study, 1))
     train(study, Outcome.FAILED, 0.5)
     said = "note: trial 0 failed and is tried again: \\x1b[2J bad\n"
