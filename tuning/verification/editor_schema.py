@@ -34,9 +34,8 @@ def json_schema() -> dict[str, Any]:
     parameter = PARAMETER.json_schema()
     definitions = search.pop("$defs") | parameter.pop("$defs")
     fixed = fixed_settings()
-    searched = {
-        name: {"$ref": "#/$defs/parameter"} for name in fixed if name not in SAME_FOR_ALL_TRIALS
-    }
+    reference = {"$ref": "#/$defs/parameter"}
+    searched = {name: reference for name in fixed if name not in SAME_FOR_ALL_TRIALS}
     section = {"type": "object", "additionalProperties": False}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -47,9 +46,9 @@ def json_schema() -> dict[str, Any]:
             "experiment": section | {"properties": fixed},
             "space": section
             | {"minProperties": 1, "maxProperties": MAX_PARAMETERS, "properties": searched},
-            "search": search,
+            "search": {"$ref": "#/$defs/search"},
         },
-        "$defs": definitions | {"parameter": parameter},
+        "$defs": definitions | {"parameter": parameter, "search": search},
     }
 
 
