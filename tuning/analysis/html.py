@@ -113,7 +113,7 @@ def report_content(run: RunData) -> dict[str, Any]:
         "run": run,
         "path": typed_path(run.path),
         "best": best,
-        "lead": ahead(run.trials, best and best.value, run.space.search.objective),
+        "lead": ahead(run.trials, best.value if best else None, run.space.search.objective),
         # JSON.parse refuses NaN: the page would draw no plot at all
         "figures": to_jsonable_python(dict(figures(run, found)), inf_nan_mode="null"),
         "reload_s": LIVE_EVERY_S,

@@ -76,8 +76,8 @@ def configs_of(search: RunData, best: Settings) -> list[Config]:
 
 def lab_1(config: Config) -> Settings:
     """Lab 1's defaults on the same data for as many epochs."""
-    settings = config.settings
-    data = {name: settings[name] for name in ("data_class", "data_dir") if name in settings}
+    names = ("data_class", "data_dir")
+    data = {name: value for name, value in config.settings.items() if name in names}
     return {"model_class": "MLP", **data, "max_epochs": config.epochs}
 
 
