@@ -118,8 +118,9 @@ def check_size(path: Path) -> None:
     """Raise `CheckpointError` if a file has more than `MAX_CHECKPOINT` bytes."""
     size = path.stat().st_size if path.exists() else 0
     if size > MAX_CHECKPOINT:
-        rule = f"at most {MAX_CHECKPOINT:,} bytes"
-        raise CheckpointError(f"{path}: `{rule}` must hold, but got {size:,}.")
+        raise CheckpointError(
+            f"{path}: `at most {MAX_CHECKPOINT:,} bytes` must hold, but got {size:,}."
+        )
 
 
 def main() -> None:

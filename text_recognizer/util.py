@@ -65,8 +65,10 @@ def download(url: str, path: Path, md5: str) -> None:
         # The authors of the data publish md5 sums and no others.
         found = checksum(temporary, "md5")
         if found != md5:
-            got = f"{found} after {temporary.stat().st_size} bytes"
-            raise DataError(f"{url}: `md5 == {md5}` must hold, but got {got}. Try again later.")
+            raise DataError(
+                f"{url}: `md5 == {md5}` must hold, but got {found} after "
+                f"{temporary.stat().st_size} bytes. Try again later."
+            )
 
 
 def read_image(path: Path, size: tuple[int, int], *, grey: bool = True) -> Tensor:

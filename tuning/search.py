@@ -16,6 +16,7 @@ from text_recognizer.text import shown
 from tuning.cli import Parser, folder_path
 
 if TYPE_CHECKING:
+    from tuning.run import NewRun, Options
     from tuning.space import SearchSpace
 
 # flag -> the place of the same setting in the file
@@ -89,14 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         open_run(flags.warm_start)
     # A new search has its time budget in the space.
     options = Options(**given_options(flags) | {"time_budget": None})
-    new = NewRun(
-        space_name=flags.space.stem,
-        runs_dir=flags.runs_dir or Path("runs"),
-        name=flags.name,
-        data_dir=flags.data_dir,
-        warm_start=flags.warm_start,
-        storage=flags.storage,
-    )
+    new = NewRun(flags.space.stem, **given_for(NewRun, flags))
     # torch and Ray take seconds to import: a bad file is refused in 0.4 s without them, and --check
     # does without Ray.
     if flags.check:
@@ -150,12 +144,17 @@ def given_flags(flags: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(flags).items() if value is not None}
 
 
+def given_for(cls: type[Options | NewRun], flags: argparse.Namespace) -> dict[str, Any]:
+    """The flags that the user gave and that have the name of a field of `cls`."""
+    names = {field.name for field in fields(cls)}
+    return {name: value for name, value in given_flags(flags).items() if name in names}
+
+
 def given_options(flags: argparse.Namespace) -> dict[str, Any]:
     """The options of a run that the flags give."""
     from tuning.run import Options
 
-    names = {option.name for option in fields(Options)}
-    found = {name: value for name, value in given_flags(flags).items() if name in names}
+    found = given_for(Options, flags)
     if flags.checkpoint_dir:
         found["checkpoint_dir"] = str(flags.checkpoint_dir.resolve())
     if flags.no_dashboard:

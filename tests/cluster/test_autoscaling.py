@@ -82,7 +82,7 @@ def test_a_cluster_without_room_grows_for_max_concurrent_or_the_search_is_refuse
     assert "or wait for one with --max-concurrent N" in refused.errors
     assert not (tmp_path / "runs").exists()
     search = start(network.head, network.address, tmp_path, "--max-concurrent", "2", epochs=40)
-    search.wait_to_say("no node has room for a trial (1 CPU): waiting for a node to join")
+    search.wait_to_say("no node has room for a trial (1 CPU, 0 GPU): waiting for a node to join")
     search.wait_to_say("trials that fit at once now: 2")
     assert search.end() == 0, search.output + search.errors
     assert "cluster   1 node, 0 CPUs, 0 GPUs" in search.output

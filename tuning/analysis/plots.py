@@ -29,7 +29,6 @@ STATUS_COLOURS = {
     Outcome.FAILED: "#8c8c8c",
     RUNNING: "#009e73",
 }
-SKIPPED_COLOUR = "#6e7781"
 BEST_COLOUR = "#d1242f"
 # of the best fifth of the trials to the worst
 FIFTHS = ("#0072b2", "#3a8dc8", "#6aa6d6", "#94b4cf", "#b3b3b3")
@@ -37,25 +36,14 @@ MISSING = -0.12  # height of a trial that does not have the parameter: below the
 
 
 def figure(traces: list[Plain], x_title: str = "", y_title: str = "", **layout: Any) -> Plain:
-    """A plot with the layout that all plots share.
+    """A plot. `report.js` gives all plots the layout that they share.
 
     Args:
-        layout: more settings of Plotly's layout; `xaxis` and `yaxis` are added to the shared ones.
+        layout: more settings of Plotly's layout.
     """
-    axis = {"automargin": True, "zeroline": False, "showline": True, "ticks": "outside"}
-    return {
-        "data": traces,
-        "layout": {
-            "margin": {"l": 10, "r": 10, "t": 12, "b": 10},
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "showlegend": False,
-            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-            **layout,
-            "xaxis": axis | {"title": {"text": x_title}} | layout.get("xaxis", {}),
-            "yaxis": axis | {"title": {"text": y_title, "standoff": 12}} | layout.get("yaxis", {}),
-        },
-    }
+    x_axis = {"title": {"text": x_title}} | layout.pop("xaxis", {})
+    y_axis = {"title": {"text": y_title, "standoff": 12}} | layout.pop("yaxis", {})
+    return {"data": traces, "layout": {"xaxis": x_axis, "yaxis": y_axis, **layout}}
 
 
 def staircase(run: RunData, steps: Sequence[Step], x_title: str, unit: float = 1) -> Plain:
@@ -183,7 +171,7 @@ def budget_bar(budget: Budget) -> Plain:
             "text": n,
             "insidetextanchor": "middle",
             "hovertemplate": "%{fullData.name} epochs<extra></extra>",
-            "marker": {"color": STATUS_COLOURS.get(part, SKIPPED_COLOUR)},
+            "marker": {"color": STATUS_COLOURS.get(part, "#6e7781")},
         }
         for part, n in parts.items()
         if n

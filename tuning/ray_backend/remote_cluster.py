@@ -108,7 +108,10 @@ class JoinedCluster(Cluster):
         if found != self._room:
             self.on_capacity(found)
             if not found:
-                self.say(f"no node has room for a trial ({slots.each}): waiting for a node to join")
+                self.say(
+                    f"no node has room for a trial ({slots.cpus} CPU, {slots.gpus:g} GPU): waiting "
+                    "for a node to join"
+                )
             elif self._room >= 0:  # the search's head line has the first count
                 self.say(f"trials that fit at once now: {found}")
         self._room = found

@@ -50,8 +50,11 @@ def name_problem(name: str) -> Problem | None:
     """The problem of a name that no run can have, or None."""
     if NAME.fullmatch(name) and name != "latest":
         return None
-    rule = "letters, digits, '.', '_' and '-', at most 100 of them, the first a letter or digit"
-    return Problem("--name", rule, shown(name))
+    return Problem(
+        "--name",
+        "letters, digits, '.', '_' and '-', at most 100 of them, the first a letter or digit",
+        shown(name),
+    )
 
 
 def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:

@@ -165,8 +165,9 @@ def all_runs(runs_dir: Path) -> list[RunInfo]:
     try:
         found = [info_or_damage(folder) for folder in run_folders(runs_dir)]
     except OSError as error:
-        where = printable(str(runs_dir))
-        raise InputError(f"{where}: {reason_of(error)}. Give a folder of runs.") from None
+        raise InputError(
+            f"{printable(str(runs_dir))}: {reason_of(error)}. Give a folder of runs."
+        ) from None
     return sorted(found, key=lambda run: (-run.begun, run.name))
 
 

@@ -40,10 +40,6 @@ class Slots:
     most: int | None = None
     waits: bool = False
 
-    @property
-    def each(self) -> str:
-        return f"{self.cpus} CPU, {self.gpus:g} GPU" if self.gpus else f"{self.cpus} CPU"
-
     def __str__(self) -> str:
         gpu = f"{self.gpus:g} GPU" if self.gpus else "no GPU"
         at_once = self.count or f"up to {self.most}"

@@ -96,8 +96,8 @@ def read_parameters(raw: Section, experiment: Section, file: YamlFile) -> dict[s
         if not is_free(keys, OWNED_BY_SEARCH | SAME_FOR_ALL_TRIALS, file):
             continue
         if name in experiment:
-            rule, got = "a parameter is either fixed or searched", f"{name} under experiment too"
-            file.refuse(keys, rule, got, "Remove one.")
+            rule = "a parameter is either fixed or searched"
+            file.refuse(keys, rule, f"{name} under experiment too", "Remove one.")
         elif parameter := validated(PARAMETER.validate_python, value, keys, file):
             found[name] = parameter
     return found
@@ -132,9 +132,9 @@ def check_possible(space: SearchSpace, file: YamlFile) -> None:
     for name, parameter in space.parameters.items():
         for other, values in space.needs(name).items():
             if not values:
-                rule, got = "a condition that can be met", shown(parameter.when)
+                rule, keys = "a condition that can be met", ("space", name, "when")
                 hint = f"No value of {other} meets it and the conditions that lead to it."
-                file.refuse(("space", name, "when"), rule, got, hint)
+                file.refuse(keys, rule, shown(parameter.when), hint)
 
 
 def check_start_points(space: SearchSpace, file: YamlFile) -> None:

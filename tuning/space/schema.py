@@ -166,9 +166,9 @@ class CategoricalParameter(Conditional):
     def _rules(self) -> CategoricalParameter:
         # Optuna finds a choice by ==, so the study would record all equal ones as the first.
         for index, choice in enumerate(self.choices):
-            rule, got = "each choice is listed once", f"{shown(choice)} again"
+            got = f"{shown(choice)} again"
             hint = "Optuna takes 1, 1.0 and true for the same choice."
-            require(choice not in self.choices[:index], rule, got, hint)
+            require(choice not in self.choices[:index], "each choice is listed once", got, hint)
         return self
 
     def corner_values(self) -> list[Any]:

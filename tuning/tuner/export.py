@@ -36,10 +36,9 @@ def export_weights(search: Search, artifacts: Artifacts, console: SearchConsole)
             answers = evaluation.verify(folder.best_checkpoint, best, settings, search.data)
         except CheckpointError as error:
             first = first or error
-            metric = search.study.objective.metric
             lost = (
-                f"trial {best.trial.number} with {metric} {best.value:.4f} cannot be exported: "
-                f"{error}"
+                f"trial {best.trial.number} with {search.study.objective.metric} {best.value:.4f} "
+                f"cannot be exported: {error}"
             )
             artifacts.damaged[best.trial.number] = lost
             console.note(lost)

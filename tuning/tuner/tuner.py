@@ -154,8 +154,10 @@ class Tuner:
 
     def _last_words(self, reason: str) -> None:
         """Say that Ray died, and write it down."""
-        text = f"\nerror: {reason}; nothing that was recorded is lost."
-        print(text, f"resume: {self._resume_command()}", sep="\n", file=sys.stderr, flush=True)
+        sys.stderr.write(
+            f"\nerror: {reason}; nothing that was recorded is lost.\n"
+            f"resume: {self._resume_command()}\n"
+        )
         self.artifacts.write_summary("interrupted", reason)
 
     def _keep_alive(self) -> None:

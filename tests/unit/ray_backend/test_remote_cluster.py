@@ -76,7 +76,9 @@ def test_trials_are_handed_out_for_the_nodes_of_now(nodes: Nodes) -> None:
     nodes.sockets[0].close()
     assert cluster.dead() == "the Ray of this node"
     assert cluster.has_no_room(ONE_CPU)
-    assert nodes.said[-1] == "no node has room for a trial (1 CPU): waiting for a node to join"
+    assert (
+        nodes.said[-1] == "no node has room for a trial (1 CPU, 0 GPU): waiting for a node to join"
+    )
     assert nodes.capacity == [2, 1, 0]
 
 

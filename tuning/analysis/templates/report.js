@@ -3,10 +3,19 @@
 
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage", "autoScale2d"] };
-const drawn = Object.entries(figures).map(([name, figure]) => {
-  const place = document.getElementById(name);
-  figure.layout.font = { family: "system-ui, sans-serif", size: 12 };
-  return Plotly.newPlot(place, figure.data, figure.layout, config);
+// What all plots share; a plot's own settings come on top.
+const axis = { automargin: true, zeroline: false, showline: true, ticks: "outside" };
+const shared = {
+  font: { family: "system-ui, sans-serif", size: 12 },
+  margin: { l: 10, r: 10, t: 12, b: 10 },
+  paper_bgcolor: "rgba(0,0,0,0)",
+  plot_bgcolor: "rgba(0,0,0,0)",
+  showlegend: false,
+  legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
+};
+const drawn = Object.entries(figures).map(([name, { data, layout }]) => {
+  const axes = { xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis } };
+  return Plotly.newPlot(document.getElementById(name), data, { ...shared, ...layout, ...axes }, config);
 });
 Promise.all(drawn).then(() => document.body.setAttribute("data-drawn", String(drawn.length)));
 
