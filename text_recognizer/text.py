@@ -35,6 +35,11 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
+def reason_of(error: Exception) -> str:
+    """The system's reason for an error, without the path."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def is_text(value: Any) -> bool:
     """Whether `value` can be written to a file. YAML's "\\ud83d" is half a character, so not."""
     return not isinstance(value, str) or not SURROGATE.search(value)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from text_recognizer.text import printable, shown
+from text_recognizer.text import printable, reason_of, shown
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,8 +49,7 @@ def folder_path(text: str) -> Path:
     try:
         path.resolve()
     except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise argparse.ArgumentTypeError(f"{shown(text)} is no path: {reason}") from None
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no path: {reason_of(error)}") from None
     return path
 
 

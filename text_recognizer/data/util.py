@@ -20,7 +20,7 @@ Batch = tuple[Tensor, Tensor]  # images (batch, channels, height, width), labels
 class BaseDataset:
     """Images, uint8 of shape (n, channels, height, width), and labels, int64 of shape (n,).
 
-    `dataset[indices]` is a batch, for an int64 tensor of indices.
+    `dataset[i]` is one example; a tensor of indices gives a batch.
     """
 
     images: Tensor
@@ -33,9 +33,8 @@ class BaseDataset:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, indices: Tensor) -> Batch:
-        # `images[indices]` gives the same, but takes 92 µs for a batch instead of 9.
-        return self.images.index_select(0, indices), self.labels[indices]
+    def __getitem__(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.labels[index]
 
     def to(self, device: torch.device) -> BaseDataset:
         """The same examples on `device`."""
@@ -69,7 +68,8 @@ class BatchLoader:
         # asks for the iterator before it restores the number of the epoch.
         indices = self.order(self.indices) if self.order else self.indices
         for batch in torch.split(indices, self.batch_size):
-            yield self.dataset[batch]
+            # `images[batch]` gives the same, but takes 92 µs for a batch instead of 9.
+            yield self.dataset.images.index_select(0, batch), self.dataset.labels[batch]
 
 
 def split(n: int, validation: int, seed: int) -> tuple[Tensor, Tensor]:

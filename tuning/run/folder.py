@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from text_recognizer.errors import InputError, Problem, StorageError
-from text_recognizer.text import printable, shown
+from text_recognizer.text import printable, reason_of, shown
 
 MAX_STEM = 80  # characters: a run's name begins with at most so many of its space file's
 # no "/", no leading "." or "-": a name never leaves the folder, hides, or looks like a flag
@@ -114,11 +114,6 @@ def open_run(path: Path) -> RunFolder:
     raise InputError(
         f"{printable(str(path))}: {reason}. Give a run folder, which holds search.yaml."
     )
-
-
-def reason_of(error: Exception) -> str:
-    """The system's reason, without the path."""
-    return getattr(error, "strerror", None) or str(error)
 
 
 def point_latest(runs_dir: Path, name: str) -> None:

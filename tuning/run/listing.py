@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from text_recognizer.errors import InputError, RecogniserError, RunError
-from text_recognizer.text import printable
+from text_recognizer.text import printable, reason_of
 from tuning.run.files import Environment, FinalMetrics, Summary
-from tuning.run.folder import RunFolder, reason_of
+from tuning.run.folder import RunFolder
 from tuning.run.lock import is_locked
 from tuning.run.reading import check_plain, read_existing, read_model, read_whole
 from tuning.space import SearchSpace, read_space

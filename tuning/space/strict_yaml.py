@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import yaml
 
 from text_recognizer.errors import InputError, Problem
-from text_recognizer.text import TEXT_RULE, clipped, is_text, printable, shown
+from text_recognizer.text import TEXT_RULE, clipped, is_text, printable, reason_of, shown
 
 # PyYAML reads the densest file of this size, a list of 50,000 ones, in 1.0 to 1.3 s.
 MAX_SPACE_BYTES = 100_000
@@ -99,8 +99,7 @@ class YamlFile:
             line = error.object[: error.start].count(b"\n") + 1
             self._stop(f"not text in UTF-8: {error.reason}", line)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            self._stop(f"{reason.lower()}. {SUCH_AS}")
+            self._stop(f"{reason_of(error).lower()}. {SUCH_AS}")
 
     def _compose(self, text: str) -> yaml.Node:
         """The tree of nodes, whose values are still text."""

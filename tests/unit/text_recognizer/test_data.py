@@ -92,8 +92,8 @@ def test_a_final_training_sees_the_validation_examples_too() -> None:
 def test_a_dataset_serves_one_example_and_a_batch_alike() -> None:
     dataset = Digits().trainval
     images, labels = dataset[torch.tensor([5, 7])]
-    assert torch.equal(images[1], dataset.images[7])
-    assert labels[1] == dataset.labels[7]
+    assert torch.equal(images[1], dataset[7][0])
+    assert labels[1] == dataset[7][1]
     batch = next(iter(DataLoader(dataset, batch_size=4)))  # type: ignore[arg-type]
     assert batch[0].shape == (4, 1, 28, 28)
 
