@@ -1,6 +1,7 @@
 """Deletes checkpoints that are no longer needed while a search runs."""
 
-from contextlib import suppress
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from tuning.study import Study
@@ -19,22 +20,27 @@ class Retention:
         self.study = study
         self.folder = folder
         self.keep = keep
-        self._tidy()  # an earlier process may have died before it deleted a checkpoint
+        # an earlier process may have died before it deleted a checkpoint
+        self._delete([trial.number for trial in study.trials if trial.outcome])
 
     def on_change(self, trial: Trial) -> None:
         """Delete checkpoints when a trial ends."""
         if trial.outcome:
-            self._tidy()
+            self._delete([trial.number])
 
-    def _tidy(self) -> None:
+    def _delete(self, ended: Iterable[int]) -> None:
         """Delete the checkpoints of ended trials, except those that are kept."""
-        ended = {str(trial.number) for trial in self.study.trials if trial.outcome}
-        kept = {best.epoch.checkpoint for best in self.study.ranked[: self.keep]}
-        # Only running and kept trials still have a folder, so this takes no longer with each trial.
-        for folder in self.folder.glob("*"):
-            # An error is no reason to end a search: the end of the next trial tries again.
-            with suppress(OSError):
-                for path in folder.glob("*") if folder.name in ended else ():
-                    if f"{folder.name}/{path.name}" not in kept:
-                        path.unlink()
-                folder.rmdir()  # not possible while it holds a checkpoint
+        ranked = self.study.ranked
+        kept = {best.trial.number: best.epoch.checkpoint or "" for best in ranked[: self.keep]}
+        # A trial that joins the best ones pushes at most one out: the one just below them. Looking
+        # through all folders each time would take longer with each trial.
+        displaced = [best.trial.number for best in ranked[self.keep : self.keep + 1]]
+        for number in (*ended, *displaced):
+            folder = self.folder / str(number)
+            if number not in kept:
+                # an error is no reason to end a search: the next process tries again
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            for path in folder.glob("*"):
+                if path != self.folder / kept[number]:
+                    path.unlink(missing_ok=True)
