@@ -45,7 +45,7 @@ class Commands:
             ),
             "predict": (predict.main, [str(folder.best_checkpoint), str(image)]),
             # It must be the last one: it ends before it is done.
-            "extend": (search.main, ["--resume", path, "--trials", "9"]),
+            "extend": (search.main, ["--resume", path, "--trials", "40"]),
         }
         self.codes: dict[str, int] = {}
 

@@ -30,7 +30,7 @@ experiment: {data_class: Digits}
 space:
   fc1: {type: int, low: 16, high: 64}
   optimizer: {type: categorical, choices: [Adam, SGD]}
-search: {trials: 5, max_epochs: 2}
+search: {trials: 30, max_epochs: 2}
 """
 SECRETS = {
     name: f"{name.lower()}-{secrets.token_hex(12)}"
@@ -138,9 +138,11 @@ def look_at(search: Command, folder: RunFolder, home: Path, token: str) -> Watch
     """Look three times: while a trial runs, while Ray waits for Enter, after the end."""
     address = search.wait_to_say("dashboard ").split()[1]
     search.wait_to_say("complete", "stopped early")
+    search.process.send_signal(signal.SIGSTOP)  # or it may have ended before all was seen
     family = search.family()
     sockets, environments, session = sockets_of(family), environments_of(family), session_of(family)
     running, modes_running = contents(folder.path), modes(folder.path)
+    search.process.send_signal(signal.SIGCONT)
     search.wait_to_say("stay up")
     ports = sorted({one.port for one in sockets if one.state == psutil.CONN_LISTEN})
     with ThreadPoolExecutor(len(ports)) as pool:

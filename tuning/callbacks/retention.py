@@ -1,7 +1,6 @@
 """Deletes checkpoints that are no longer needed while a search runs."""
 
-import shutil
-from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from tuning.study import Study
@@ -20,27 +19,25 @@ class Retention:
         self.study = study
         self.folder = folder
         self.keep = keep
-        # an earlier process may have died before it deleted a checkpoint
-        self._delete([trial.number for trial in study.trials if trial.outcome])
+        self._delete()  # an earlier process may have died before it deleted a checkpoint
 
     def on_change(self, trial: Trial) -> None:
         """Delete checkpoints when a trial ends."""
         if trial.outcome:
-            self._delete([trial.number])
+            self._delete()
 
-    def _delete(self, ended: Iterable[int]) -> None:
-        """Delete the checkpoints of ended trials, except those that are kept."""
-        ranked = self.study.ranked
-        kept = {best.trial.number: best.epoch.checkpoint or "" for best in ranked[: self.keep]}
-        # A trial that joins the best ones pushes at most one out: the one just below them. Looking
-        # through all folders each time would take longer with each trial.
-        displaced = [best.trial.number for best in ranked[self.keep : self.keep + 1]]
-        for number in (*ended, *displaced):
-            folder = self.folder / str(number)
-            if number not in kept:
-                # an error is no reason to end a search: the next process tries again
-                shutil.rmtree(folder, ignore_errors=True)
-                continue
-            for path in folder.glob("*"):
-                if path != self.folder / kept[number]:
-                    path.unlink(missing_ok=True)
+    def _delete(self) -> None:
+        """Delete the checkpoints of ended trials, except those that are kept. Few folders are there
+        at any time: those of running trials, which stay even if they are empty, and those kept.
+        """
+        kept = {
+            self.folder / (best.epoch.checkpoint or "") for best in self.study.ranked[: self.keep]
+        }
+        ended = {str(trial.number) for trial in self.study.trials if trial.outcome}
+        for folder in self.folder.glob("*"):
+            if folder.name in ended:
+                # an error is no reason to end a search: the next trial that ends tries again
+                with suppress(OSError):
+                    for path in set(folder.glob("*")) - kept:
+                        path.unlink()
+                    folder.rmdir()

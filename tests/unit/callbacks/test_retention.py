@@ -51,3 +51,32 @@ def test_a_resume_deletes_what_a_killed_process_left(
         train(study, folder, value, value / 2)  # and nothing is deleted
     Retention(Study(load_record(url, "s"), space, trials=3), folder, keep=1)
     assert files(folder) == ["1/epoch-1.ckpt"]
+
+
+def test_a_running_trial_keeps_its_folder_and_checkpoints(
+    space: SearchSpace, database: Path, tmp_path: Path
+) -> None:
+    """The folder of a trial that has only begun is empty. Its first checkpoint goes there."""
+    folder, url = tmp_path / "trials", f"sqlite:///{database}"
+    study = Study(create_record(url, space, "s"), space, trials=3)
+    study.callbacks.append(Retention(study, folder, keep=1))
+    begun, midway = study.next_trial(), study.next_trial()
+    assert begun is not None
+    assert midway is not None
+    (folder / str(begun.number)).mkdir(parents=True)
+    (folder / str(midway.number)).mkdir()
+    (folder / str(midway.number) / "epoch-1.ckpt").write_bytes(b"weights")
+    train(study, folder, 0.9)
+    assert (folder / str(begun.number)).is_dir()
+    assert files(folder) == ["1/epoch-1.ckpt", "2/epoch-1.ckpt"]
+
+
+def test_of_a_trial_that_is_not_kept_nothing_stays(
+    space: SearchSpace, database: Path, tmp_path: Path
+) -> None:
+    folder, url = tmp_path / "trials", f"sqlite:///{database}"
+    study = Study(create_record(url, space, "s"), space, trials=2)
+    study.callbacks.append(Retention(study, folder, keep=1))
+    train(study, folder, 0.1)
+    train(study, folder, 0.2)
+    assert [path.name for path in folder.iterdir()] == ["1"]
