@@ -20,7 +20,7 @@ test: $(READY) ## run all tests except those that need a browser or several mach
 	$(BIN)/python -m pytest tests
 
 unit: $(READY) ## run the tests that start no Ray
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit --numprocesses auto --maxprocesses 4
 
 browser: $(READY) ## test report, dashboards and terminal in a real browser; installs Chromium if it can
 	tests/browser/install.sh

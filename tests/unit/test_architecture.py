@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import heavy_imports
-
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(
     path
@@ -69,20 +67,6 @@ def test_prints_are_for_commands() -> None:
 
 def called(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["--space", "missing.yaml"],
-        ["--space", "search_spaces/mlp.yaml", "--trials", "0"],
-    ],
-)
-def test_help_and_refusals_import_neither_torch_nor_ray(arguments: list[str]) -> None:
-    code, heavy, said = heavy_imports("tuning/search.py", *arguments)
-    assert (code, heavy) == (0 if arguments == ["--help"] else 2, [])
-    assert "Traceback" not in said
 
 
 def test_a_function_fits_a_screen_and_takes_few_arguments() -> None:

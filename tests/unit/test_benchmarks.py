@@ -47,18 +47,16 @@ def test_windows_leave_no_trial_out() -> None:
 
 
 def test_a_search_without_ray_is_measured_to_its_end(tmp_path: Path) -> None:
-    meter = Meter([0, 12, 24])
-    search = {"trials": 24, "epochs": 3, "sampler": "random", "scheduler": "none", "stop": LIMITS}
+    meter = Meter([0, 6, 12])
+    search = {"trials": 12, "epochs": 3, "sampler": "random", "scheduler": "none", "stop": LIMITS}
     ground = followed(tmp_path, meter, 4, [], **search)
     meter.mark()
     Controller(ground, meter).run()
-    assert [len(trial.epochs) for trial in ground.study.trials] == [3] * 24
+    assert [len(trial.epochs) for trial in ground.study.trials] == [3] * 12
     found = figures(
-        meter,
-        [Window(meter.marks[0], meter.marks[12]), Window(meter.marks[12], meter.marks[24])],
-        4,
+        meter, [Window(meter.marks[0], meter.marks[6]), Window(meter.marks[6], meter.marks[12])], 4
     )
-    assert sum(found["results"]) == 72
+    assert sum(found["results"]) == 36
     assert found["files_mb"]["trials.csv"][0] < found["files_mb"]["trials.csv"][1]
     assert all(ms > 0 for ms in afterwards(ground).values())
 

@@ -485,25 +485,6 @@ def test_what_a_terminal_would_obey_is_shown_and_not_sent(
         assert "[red]" in text or "--json" in arguments, "and no markup"
 
 
-def test_a_pipe_gets_whole_lines_and_no_colours(make: Maker) -> None:
-    long = "x" * 100
-    make.run(long, 0.9)
-    make.run("other", 0.9)
-    for arguments in ([], [f"runs/{long}", "runs/other"]):
-        command = [sys.executable, str(ROOT / "tuning" / "runs.py"), *arguments]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=True,
-            env=os.environ | {"COLUMNS": "40", "TERM": "xterm-256color"},
-        )
-        assert long in done.stdout
-        assert "\x1b" not in done.stdout
-        assert not any(line.endswith(" ") for line in done.stdout.splitlines())
-        assert "…" not in done.stdout
-
-
 def test_a_narrow_terminal_shows_less_and_says_so(
     make: Maker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -516,24 +497,6 @@ def test_a_narrow_terminal_shows_less_and_says_so(
     assert last == "a wider terminal shows begun, time, epochs, by trial, data"
     monkeypatch.setenv("COLUMNS", "200")
     assert said(capsys)[0].split()[-1] == "begun"
-
-
-@pytest.mark.parametrize("arguments", [["--help"], [], ["runs/a", "runs/b"], ["runs/a"]])
-def test_it_imports_neither_torch_nor_ray_nor_optuna(arguments: list[str], make: Maker) -> None:
-    make.run("a", 0.9)
-    make.run("b", 0.8)
-    script = str(ROOT / "tuning" / "runs.py")
-    code = (
-        f"import sys, runpy; sys.argv = [{script!r}, *sys.argv[1:]]\n"
-        f"try: runpy.run_path({script!r}, run_name='__main__')\n"
-        "except SystemExit as end: "
-        "print(end.code, sorted({'torch', 'ray', 'optuna', 'pytorch_lightning'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == ("2 []" if arguments == ["runs/a"] else "0 []")
-    assert "Traceback" not in done.stderr
 
 
 def test_every_value_of_a_comparison_can_be_shown(make: Maker) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -237,22 +235,6 @@ def test_damaged_files_that_a_report_can_do_without_are_left_out_and_named(
             assert f"left out: {path}" in read_run_data(folder).damaged[-1]
     page = read_page(read_run_data(folder))
     assert page.text.count("left out: ") == 2
-
-
-def test_it_is_made_without_torch_ray_and_data(run: tuple[RunFolder, Study]) -> None:
-    code = (
-        "import sys\nfrom tuning.report import main\nmain()\n"
-        "print({'torch', 'ray'} & set(sys.modules))"
-    )
-    made = subprocess.run(
-        [sys.executable, "-c", code, str(run[0].path)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=True,
-    )
-    assert made.stdout.splitlines()[-1] == "set()"
-    assert run[0].report.exists()
 
 
 def test_a_live_report_is_written_only_as_often_as_its_cost_allows(tmp_path: Path) -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
-from tests.finished import SPACE
-from tests.processes import heavy_imports
 from tests.unit.final.conftest import Start
 from text_recognizer.command import exit_code_of
 from text_recognizer.data.digits import Digits
@@ -22,22 +19,6 @@ from tuning.run.options import Options
 from tuning.run.resources import Node
 from tuning.study.optuna_record import open_study, set_attr
 from tuning.verification import preflight
-
-
-@pytest.mark.parametrize("place", ["no such folder", "a run"])
-def test_all_that_is_wrong_with_the_flags_is_said_before_torch_and_ray_are_imported(
-    place: str, tmp_path: Path
-) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "search.yaml").write_text(SPACE)
-    path = tmp_path / ("run" if place == "a run" else "none")
-    flags = ["--seeds", "0", "--top=0", "--gpus_per_trial=1.5", "--cpus-per-trial", "0"]
-    code, heavy, said = heavy_imports("tuning/retrain.py", str(path), *flags)
-    assert (code, heavy) == (2, [])
-    wrong = ["--gpus-per-trial", "--cpus-per-trial", "--seeds", "--top"]
-    refused = [line.removeprefix("error: ").split(":")[0] for line in said.splitlines()]
-    assert refused == ([] if place == "a run" else [str(path)]) + wrong
-    assert not (tmp_path / "run" / ".lock").exists()
 
 
 @pytest.mark.parametrize("seeds", ["101", "two"])

@@ -1,4 +1,4 @@
-"""The address of a cluster, and that Ray's settings are made before Ray is imported."""
+"""The address of a cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import socket
 
 import pytest
 
-from tests.processes import ROOT, run
 from text_recognizer.errors import InputError
 from tuning.ray_backend.address import Address
 
@@ -40,13 +39,3 @@ def test_an_address_answers_where_something_listens() -> None:
         assert address.answers()
     assert not address.answers()
     assert not Address("a" * 300, 1).answers(), "no machine has such a name"
-
-
-def test_rays_settings_are_made_before_ray_is_imported() -> None:
-    code = """
-import tuning.ray_backend
-from ray._private import ray_constants
-assert not ray_constants.ENABLE_RAY_CLUSTER, "each node would take its own address in the network"
-"""
-    ended = run(["-c", code], ROOT)
-    assert ended.process.returncode == 0, ended.errors

@@ -111,7 +111,7 @@ def test_a_text_stays_a_text_in_the_run_s_own_copy(
 
 
 def test_a_space_that_its_run_could_not_read_back_is_refused(space_file: Write) -> None:
-    lists = ",".join(["{}"] * 9_000)
+    lists = ",".join(["{}"] * 5_000)
     deep = GOOD.replace("model_class: MLP", f"a: [[[[[[[[[[{lists}]]]]]]]]]]")
     space = read_space(space_file(deep))
     with pytest.raises(InputError, match="at most 100000 bytes with all defaults written out"):

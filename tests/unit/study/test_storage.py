@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT, run
 from text_recognizer.errors import InputError, RunError
 from tuning.run.folder import RunFolder
 from tuning.run.storage_url import StorageUrl
@@ -77,14 +76,3 @@ def test_a_run_knows_its_own_database_alone(tmp_path: Path) -> None:
         folder.storage.write_text(damaged)
         with pytest.raises(RunError, match=r"storage\.json"):
             read_storage_note(folder)
-
-
-def test_a_url_is_checked_without_optuna_and_sqlalchemy() -> None:
-    code = """
-import sys
-from tuning.run.storage_url import StorageUrl
-StorageUrl.parse("postgresql://me@h/x")
-print({"optuna", "sqlalchemy"} & set(sys.modules))
-"""
-    ended = run(["-c", code], ROOT)
-    assert (ended.output.strip(), ended.errors) == ("set()", "")

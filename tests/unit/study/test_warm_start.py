@@ -4,6 +4,7 @@ its own.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from training.settings import RUN_DEFAULTS
 from tuning.run.folder import RunFolder, create_run
 from tuning.run.reading import write_text
 from tuning.space.reader import read_space
-from tuning.space.search_space import SearchSpace
 from tuning.study.optuna_record import create_record, load_record
 from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
@@ -31,12 +31,14 @@ search: {trials: 6, max_epochs: 3, sampler: random}
 """
 
 
-@pytest.fixture
-def old(tmp_path: Path, space_file: Callable[[str], Path]) -> RunFolder:
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> RunFolder:
     """Six trials: one failed, one out of memory, the others complete; good where fc1 is large."""
-    space = read_space(space_file(OLD))
-    folder = create_run(tmp_path / "runs", "old", "old")
+    folder = create_run(tmp_path_factory.mktemp("ended") / "runs", "old", "old")
+    write_text(folder.space, OLD)
+    space = read_space(folder.space)
     write_text(folder.space, space.as_yaml())
+    shutil.copy(empty_database, folder.study)
     study = Study(create_record(sqlite_url(folder.study), space, "old"), space, trials=6)
     while trial := study.next_trial():
         study.record_epoch(trial.number, Epoch(1, {"val_acc": trial.params["fc1"] / 64}, time=1.0))
@@ -45,26 +47,27 @@ def old(tmp_path: Path, space_file: Callable[[str], Path]) -> RunFolder:
     return folder
 
 
-def new_study(old: RunFolder, space: SearchSpace, tmp_path: Path) -> Study:
-    earlier = read_warm_start(old.path, space, RUN_DEFAULTS)
-    return Study(
-        create_record(f"sqlite:///{tmp_path}/new.db", space, "new", earlier.trials), space, trials=2
-    )
+@pytest.fixture
+def old(ended: RunFolder, tmp_path: Path) -> RunFolder:
+    """The test's own copy of that run."""
+    return RunFolder(Path(shutil.copytree(ended.path, tmp_path / "runs/old")))
 
 
 def test_the_sampler_sees_the_older_trials_and_the_search_does_not(
-    old: RunFolder, tmp_path: Path, space_file: Callable[[str], Path]
+    old: RunFolder, database: Path, space_file: Callable[[str], Path]
 ) -> None:
+    url = f"sqlite:///{database}"
     space = read_space(
         space_file(OLD.replace("trials: 6", "trials: 2, start_with: [{optimizer: Adam, fc1: 9}]"))
     )
-    study = new_study(old, space, tmp_path)
+    earlier = read_warm_start(old.path, space, RUN_DEFAULTS)
+    study = Study(create_record(url, space, "new", earlier.trials), space, trials=2)
     assert study.trials == []
     numbers = [trial.number for trial in (study.next_trial(), study.next_trial()) if trial]
     assert numbers == [5, 6], "numbered on from the five that ended without failing"
     assert study.trial(5).params == {"optimizer": "Adam", "fc1": 9}
     assert study.next_trial() is None
-    record = load_record(f"sqlite:///{tmp_path}/new.db", "new").get_trials()
+    record = load_record(url, "new").get_trials()
     assert [trial.state.name for trial in record[:5]] == [
         "PRUNED",
         "COMPLETE",
@@ -74,7 +77,7 @@ def test_the_sampler_sees_the_older_trials_and_the_search_does_not(
     ]
     assert record[0].constraints == {"memory": 1.0}
     assert [trial.user_attrs["earlier_run"] for trial in record[:5]] == ["old"] * 5
-    again = Study(load_record(f"sqlite:///{tmp_path}/new.db", "new"), space, trials=3)
+    again = Study(load_record(url, "new"), space, trials=3)
     assert [trial.number for trial in again.trials] == [5, 6]
     assert [again.next_trial().number for _ in range(3)] == [5, 6, 7]  # type: ignore[union-attr]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -46,11 +45,12 @@ SUMMARY = Summary(
 )
 
 
-@pytest.fixture
-def run(tmp_path: Path, empty_database: Path, space_file: Callable[[str], Path]) -> RunFolder:
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> RunFolder:
     """A run whose two trials have ended, as a search leaves it."""
-    space = read_space(space_file(SPACE))
-    folder = create_run(tmp_path / "runs", "done", "small")
+    folder = create_run(tmp_path_factory.mktemp("ended") / "runs", "done", "small")
+    write_text(folder.space, SPACE)
+    space = read_space(folder.space)
     write_text(folder.space, space.as_yaml())
     shutil.copy(empty_database, folder.study)
     record = create_record(sqlite_url(folder.study), space, folder.name)
@@ -68,6 +68,12 @@ def run(tmp_path: Path, empty_database: Path, space_file: Callable[[str], Path])
     write_text(folder.validation, shapes.validation(1).model_dump_json())
     write_model(folder.summary, SUMMARY)
     return folder
+
+
+@pytest.fixture
+def run(ended: RunFolder, tmp_path: Path) -> RunFolder:
+    """The test's own copy of that run."""
+    return RunFolder(Path(shutil.copytree(ended.path, tmp_path / "runs/done")))
 
 
 def test_a_finished_run_says_again_what_it_found(
