@@ -6,17 +6,18 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import tuning.search
 from tests.faults.acknowledging import folder_of
 from tests.finished import finished_run
 from tests.formula import check, measured, search_without_ray
 from tests.processes import ROOT, Command, left, run
+from text_recognizer.command import exit_code_of
 from text_recognizer.data.digits import Digits
 from text_recognizer.data.util import BaseDataset
 from tuning.run.folder import RunFolder
@@ -127,14 +128,13 @@ def resumes_as_if_undisturbed(folder: RunFolder, undisturbed: Measured) -> None:
 
 
 def test_d1_d4_a_killed_driver_frees_its_lock_and_the_search_goes_on_as_if_undisturbed(
-    tmp_path: Path, undisturbed: Measured
+    tmp_path: Path, undisturbed: Measured, capsys: pytest.CaptureFixture[str]
 ) -> None:
     search, folder = in_full_swing(tmp_path)
     # or it may have ended before the second has started
-    os.kill(search.process.pid, signal.SIGSTOP)
-    second = run([*SEARCH, "--resume", "runs/cut"], tmp_path)
-    assert second.process.returncode == 4
-    assert f"process {search.process.pid} on" in second.errors
+    search.process.send_signal(signal.SIGSTOP)
+    assert exit_code_of(lambda: tuning.search.main(["--resume", str(folder.path)])) == 4
+    assert f"process {search.process.pid} on" in capsys.readouterr().err
     family = search.family()
     search.process.kill()
     assert search.end() == -signal.SIGKILL

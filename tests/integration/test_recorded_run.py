@@ -16,6 +16,10 @@ from text_recognizer.command import exit_code_of
 from text_recognizer.data.digits import Digits
 from text_recognizer.predict import Recognizer
 from tuning import report, runs, search
+from tuning.run.files import FinalMetrics
+from tuning.run.folder import open_run
+from tuning.run.reading import read_existing
+from tuning.study.optuna_record import get_attr, open_record
 
 RECORDED = ROOT / "tests" / "recorded" / "before"
 BEST = json.loads((RECORDED / "summary.json").read_text())["best"]
@@ -59,10 +63,22 @@ def test_its_weights_are_loaded_and_have_the_accuracy_they_had(before: Path) -> 
     assert hits.to(torch.float32).mean().item() == pytest.approx(BEST["value"])
 
 
-def test_it_is_retrained(before: Path, tmp_path: Path) -> None:
-    first = json.loads((before / "final/metrics.json").read_text())
+def test_it_is_retrained_a_second_time(before: Path, tmp_path: Path) -> None:
+    """The best config alone, with the first of its two seeds: the same numbers, as far as another
+    CPU computes the same.
+    """
+    first = read_existing(before / "final/metrics.json", FinalMetrics)
+    (before / "final/of an older one").touch()
     ran = run([str(ROOT / "tuning/retrain.py"), "runs/before", "--seeds", "1"], tmp_path)
     assert ran.process.returncode == 0, ran.errors
-    metrics = json.loads((before / "final/metrics.json").read_text())
-    assert (metrics["test_reads"], metrics["promised"]) == (2, BEST["value"])
-    assert metrics["per_seed"][0]["test_acc"] == pytest.approx(first["per_seed"][0]["test_acc"])
+    second = read_existing(before / "final/metrics.json", FinalMetrics)
+    assert [first.test_reads, second.test_reads] == [1, 2]
+    assert "note: the test set has been read 2 times for this run" in ran.output
+    assert second.promised == BEST["value"]
+    assert (second.candidates, second.test_acc_std) == ([], None)
+    for one, again in ((first, second), (first.baseline, second.baseline)):
+        (seed,) = again.per_seed
+        assert seed.test_acc == pytest.approx(one.per_seed[0].test_acc, abs=0.01)
+    assert not (before / "final/of an older one").exists()
+    _, record = open_record(open_run(before))
+    assert get_attr(record, "test_reads") == 2

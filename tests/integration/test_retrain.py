@@ -1,5 +1,5 @@
-"""The final script as a user runs it, twice, on a run of real digits; its numbers are measured
-again from its files.
+"""The final script as a user runs it, on a run of real digits; its numbers are measured again from
+its files. `test_recorded_run.py` has a second call.
 """
 
 from __future__ import annotations
@@ -75,7 +75,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Pat
     return folder
 
 
-def call(place: Path, *flags: str) -> Call:
+@pytest.fixture(scope="module")
+def first(place: Path) -> Call:
+    """Two configs are compared with two seeds each."""
+    flags = ["--seeds=2", "--top", "2"]
     command = Command([str(ROOT / "tuning/retrain.py"), "runs/done", *flags], place)
     command.wait_to_say("on training and validation data")
     family = command.family()
@@ -83,22 +86,7 @@ def call(place: Path, *flags: str) -> Call:
     assert command.errors == ""
     assert left(family) == [], "no process is left"
     final = place / "runs/done/final"
-    metrics = read_existing(final / "metrics.json", FinalMetrics)
-    return Call(command.output, metrics, final.rename(place / f"final-{metrics.test_reads}"))
-
-
-@pytest.fixture(scope="module")
-def first(place: Path) -> Call:
-    """Two configs are compared with two seeds each."""
-    return call(place, "--seeds=2", "--top", "2")
-
-
-@pytest.fixture(scope="module")
-def second(place: Path, first: Call) -> Call:
-    """The best config alone, with one seed."""
-    (place / "runs/done/final").mkdir()
-    (place / "runs/done/final/of an older one").touch()
-    return call(place, "--seeds=1")
+    return Call(command.output, read_existing(final / "metrics.json", FinalMetrics), final)
 
 
 def test_the_test_results_are_those_of_the_model(first: Call) -> None:
@@ -173,40 +161,31 @@ def test_lab_1_is_trained_the_same_way(first: Call) -> None:
     assert baseline.test_acc > 0.9
 
 
-def test_a_second_call_gives_the_same_numbers_and_says_that_it_is_the_second(
-    place: Path, first: Call, second: Call
-) -> None:
-    assert [first.metrics.test_reads, second.metrics.test_reads] == [1, 2]
-    assert second.metrics.per_seed == first.metrics.per_seed[:1], "the same seed, the same numbers"
-    assert second.metrics.baseline.per_seed == first.metrics.baseline.per_seed[:1]
-    assert (second.metrics.candidates, second.metrics.test_acc_std) == ([], None)
-    assert "360 test images, read once for this run" in first.output
-    assert "note: the test set has been read 2 times for this run" in second.output
-    assert "note:" not in first.output
-    _, record = open_record(open_run(place / "runs/done"))
-    assert get_attr(record, "test_reads") == 2
-
-
-def test_the_folder_is_whole_private_and_explains_itself(
-    place: Path, first: Call, second: Call
-) -> None:
-    for final, metrics in ((first.final, first.metrics), (second.final, second.metrics)):
-        assert sorted(path.name for path in final.iterdir()) == [
-            "README.md",
-            "config.yaml",
-            "metrics.json",
-            "model.ckpt",
-        ]
-        assert stat.S_IMODE(final.stat().st_mode) == 0o700
-        sums = {name: checksum(final / name) for name in ("model.ckpt", "config.yaml")}
-        assert metrics.sha256 == sums
-        assert CONFIG.items() <= yaml.safe_load((final / "config.yaml").read_text()).items()
-    assert not [*place.glob("runs/done/*final*"), *place.glob("runs/done/.final*")]
-    card = (first.final / "README.md").read_text()
+def test_the_folder_is_whole_private_and_explains_itself(place: Path, first: Call) -> None:
+    final, metrics = first.final, first.metrics
+    assert sorted(path.name for path in final.iterdir()) == [
+        "README.md",
+        "config.yaml",
+        "metrics.json",
+        "model.ckpt",
+    ]
+    assert stat.S_IMODE(final.stat().st_mode) == 0o700
+    sums = {name: checksum(final / name) for name in ("model.ckpt", "config.yaml")}
+    assert metrics.sha256 == sums
+    assert CONFIG.items() <= yaml.safe_load((final / "config.yaml").read_text()).items()
+    assert [*place.glob("runs/done/*final*"), *place.glob("runs/done/.final*")] == [final]
+    card = (final / "README.md").read_text()
     for part in (
-        f"{first.metrics.test_acc:.4f} ± {first.metrics.test_acc_std:.4f}",
-        first.metrics.sha256["model.ckpt"],
+        f"{metrics.test_acc:.4f} ± {metrics.test_acc_std:.4f}",
+        metrics.sha256["model.ckpt"],
         "`fc1` | `int 8 to 64`",
     ):
         assert part in card
-    assert f"{second.metrics.test_acc:.4f}" in (place / "runs/done/report.html").read_text()
+    assert f"{metrics.test_acc:.4f}" in (place / "runs/done/report.html").read_text()
+
+
+def test_the_test_set_was_read_once_and_the_run_says_so(place: Path, first: Call) -> None:
+    assert "360 test images, read once for this run" in first.output
+    assert "note:" not in first.output
+    _, record = open_record(open_run(place / "runs/done"))
+    assert get_attr(record, "test_reads") == first.metrics.test_reads == 1
