@@ -39,5 +39,5 @@ class Retention:
                 # an error is no reason to end a search: the next trial that ends tries again
                 with suppress(OSError):
                     for path in set(folder.glob("*")) - kept:
-                        path.unlink()
+                        path.unlink(missing_ok=True)  # its worker deletes some itself
                     folder.rmdir()
