@@ -59,16 +59,6 @@ class VirtualTrial:
     epoch: int = 0
 
 
-class MeasuredScheduler(RecordingScheduler):
-    """The scheduler, ASHA's part of it measured."""
-
-    meter: Meter
-
-    def _ask_asha(self, number: int, epoch: int, value: float) -> str:
-        with self.meter.measured("ask ASHA (the rung's values)"):
-            return super()._ask_asha(number, epoch, value)
-
-
 class Controller:
     """The calls that Tune's controller makes, in its order
     (`ray/tune/execution/tune_controller.py`); slots report in turn.
@@ -77,8 +67,14 @@ class Controller:
     def __init__(self, ground: Followed, meter: Meter) -> None:
         self.slots = ground.search.slots.count
         self.searcher = StudySearcher(ground.search, OwnCluster(), lambda: False)
-        self.scheduler = MeasuredScheduler(ground.study)
-        self.scheduler.meter = meter
+        self.scheduler = RecordingScheduler(ground.study)
+        ask = self.scheduler.asha.on_trial_result
+
+        def measured(*arguments: Any) -> Any:
+            with meter.measured("ask ASHA (the rung's values)"):
+                return ask(*arguments)
+
+        self.scheduler.asha.on_trial_result = measured
         self.live: deque[VirtualTrial] = deque()
         self._ids = count()
 

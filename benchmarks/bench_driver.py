@@ -23,6 +23,7 @@ from text_recognizer.command import exit_code_of
 from tuning.ray_backend.local_cluster import own_cluster
 from tuning.ray_backend.signals import Interruptions
 from tuning.ray_backend.tune_run import run_trials
+from tuning.run.resources import Node
 from tuning.worker.guard import Report, run_guarded
 
 # trials on either side of the 50th, and at the end: what is compared where no buckets are asked for
@@ -51,7 +52,7 @@ def run(
         "stop": "{}",
     }
     ground = followed(folder, meter, count, profiles, **search)
-    with own_cluster(dashboard=False, num_cpus=count) as cluster:
+    with own_cluster(Node(count, 0), dashboard=False) as cluster:
         start = time.perf_counter()
         meter.mark()
         run_trials(ground.search, formula, {"epochs": epochs}, cluster, Interruptions())

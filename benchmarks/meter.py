@@ -25,9 +25,11 @@ from tuning.callbacks.artifacts import Artifacts
 from tuning.callbacks.console import SearchConsole, TrialTable
 from tuning.callbacks.retention import Retention
 from tuning.callbacks.tensorboard import Curves
+from tuning.run.environment import environment
 from tuning.run.files import Summary
 from tuning.run.folder import RunFolder, create_run
 from tuning.run.options import Options
+from tuning.run.reading import write_model
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
 from tuning.study.optuna_record import create_record
@@ -272,6 +274,7 @@ def followed(
     file.write_text(SPACE.format(**search))
     space = read_space(file)
     run = create_run(folder / "runs", "bench", "formula")
+    write_model(run.environment, environment())
     study = MeasuredStudy(
         create_record(sqlite_url(run.study), space, "bench"), space, trials=space.search.trials
     )

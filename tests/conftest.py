@@ -17,6 +17,7 @@ import pytest
 from tests.mirror import MirrorServer, archives
 from tests.processes import Command, run
 from tuning.ray_backend.local_cluster import own_cluster
+from tuning.run.resources import Node
 from tuning.space.reader import read_space
 from tuning.space.search_space import SearchSpace
 from tuning.study.storage import open_storage
@@ -99,7 +100,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
     """A real local Ray with two CPUs, two GPUs that exist for Ray alone, and no dashboard."""
-    with own_cluster(dashboard=False, num_cpus=2, num_gpus=2):
+    with own_cluster(Node(2, 2), dashboard=False):
         yield
 
 
@@ -110,7 +111,8 @@ import urllib.request
 from pathlib import Path
 import grpc
 from tuning.ray_backend import local_cluster
-with local_cluster.own_cluster(num_cpus=1) as ours:
+from tuning.run.resources import Node
+with local_cluster.own_cluster(Node(1, 0)) as ours:
     import ray
     url, address = ours.dashboard, ray.get_runtime_context().gcs_address
     print("dashboard", url, "cpus", ray.cluster_resources()["CPU"], flush=True)

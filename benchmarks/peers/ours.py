@@ -14,7 +14,8 @@ from benchmarks.task import SLOTS, Done, Task
 from text_recognizer.command import leave
 from tuning import search
 from tuning.run.folder import open_run
-from tuning.study.optuna_record import open_record, own_trials
+from tuning.run.listing import read_run_space
+from tuning.study.optuna_record import open_study, own_trials
 
 SPACE = """
 experiment: {{model_class: MLP, data_class: MNIST, data_dir: "{data_dir}", fc1: {fc1}, fc2: {fc2}, batch_size: {batch_size}}}
@@ -43,7 +44,8 @@ def main() -> None:
         flags += ["--no-dashboard"] if task.gpus else ["--max-concurrent", str(SLOTS)]
         code = search.main(flags)
         assert code == 0, f"the search ended with {code}"
-        found, record = open_record(open_run(Path(folder) / "bench"))
+        run = open_run(Path(folder) / "bench")
+        found, record = read_run_space(run), open_study(run)
         trials = own_trials(record, found.search.objective)
     epochs = [[epoch.time for epoch in trial.epochs] for trial in trials]
     best = max(epoch.metrics["val_acc"] for trial in trials for epoch in trial.epochs)

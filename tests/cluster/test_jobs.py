@@ -6,8 +6,6 @@ import json
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.cluster.test_nodes import SPACE
 from tests.hosts import Hosts
 from tests.processes import ROOT, Command
@@ -47,7 +45,6 @@ def submitted(network: Hosts, folder: Path, *flags: str) -> Command:
     return network.head.command([*submit, *search], folder)
 
 
-@pytest.mark.slow
 def test_a_search_as_a_job_prints_the_same_and_its_run_outlives_the_job(
     network: Hosts, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.formula import run, space_in
 from tuning.ray_backend.local_cluster import own_cluster
 from tuning.ray_backend.signals import Interruptions
-from tuning.run.resources import Slots
+from tuning.run.resources import Node, Slots
 from tuning.study.optuna_record import create_record, load_record
 from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
@@ -31,7 +31,7 @@ def main(folder: Path, trials: int) -> None:
     )
     (folder / CREATED).touch()
     study = Study(record, space, trials=trials, retries=RETRIES)
-    with own_cluster(dashboard=False, num_cpus=1):
+    with own_cluster(Node(1, 0), dashboard=False):
         run(study, folder, Slots(1, 1, 0), Interruptions())
 
 

@@ -5,8 +5,14 @@ right.
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+import pytest
 
 from tests.conftest import RAYS_PORTS, FirstStart
+from text_recognizer.errors import ClusterError
+from tuning.ray_backend.local_cluster import own_cluster
+from tuning.run.resources import Node
 
 
 def test_c3_a_taken_port_another_ray_and_an_address_in_the_environment(
@@ -19,3 +25,14 @@ def test_c3_a_taken_port_another_ray_and_an_address_in_the_environment(
     assert "page <!doctype html" in said.lower()
     assert "a job without the token 401" in said
     assert "said" in said.split("log ")[1], "its agent took another port, and can show logs"
+
+
+def test_a_folder_in_which_ray_cannot_start_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "missing"))
+    with (
+        pytest.raises(ClusterError, match="Ray cannot start: No such file"),
+        own_cluster(Node(1, 0)),
+    ):
+        pytest.fail("it has started")

@@ -19,7 +19,7 @@ from tuning import report, runs, search
 from tuning.run.files import FinalMetrics
 from tuning.run.folder import open_run
 from tuning.run.reading import read_existing
-from tuning.study.optuna_record import get_attr, open_record
+from tuning.study.optuna_record import get_attr, open_study
 
 RECORDED = ROOT / "tests" / "recorded" / "before"
 BEST = json.loads((RECORDED / "summary.json").read_text())["best"]
@@ -80,5 +80,5 @@ def test_it_is_retrained_a_second_time(before: Path, tmp_path: Path) -> None:
         (seed,) = again.per_seed
         assert seed.test_acc == pytest.approx(one.per_seed[0].test_acc, abs=0.01)
     assert not (before / "final/of an older one").exists()
-    _, record = open_record(open_run(before))
+    record = open_study(open_run(before))
     assert get_attr(record, "test_reads") == 2

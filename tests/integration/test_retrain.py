@@ -27,7 +27,7 @@ from training.experiment import build_data, train
 from tuning.run.files import FinalMetrics
 from tuning.run.folder import open_run
 from tuning.run.reading import read_existing
-from tuning.study.optuna_record import get_attr, open_record
+from tuning.study.optuna_record import get_attr, open_study
 from tuning.trials.trial import Epoch
 from tuning.worker.training_task import SILENT
 
@@ -187,5 +187,5 @@ def test_the_folder_is_whole_private_and_explains_itself(place: Path, first: Cal
 def test_the_test_set_was_read_once_and_the_run_says_so(place: Path, first: Call) -> None:
     assert "360 test images, read once for this run" in first.output
     assert "note:" not in first.output
-    _, record = open_record(open_run(place / "runs/done"))
+    record = open_study(open_run(place / "runs/done"))
     assert get_attr(record, "test_reads") == first.metrics.test_reads == 1

@@ -215,7 +215,7 @@ def test_nor_is_it_by_whole_commands(stranger: Stranger, tmp_path: Path) -> None
     """An extended search beside the payloads in Tune's files, then the final script."""
     stranger.leftovers()
     for command in (
-        ["search.py", "--resume", "runs/strange", "--trials", "7"],
+        ["search.py", "--resume", "runs/strange", "--trials", "40"],
         ["retrain.py", "runs/strange", "--seeds", "1"],
     ):
         ran = run([str(ROOT / "tuning" / command[0]), *command[1:]], tmp_path)

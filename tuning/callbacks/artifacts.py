@@ -1,6 +1,5 @@
 """Writes a run's `summary.json`, `trials.csv` and report while its search runs."""
 
-from text_recognizer.errors import RunError
 from text_recognizer.util import checksum
 from tuning.analysis.advice import search_remarks
 from tuning.analysis.html import LiveReport, write_report
@@ -11,7 +10,6 @@ from tuning.run import (
     Resources,
     Summary,
     Validation,
-    environment,
     notes,
     read_existing,
     read_model,
@@ -32,10 +30,7 @@ class Artifacts:
         self.search = search
         self.damaged: dict[int, str] = {}
         self._live = LiveReport()
-        try:
-            self._environment = read_existing(search.folder.environment, Environment)
-        except RunError:  # no search ends because this file is missing
-            self._environment = environment()
+        self._environment = read_existing(search.folder.environment, Environment)
 
     def on_change(self, trial: Trial) -> None:
         """Write the files when a trial has ended."""

@@ -161,8 +161,7 @@ class Retraining:
             shutil.rmtree(place, ignore_errors=True)
             sys.stderr.write(f"\nerror: {reason}; the run was not changed.\n")
 
-        cpus, gpus = int(self.machine.cpus), int(self.machine.gpus)
-        ray = own_cluster(dashboard=False, num_cpus=cpus, num_gpus=gpus)
+        ray = own_cluster(self.machine, dashboard=False)
         with ray as cluster, self.interruptions.ray_watched(cluster, last_words):
             self.interruptions.install()  # ray.init has taken SIGTERM for itself
             yield

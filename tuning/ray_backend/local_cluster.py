@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partialmethod
 from pathlib import Path
-from typing import Any
 
 import psutil
 import ray
 from ray._private.parameter import RayParams
 
-from tuning.run import Slots
+from text_recognizer.errors import ClusterError
+from text_recognizer.text import reason_of
+from tuning.run import Node, Slots
 
 DAEMONS = ("raylet", "gcs_server")
 
@@ -68,11 +69,14 @@ class OwnCluster(Cluster):
 
 
 @contextmanager
-def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[OwnCluster]:
+def own_cluster(machine: Node, *, dashboard: bool = True) -> Iterator[OwnCluster]:
     """Start a Ray cluster on this machine, also beside another one.
 
     Args:
-        resources: `num_cpus` and `num_gpus` of `ray.init`.
+        machine: the CPUs and GPUs that Ray may use.
+
+    Raises:
+        ClusterError: Ray cannot start: its folder cannot be used, or one of its processes died.
     """
     # The dashboard's agent chooses a free port. Its usual one, 52365, is taken beside another Ray
     # and for 62 s after one was killed; then the dashboard shows no logs. `ray.init` has no
@@ -81,16 +85,20 @@ def own_cluster(*, dashboard: bool = True, **resources: Any) -> Iterator[OwnClus
         RayParams.__init__, dashboard_agent_listen_port=0
     )
     keep_the_token_private()
-    context = ray.init(
-        address="local",
-        include_dashboard=dashboard,
-        dashboard_host="127.0.0.1",
-        _node_ip_address="127.0.0.1",
-        _temp_dir=private_folder(),
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **resources,
-    )
+    try:
+        context = ray.init(
+            address="local",
+            num_cpus=int(machine.cpus),
+            num_gpus=int(machine.gpus),
+            include_dashboard=dashboard,
+            dashboard_host="127.0.0.1",
+            _node_ip_address="127.0.0.1",
+            _temp_dir=private_folder(),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # a folder, a port, a process: each has its own type
+        raise ClusterError(f"Ray cannot start: {reason_of(error)}") from error
     try:
         yield OwnCluster(context.dashboard_url)
     finally:

@@ -151,8 +151,9 @@ def joined_cluster(address: str, say: Callable[[str], None]) -> Iterator[JoinedC
         context = ray.init(
             address=str(head),
             runtime_env={
-                # The code goes along with the job, so nodes need no copy of the project.
-                "py_modules": [text_recognizer, training, tuning],
+                # The code goes along with the job, so nodes need no copy of the project. As paths:
+                # inside of `ray job submit` Ray copies these values, and modules cannot be copied.
+                "py_modules": [code.__path__[0] for code in (text_recognizer, training, tuning)],
                 "env_vars": {name: os.environ[name] for name in WORKER_SETTINGS},
                 "excludes": ["__pycache__"],
             },

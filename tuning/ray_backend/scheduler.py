@@ -74,17 +74,16 @@ class RecordingScheduler(FIFOScheduler):
     def _judge(self, number: int, epoch: Epoch) -> Outcome | None:
         """How the trial ends with this epoch, or None if it goes on."""
         value = epoch.metrics[self.search.metric]
-        if not math.isfinite(value):  # it must never enter a rung: ASHA would compare with it
+        # Such a value must never enter a rung: ASHA would compare with it. A network whose outputs
+        # are NaN has a finite accuracy, that of its first class.
+        if not math.isfinite(value) or math.isnan(epoch.metrics.get("val_loss", 0)):
             return Outcome.DIVERGED
-        verdict = self._ask_asha(number, epoch.epoch, value)
+        result = {"epoch": epoch.epoch, self.search.metric: value}
+        verdict = self.asha.on_trial_result(None, StandIn(str(number)), result)
         # Before the verdict: ASHA says STOP at its own `max_t`, too.
         if epoch.epoch >= self.search.max_epochs:
             return Outcome.COMPLETE
         return Outcome.STOPPED_EARLY if verdict == STOP or self.study.stop_reason else None
-
-    def _ask_asha(self, number: int, epoch: int, value: float) -> str:
-        result = {"epoch": epoch, self.search.metric: value}
-        return str(self.asha.on_trial_result(None, StandIn(str(number)), result))
 
     def _cause(self, outcome: Outcome, epoch: Epoch) -> str:
         """Which metrics are not finite, or why the search ended. No cause if ASHA decided."""

@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,7 +49,8 @@ def check_plain(folder: Path) -> None:
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             if entry.name != ".ray":
-                check_plain(Path(entry))
+                with suppress(FileNotFoundError):  # a search that runs deletes folders of trials
+                    check_plain(Path(entry))
         elif not entry.is_file(follow_symlinks=False):
             raise RunError(
                 f"{entry.path}: a run holds nothing but files and folders, and this is a link, a "

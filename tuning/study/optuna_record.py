@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from text_recognizer.errors import RunError
 from text_recognizer.metrics import Objective
-from tuning.run import RunFolder, read_run_space
+from tuning.run import RunFolder
 from tuning.space import SearchSpace
 from tuning.study.storage import Say, open_storage, read_storage_note, storage_errors
 from tuning.trials import Epoch, Outcome, Trial
@@ -98,11 +98,6 @@ def open_study(
         InputError: `storage` is not the run's database.
     """
     return load_record(*read_storage_note(folder, storage), on_wait)
-
-
-def open_record(folder: RunFolder) -> tuple[SearchSpace, optuna.Study]:
-    """The search space and the study of a run. Raises `RunError`, `StorageError`."""
-    return read_run_space(folder), open_study(folder)
 
 
 def set_attr(record: optuna.Study, key: str, value: Any) -> None:

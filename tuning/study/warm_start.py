@@ -13,9 +13,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from text_recognizer.errors import InputError, Problem
-from tuning.run import open_run, read_as_ours
+from tuning.run import open_run, read_as_ours, read_run_space
 from tuning.space import SearchSpace
-from tuning.study.optuna_record import EARLIER, open_record
+from tuning.study.optuna_record import EARLIER, open_study
 from tuning.study.samplers import distribution_of
 from tuning.study.storage import storage_errors
 
@@ -48,7 +48,7 @@ def read_warm_start(path: Path, space: SearchSpace, defaults: Mapping[str, Any])
     """
     folder = open_run(path)
     with read_as_ours(folder.path):
-        old, record = open_record(folder)
+        old, record = read_run_space(folder), open_study(folder)
         check_comparable(old, space, defaults)
         with storage_errors():
             # No sampler learns from a FAIL, and a RUNNING trial is the other run's own.

@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from text_recognizer.data.util import BaseDataset
-from text_recognizer.errors import InputError, Problem, RecogniserError, RunError
+from text_recognizer.errors import InputError, Problem, RunError
 from training.experiment import build_data
 from training.settings import RUN_DEFAULTS
 from tuning.callbacks import SearchConsole
@@ -137,12 +137,12 @@ def resume(
             data = unchanged_data(space, get_attr(record, "fingerprint"), folder)
             check_trials(study, trials)
             name = str(get_attr(record, "space_name"))
-        if not study.has_work():  # a resume with nothing to do changes nothing
+        set_attr(record, "trials", study.wanted)
+        if not study.has_work():  # a resume with nothing to do changes no option
             search = Search(name, space, options, folder, study, recorded_slots(folder), data)
-            return Tuner(search, console, own_cluster).run()
+            return Tuner(search, console, partial(own_cluster, preflight.machine())).run()
         slots = find_slots(options, study.wanted, console, folder.for_workers, resuming=True)
         with slots as (slots_now, start_ray):
-            set_attr(record, "trials", study.wanted)
             set_attr(record, "options", asdict(options))
             search = Search(name, space, options, folder, study, slots_now, data)
             return Tuner(search, console, start_ray).run()
@@ -165,12 +165,7 @@ def find_slots(
     if not options.address:
         # Nothing starts here: Ray takes five seconds, and the data may still be refused.
         node = preflight.machine()
-        start_ray = partial(
-            own_cluster,
-            dashboard=options.dashboard,
-            num_cpus=int(node.cpus),
-            num_gpus=int(node.gpus),
-        )
+        start_ray = partial(own_cluster, node, dashboard=options.dashboard)
         yield options.slots([node], trials), start_ray
         return
     # Only a cluster needs these modules, and they take time to import.
@@ -197,7 +192,7 @@ def remove_on_error(folder: Path | None) -> Iterator[None]:
     """Remove a new folder if the run cannot be created."""
     try:
         yield
-    except RecogniserError:
+    except BaseException:  # Ctrl-C, too
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -226,9 +221,7 @@ def check_trials(study: Study, trials: int | None) -> None:
         raise InputError(Problem("--trials", rule, str(study.wanted)))
     if trials and study.stop_reason and trials > begun:
         rule = "more trials for a search that no limit has ended"
-        is_time = "time budget" in study.stop_reason
-        more = "Give it more with --time-budget, or begin" if is_time else "Begin"
-        hint = f"{more} a new one with --warm-start."
+        hint = "Begin a new one with --warm-start. If its time was up: --time-budget gives it more."
         raise InputError(Problem("--trials", rule, f"{trials}, and {study.stop_reason}", hint))
 
 

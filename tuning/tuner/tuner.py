@@ -14,7 +14,7 @@ from text_recognizer.errors import NoResultError, StorageError
 from tuning.callbacks import Artifacts, Curves, Retention, SearchConsole, TrialTable, tally
 from tuning.cli import shown_path, typed_command, typed_path
 from tuning.ray_backend import Cluster, Interruptions, run_trials
-from tuning.run import Summary, describe_search, notes, read_existing
+from tuning.run import Summary, describe_search, notes, read_as_ours, read_existing
 from tuning.space import seconds_of
 from tuning.study import Search, noted_url
 from tuning.trials import Best, score
@@ -164,7 +164,7 @@ class Tuner:
         """Wait for Enter or a signal. Until then Ray and its dashboard stay up."""
         self.console.say("Ray and its dashboard stay up: press Enter or Ctrl-C to end")
         with suppress(KeyboardInterrupt):
-            with suppress(OSError, ValueError, termios.error):  # no terminal
+            with suppress(OSError, TypeError, ValueError, termios.error):  # no terminal, no stdin
                 termios.tcflush(sys.stdin, termios.TCIFLUSH)  # typed while the search ran
             if not sys.stdin or not sys.stdin.readline():  # nobody can press Enter
                 threading.Event().wait()
@@ -221,7 +221,9 @@ class Tuner:
         self.console.say(f"{self.folder.name} has ended: {summary.stop_reason}. {more}")
         # A better trial's checkpoint may have been damaged: the exported one is in the summary.
         number = summary.best.trial if summary.best else None
-        self._say_result(next(best for best in study.ranked if best.trial.number == number))
+        with read_as_ours(self.folder.path):
+            (best,) = [best for best in study.ranked if best.trial.number == number]
+        self._say_result(best)
         self.console.say(f"report: {shown_path(self.folder.report)}")
         return 0
 

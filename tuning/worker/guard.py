@@ -126,12 +126,13 @@ def describe_hang(log: Path) -> str | None:
     frames = list(FRAME.finditer(stacks[0])) if stacks else []
     if not frames:
         return "hung; its stack could not be read" if text else None
-    # The innermost frame that is not a library's; `run_guarded` itself is the last of them.
-    frame = next(
+    # The innermost frame that is not a library's, or the last if we are installed as one.
+    ours = (
         frame
         for frame in frames
         if not frame["file"].startswith(STDLIB) and "-packages" not in frame["file"]
     )
+    frame = next(ours, frames[-1])
     return f"hung in {frame['function']} ({Path(frame['file']).name}:{frame['line']})"
 
 

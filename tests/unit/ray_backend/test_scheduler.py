@@ -75,6 +75,16 @@ def test_what_is_not_finite_ends_the_trial_and_enters_no_rung(study: Study, valu
     )
 
 
+def test_outputs_that_are_nan_end_the_trial_though_its_accuracy_is_a_number(study: Study) -> None:
+    """Of ten NaN the first is the largest: all images are taken for a 0."""
+    scheduler, trial = RecordingScheduler(study), tune_trial(study)
+    scheduler.on_trial_add(None, trial)
+    result = {"epoch": 1, "val_acc": 0.1, "val_loss": math.nan}
+    assert scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP
+    assert study.trial(0).outcome == Outcome.DIVERGED
+    assert study.trial(0).cause == "val_loss=nan at epoch 1"
+
+
 def test_a_restarted_scheduler_has_the_same_rungs(
     study: Study, space: SearchSpace, database: Path
 ) -> None:

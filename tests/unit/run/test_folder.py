@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +36,24 @@ def test_a_run_is_its_owners_and_latest_points_to_the_newest(tmp_path: Path) -> 
     assert second.name.startswith("mlp-2")
     assert stat.S_IMODE(second.path.stat().st_mode) == 0o700
     assert (tmp_path / "latest").resolve() == second.path
+
+
+def test_a_run_is_opened_while_its_search_deletes_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = create_run(tmp_path, "r", "mlp")
+    write_text(folder.space, "space: {}")
+    (folder.path / "trials" / "3").mkdir(parents=True)
+    listed = os.scandir
+
+    def deleted_meanwhile(path: Path) -> Any:
+        if Path(path).name == "3":
+            Path(path).rmdir()
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", deleted_meanwhile)
+    assert open_run(folder.path).path == folder.path
+    assert not (folder.path / "trials" / "3").exists()
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,14 @@ from tests import shapes
 from text_recognizer.data.digits import Digits
 from text_recognizer.errors import CheckpointError, InputError, NoResultError, RunError
 from tuning import retrain, search
+from tuning.run.environment import environment
 from tuning.run.files import BestTrial, Resources, Summary
 from tuning.run.folder import RunFolder, create_run
 from tuning.run.lock import locked
 from tuning.run.options import Options
 from tuning.run.reading import read_existing, write_model, write_text
 from tuning.space.reader import read_space
-from tuning.study.optuna_record import create_record, get_attr, open_record, set_attr
+from tuning.study.optuna_record import create_record, get_attr, open_study, set_attr
 from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
@@ -67,6 +68,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Run
         write_text(path, "made\n")
     write_text(folder.validation, shapes.validation(1).model_dump_json())
     write_model(folder.summary, SUMMARY)
+    write_model(folder.environment, environment())
     return folder
 
 
@@ -83,6 +85,27 @@ def test_a_finished_run_says_again_what_it_found(
     said = capsys.readouterr().out
     assert "all trials are done. More with --trials N" in said
     assert "best: trial 1, val_acc 0.9000" in said
+
+
+@pytest.mark.parametrize("best", [None, SUMMARY.best.model_copy(update={"trial": 7})])
+def test_a_summary_whose_best_trial_is_not_in_the_study_is_refused(
+    best: BestTrial | None, run: RunFolder
+) -> None:
+    write_model(run.summary, SUMMARY.model_copy(update={"best": best}))
+    with pytest.raises(RunError, match="the run is damaged"):
+        start.resume(run.path)
+
+
+def test_fewer_trials_are_remembered_also_if_that_many_have_ended(run: RunFolder) -> None:
+    set_attr(open_study(run), "trials", 3)
+    assert start.resume(run.path, trials=2) == 0
+    assert get_attr(open_study(run), "trials") == 2
+
+
+def test_a_run_without_its_environment_is_refused_before_it_trains(run: RunFolder) -> None:
+    run.environment.unlink()
+    with pytest.raises(RunError, match=r"environment\.json"):
+        start.resume(run.path)
 
 
 def test_a_run_in_other_hands_is_refused(run: RunFolder) -> None:
@@ -247,7 +270,7 @@ def test_more_trials_for_a_search_that_a_limit_ended_are_refused(
 
 def test_a_resume_with_nothing_to_do_changes_no_option(run: RunFolder) -> None:
     assert start.resume(run.path, time_budget="1s", max_concurrent=1) == 0
-    assert get_attr(open_record(run)[1], "options") == asdict(Options())
+    assert get_attr(open_study(run), "options") == asdict(Options())
 
 
 def test_a_run_that_was_renamed_is_the_same_run(
