@@ -32,7 +32,7 @@ def test_a_folder_in_which_ray_cannot_start_is_named(
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "missing"))
     with (
-        pytest.raises(ClusterError, match="Ray cannot start: No such file"),
+        pytest.raises(ClusterError, match=f"Ray cannot start: .*{tmp_path}/missing.*RAY_TMPDIR"),
         own_cluster(Node(1, 0)),
     ):
         pytest.fail("it has started")

@@ -1,6 +1,4 @@
-"""No command waits for a package that it does not need yet: torch takes seconds, Ray and Optuna one
-each.
-"""
+"""No command waits for a package that it does not need yet: torch alone takes two seconds."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def read_once() -> Iterator[None]:
     """The digits take 45 ms each time. So do the migration scripts, which Optuna executes whenever a
     database is opened.

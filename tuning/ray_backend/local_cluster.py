@@ -14,7 +14,6 @@ import ray
 from ray._private.parameter import RayParams
 
 from text_recognizer.errors import ClusterError
-from text_recognizer.text import reason_of
 from tuning.run import Node, Slots
 
 DAEMONS = ("raylet", "gcs_server")
@@ -98,7 +97,9 @@ def own_cluster(machine: Node, *, dashboard: bool = True) -> Iterator[OwnCluster
             logging_level=logging.ERROR,
         )
     except Exception as error:  # a folder, a port, a process: each has its own type
-        raise ClusterError(f"Ray cannot start: {reason_of(error)}") from error
+        raise ClusterError(
+            f"Ray cannot start: {error}. Its own files are in RAY_TMPDIR, or else in /tmp."
+        ) from error
     try:
         yield OwnCluster(context.dashboard_url)
     finally:

@@ -74,8 +74,8 @@ class RecordingScheduler(FIFOScheduler):
     def _judge(self, number: int, epoch: Epoch) -> Outcome | None:
         """How the trial ends with this epoch, or None if it goes on."""
         value = epoch.metrics[self.search.metric]
-        # Such a value must never enter a rung: ASHA would compare with it. A network whose outputs
-        # are NaN has a finite accuracy, that of its first class.
+        # What is not finite must never enter a rung: ASHA would compare with it. NaN outputs have a
+        # finite accuracy, because every image counts as the first class.
         if not math.isfinite(value) or math.isnan(epoch.metrics.get("val_loss", 0)):
             return Outcome.DIVERGED
         result = {"epoch": epoch.epoch, self.search.metric: value}

@@ -137,12 +137,13 @@ def resume(
             data = unchanged_data(space, get_attr(record, "fingerprint"), folder)
             check_trials(study, trials)
             name = str(get_attr(record, "space_name"))
-        set_attr(record, "trials", study.wanted)
         if not study.has_work():  # a resume with nothing to do changes no option
+            set_attr(record, "trials", study.wanted)
             search = Search(name, space, options, folder, study, recorded_slots(folder), data)
             return Tuner(search, console, partial(own_cluster, preflight.machine())).run()
         slots = find_slots(options, study.wanted, console, folder.for_workers, resuming=True)
         with slots as (slots_now, start_ray):
+            set_attr(record, "trials", study.wanted)
             set_attr(record, "options", asdict(options))
             search = Search(name, space, options, folder, study, slots_now, data)
             return Tuner(search, console, start_ray).run()

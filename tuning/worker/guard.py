@@ -126,7 +126,7 @@ def describe_hang(log: Path) -> str | None:
     frames = list(FRAME.finditer(stacks[0])) if stacks else []
     if not frames:
         return "hung; its stack could not be read" if text else None
-    # The innermost frame that is not a library's, or the last if we are installed as one.
+    # The innermost frame that is not a library's. All look like one below a folder `ml-packages`.
     ours = (
         frame
         for frame in frames

@@ -102,6 +102,12 @@ def test_fewer_trials_are_remembered_also_if_that_many_have_ended(run: RunFolder
     assert get_attr(open_study(run), "trials") == 2
 
 
+def test_a_refused_resume_changes_nothing(run: RunFolder) -> None:
+    with pytest.raises(InputError, match="--cpus-per-trial"):
+        start.resume(run.path, trials=5, cpus_per_trial=10**6)
+    assert get_attr(open_study(run), "trials", "unchanged") == "unchanged"
+
+
 def test_a_run_without_its_environment_is_refused_before_it_trains(run: RunFolder) -> None:
     run.environment.unlink()
     with pytest.raises(RunError, match=r"environment\.json"):
