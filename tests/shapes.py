@@ -67,7 +67,12 @@ def trial(
     height = 0.8 + luck.random() / 10
     curve = value or (lambda epoch: height * (1 - 0.6**epoch) + luck.random() / 100)
     recorded = tuple(
-        Epoch(k, {"val_acc": curve(k), "val_loss": 1 - curve(k)}, time=1000.0 + 9 * number + k)
+        Epoch(
+            k,
+            {"val_acc": curve(k), "val_loss": 1 - curve(k)},
+            time=1000.0 + 9 * number + k,
+            worked=1.0 + 9 * number + k,
+        )
         for k in range(1, epochs + 1)
     )
     return Trial(
@@ -171,7 +176,6 @@ def run_data(name: str, folder: Path) -> RunData:
         environment=ENVIRONMENT,
         space=space_in(folder),
         trials=trials,
-        sessions=[1000.0],
         path=folder,
         best_config="fc1: 8\n" if done else "",
         validation=validation(ranked[0].trial.number) if done else None,

@@ -64,7 +64,7 @@ def numbers(run: RunData) -> dict[str, Any]:
         "summary": run.summary,
         "trials": leaderboard(run),
         "best_over_epochs": progress.best_over_epochs(trials, search.objective),
-        "best_over_time": progress.best_over_time(trials, search.objective, run.sessions),
+        "best_over_time": progress.best_over_time(trials, search.objective),
         "rungs": progress.rung_counts(trials, search.rungs()),
         "budget": progress.budget(trials, search.max_epochs),
         # fANOVA takes 0.2 s for 30 trials and 2.8 s for 500: too long for a live report

@@ -10,7 +10,7 @@ import numpy as np
 
 from text_recognizer.metrics import Objective
 from tuning.space import CategoricalParameter, Parameter
-from tuning.trials import RANKED, Epoch, Trial, counts, epochs_saved, seconds_worked
+from tuning.trials import RANKED, Epoch, Trial, counts, epochs_saved
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def in_time(trials: Iterable[Trial]) -> list[tuple[Trial, Epoch]]:
     """Every recorded epoch of the search with its trial, the earliest first."""
     # trials run at the same time: their epochs are not recorded in the order of their numbers
     pairs = ((trial, epoch) for trial in trials for epoch in trial.epochs)
-    return sorted(pairs, key=lambda pair: pair[1].time)
+    return sorted(pairs, key=lambda pair: pair[1].worked)
 
 
 def best_over_epochs(trials: Sequence[Trial], objective: Objective) -> list[Step]:
@@ -55,16 +55,10 @@ def best_over_epochs(trials: Sequence[Trial], objective: Objective) -> list[Step
     return found
 
 
-def best_over_time(
-    trials: Sequence[Trial], objective: Objective, sessions: Sequence[float]
-) -> list[Step]:
-    """`best_over_epochs`, against the seconds worked instead.
-
-    Args:
-        sessions: when the search was started and resumed, seconds since 1970.
-    """
+def best_over_time(trials: Sequence[Trial], objective: Objective) -> list[Step]:
+    """`best_over_epochs`, against the seconds worked instead."""
     # a night between an interruption and its resume is no work
-    seconds = seconds_worked([epoch.time for _, epoch in in_time(trials)], sessions)
+    seconds = [epoch.worked for _, epoch in in_time(trials)]
     steps = best_over_epochs(trials, objective)
     return [replace(step, spent=seconds[int(step.spent) - 1]) for step in steps]
 

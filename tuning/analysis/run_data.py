@@ -23,7 +23,7 @@ from tuning.run import (
     read_whole,
 )
 from tuning.space import SearchSpace
-from tuning.study import get_attr, open_study, own_trials
+from tuning.study import open_study, own_trials
 from tuning.trials import RUNNING, Best, Trial, counts, epochs_trained, ranking
 
 
@@ -32,7 +32,6 @@ class RunData:
     """Everything that a report is made from.
 
     Args:
-        sessions: when the search was started and resumed, seconds since 1970.
         damaged: why optional files could not be read, one sentence for each.
     """
 
@@ -40,7 +39,6 @@ class RunData:
     environment: Environment
     space: SearchSpace
     trials: Sequence[Trial]
-    sessions: Sequence[float]
     path: Path
     best_config: str = ""
     validation: Validation | None = None
@@ -84,8 +82,6 @@ def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunD
             environment=read_existing(folder.environment, Environment),
             space=space,
             trials=trials,
-            # a search that was killed before its first trial has no such list
-            sessions=get_attr(record, "sessions", []),
             path=folder.path,
             best_config=read_text(folder.best_config),
             validation=read_optional(folder.validation, Validation, damaged),

@@ -98,6 +98,5 @@ class Artifacts:
             environment=self._environment,
             space=search.space,
             trials=search.study.trials,
-            sessions=search.study.sessions,
             path=search.folder.path,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from rich.console import Console, Group
@@ -85,10 +84,11 @@ class TrialTable:
         self.head = self._columns(
             "trial", "epoch", self.objective.metric, "status", *study.space.parameters
         )
-        self.started = time.time()
+        self.started = 0.0  # seconds that the search had worked before this process
         self.live: Live | None = None
 
     def __enter__(self) -> TrialTable:
+        self.started = self.study.seconds
         if self.console.rich.is_terminal and not self.console.quiet:
             # transient: the running trials vanish at the end, and the rows of ended trials stay
             self.live = Live(get_renderable=self._now, console=self.console.rich, transient=True)
@@ -156,7 +156,7 @@ class TrialTable:
             describe_epochs(trials, self.search.max_epochs),
             # after a resume more trials may be unfinished than there are slots
             f"{min(len(running), self.slots)} of {self.slots} slots in use  ·  "
-            f"{shown_duration(time.time() - self.started)} gone, {left}",
+            f"{shown_duration(self.study.seconds - self.started)} gone, {left}",
         ]
         return Group(
             line(self.head, "bold"),

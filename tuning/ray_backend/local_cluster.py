@@ -39,7 +39,7 @@ class Cluster:
         raise NotImplementedError
 
     def lost_node(self, since: float) -> str | None:
-        """The address of a node that was lost after this time (seconds since 1970), or None."""
+        """The address of a node that was lost after this time (of the monotonic clock), or None."""
         return None
 
     def room(self, slots: Slots) -> int:

@@ -42,7 +42,7 @@ class JoinedCluster(Cluster):
         self.say = say
         here = ray.get_runtime_context().get_node_id()
         self._raylet = next(raylet_of(node) for node in ray.nodes() if node["NodeID"] == here)
-        # Node id -> address and time of its loss. Nodes that died before are lost since 1970.
+        # Node id -> address and time of its loss by the monotonic clock, 0 if it died before.
         self._lost = {node["NodeID"]: ("", 0.0) for node in ray.nodes() if not node["Alive"]}
         self._counted = -math.inf  # time of the last count, by the monotonic clock
         self._room = -1  # not counted yet
@@ -83,7 +83,7 @@ class JoinedCluster(Cluster):
             if node["Alive"] and raylet.answers():
                 self._lost.pop(name, None)
             elif name not in self._lost:
-                self._lost[name] = (raylet.host, time.time())
+                self._lost[name] = (raylet.host, time.monotonic())
                 self._counted = -math.inf  # count again
                 self.say(
                     f"node {raylet.host} is gone: its trials go on elsewhere and lose no retry"

@@ -98,7 +98,7 @@ class RecordingScheduler(FIFOScheduler):
         self.asha.on_trial_add(None, StandIn(str(number)))
 
     def _refill(self) -> None:
-        """Put the recorded epochs back into ASHA's rungs, in the order in which they were recorded.
+        """Put the recorded epochs back into ASHA's rungs, in the order of their commits.
 
         A process may have died between an epoch's commit and its verdict: such a trial ends now.
         """
@@ -106,7 +106,7 @@ class RecordingScheduler(FIFOScheduler):
         verdicts = {}
         for trial in self.study.trials:
             self._add(trial.number)
-        for epoch, number in sorted(recorded, key=lambda pair: pair[0].time):
+        for epoch, number in sorted(recorded, key=lambda pair: pair[0].worked):
             verdicts[number] = (self._judge(number, epoch), epoch)
         for number, (outcome, epoch) in verdicts.items():
             if outcome and self.study.trial(number).outcome is None:

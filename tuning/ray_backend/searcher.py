@@ -48,7 +48,7 @@ class StudySearcher(Searcher):
         trial = self.study.next_trial()
         if trial is None:  # a live trial may still have to be handed out again
             return None if self._live else Searcher.FINISHED
-        self._live[trial_id] = (trial.number, time.time())
+        self._live[trial_id] = (trial.number, time.monotonic())
         return assignment(trial, self.study.objective.metric)
 
     def on_trial_complete(

@@ -63,15 +63,15 @@ def time_left(
 
     Args:
         search: `trials` in it is how many the search will have in all.
-        since: when this process began, in seconds since 1970.
+        since: seconds that the search had worked before this process began.
         worked: seconds that all processes of the search have worked.
 
     Returns:
         None if too few trials have ended.
     """
     lengths = [len(trial.epochs) for trial in trials if trial.outcome]
-    # Epochs of an earlier process are left out: the pause before a resume would count as work.
-    times = [epoch.time for trial in trials for epoch in trial.epochs if epoch.time >= since]
+    # Epochs of an earlier process are left out: it may have had more slots, or another device.
+    times = [epoch.worked for trial in trials for epoch in trial.epochs if epoch.worked > since]
     if len(lengths) < ENOUGH or len(times) < ENOUGH:
         return None
     pace = (max(times) - min(times)) / (len(times) - 1)  # seconds per epoch, over all slots

@@ -2,8 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import optuna
@@ -14,7 +14,7 @@ from text_recognizer.metrics import Objective
 from tuning.run import RunFolder
 from tuning.space import SearchSpace
 from tuning.study.storage import Say, open_storage, read_storage_note, storage_errors
-from tuning.trials import Epoch, Outcome, Trial
+from tuning.trials import Epoch, Outcome, Trial, seconds_worked
 
 EARLIER = "earlier_run"  # marks a trial of another run, from which the sampler learns
 
@@ -130,7 +130,24 @@ def own_trials(record: optuna.Study, objective: Objective) -> list[Trial]:
     """The search's own trials, by number. Raises `RunError` if one is damaged, `StorageError`."""
     with storage_errors():
         frozen = record.get_trials(deepcopy=False)
-    return [read_trial(trial, objective) for trial in frozen if is_own(trial)]
+        sessions = record.user_attrs.get("sessions", ())
+    own = [read_trial(trial, objective) for trial in frozen if is_own(trial)]
+    return list(with_worked(own, sessions))
+
+
+def with_worked(trials: Sequence[Trial], sessions: Sequence[float]) -> Iterable[Trial]:
+    """The trials, with the time worked in the epochs of older versions, which did not record it.
+
+    Args:
+        sessions: when each process of such a version began, in seconds since 1970.
+    """
+    times = sorted(one.time for trial in trials for one in trial.epochs if not one.worked)
+    worked = dict(zip(times, seconds_worked(times, sessions), strict=True))
+    for trial in trials:
+        epochs = (
+            one if one.worked else replace(one, worked=worked[one.time]) for one in trial.epochs
+        )
+        yield replace(trial, epochs=tuple(epochs))
 
 
 def is_own(trial: FrozenTrial) -> bool:
@@ -182,5 +199,8 @@ def read_epoch(step: int, plain: dict[str, Any]) -> Epoch:
     """The inverse of `epoch_to_plain`."""
     metrics = {name: float(value) for name, value in plain["metrics"].items()}
     return Epoch(
-        step, metrics, *(plain[name] for name in ("checkpoint", "sha256", "time", "gpu_seconds"))
+        step,
+        metrics,
+        *(plain[name] for name in ("checkpoint", "sha256", "time", "gpu_seconds")),
+        worked=plain.get("worked", 0.0),  # older versions did not record it
     )

@@ -15,10 +15,10 @@ from optuna.trial import TrialState
 from text_recognizer.errors import RunError
 from text_recognizer.text import shown
 from tuning.space import Parameter, SearchSpace, Stop
-from tuning.study.optuna_record import check_direction, epoch_to_plain, is_own, read_trial
+from tuning.study.optuna_record import check_direction, epoch_to_plain, own_trials
 from tuning.study.samplers import make_sampler, suggest
 from tuning.study.storage import storage_errors
-from tuning.trials import ENDINGS, Epoch, Outcome, Trial, limit_reached, ranking, seconds_worked
+from tuning.trials import ENDINGS, Epoch, Outcome, Trial, limit_reached, ranking
 
 SAME_FAILURES = 3  # if the first trials all fail alike, the cause is not in a trial
 
@@ -68,7 +68,7 @@ class Study:
             frozen = record.get_trials(deepcopy=False)
             attributes = record.user_attrs
         check_direction(record, self.objective)
-        own = [read_trial(trial, self.objective) for trial in frozen if is_own(trial)]
+        own = own_trials(record, self.objective)
         self._trials = {trial.number: trial for trial in own}
         if strange := {name for trial in own for name in trial.params} - set(space.parameters):
             raise RunError(f"the study is damaged: unknown parameters {shown(sorted(strange))}.")
@@ -83,12 +83,10 @@ class Study:
         self._causes: dict[int, str] = {}  # why each trial failed first, in this process
         # A search whose trials come to no epoch and fail alike has a cause outside of its trials.
         self._measured = False  # whether any trial reported an epoch, in this process
-        self.sessions: list[float] = list(attributes.get("sessions", ()))  # seconds since 1970
-        times = sorted(epoch.time for trial in own for epoch in trial.epochs)
         # A killed process did not write `seconds`: its epochs say how long it worked.
-        worked = seconds_worked(times, self.sessions)[-1] if times and self.sessions else 0.0
-        self._seconds_before = max(attributes.get("seconds", 0.0), worked)
-        self._started = time.time()
+        worked = max((epoch.worked for trial in own for epoch in trial.epochs), default=0.0)
+        self._seconds_before = max(float(attributes.get("seconds", 0.0)), worked)
+        self._started = time.monotonic()  # a clock that does not step
         self._stop_reason: str | None = None
 
     @property
@@ -102,14 +100,11 @@ class Study:
     @property
     def seconds(self) -> float:
         """How long the search has worked, over all its processes."""
-        return float(self._seconds_before + time.time() - self._started)
+        return self._seconds_before + time.monotonic() - self._started
 
     def begin_session(self) -> None:
-        """Record that a process starts to work on the search."""
-        self._started = time.time()
-        self.sessions.append(self._started)
-        with storage_errors():
-            self.record.set_user_attr("sessions", self.sessions)
+        """Count the time from now on as work."""
+        self._started = time.monotonic()
 
     def end_session(self) -> None:
         """Record how long the search has worked so far."""
@@ -153,9 +148,10 @@ class Study:
         trial = self._trials[number]
         if trial.has_epoch(epoch.epoch):
             return
-        now = time.time()
+        now = time.monotonic()
         took = now - self._reported.get(number, now)
-        epoch = replace(epoch, gpu_seconds=round(self.gpu_share * took, 3))
+        gpu_seconds = round(self.gpu_share * took, 3)
+        epoch = replace(epoch, gpu_seconds=gpu_seconds, worked=self.seconds)
         with storage_errors():
             live = self._live_trial(number)
             live.set_user_attr(f"epoch:{epoch.epoch}", epoch_to_plain(epoch))
@@ -238,7 +234,7 @@ class Study:
         with storage_errors():
             live = self._live_trial(trial.number)
             params = self.space.choose(pick)
-        self._reported[trial.number] = time.time()
+        self._reported[trial.number] = time.monotonic()
         self._change(replace(trial, params=params))
         return self._trials[trial.number]
 

@@ -51,8 +51,8 @@ def trials_without_gain(trials: Sequence[Trial], objective: Objective) -> int:
     ended = [trial for trial in trials if trial.outcome and trial.epochs]
     best: float | None = None
     since = 0
-    # By the time of the last epoch: trials end in another order than they begin.
-    for trial in sorted(ended, key=lambda trial: trial.epochs[-1].time):
+    # By their last epochs: trials end in another order than they begin.
+    for trial in sorted(ended, key=lambda trial: trial.epochs[-1].worked):
         epoch = trial.best_epoch(objective) if trial.outcome in RANKED else None
         if epoch and objective.is_better(epoch.metrics[objective.metric], best):
             best, since = epoch.metrics[objective.metric], 0
@@ -68,7 +68,7 @@ def seconds_worked(times: Sequence[float], sessions: Sequence[float]) -> list[fl
         times: ascending, in seconds since 1970.
         sessions: when each process began to work on the search; ascending.
     """
-    # A study without sessions is of a test or a benchmark: its clock starts with its first epoch.
+    # Older versions recorded only when an epoch was recorded, and when each process began.
     starts = list(sessions) or list(times[:1])
     before = [0.0]  # worked before each session
     # A session may have been killed, so its last epoch is the last that is known of it.

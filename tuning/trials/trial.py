@@ -64,7 +64,9 @@ class Epoch:
         metrics: by name; a value may be NaN or infinite.
         checkpoint: path within the run's `trials/` of the file that was written before the report.
         sha256: of that file.
-        time: when the epoch was recorded, in seconds since 1970.
+        time: when the epoch was recorded, in seconds since 1970. A clock may step: only shown.
+        worked: how long the search had worked by then, in seconds. It grows with every epoch that
+            is recorded, also over kills, so it is the order of the commits.
         gpu_seconds: how long the epoch took, times the trial's share of a GPU.
 
     Raises:
@@ -78,11 +80,14 @@ class Epoch:
     sha256: str | None = None
     time: float = 0.0
     gpu_seconds: float = 0.0
+    worked: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.epoch, int) or self.epoch < 1:
             raise ValueError(f"epoch: {shown(self.epoch)}")
-        if not all(isinstance(value, int | float) for value in (self.time, self.gpu_seconds)):
+        if not all(
+            isinstance(value, int | float) for value in (self.time, self.gpu_seconds, self.worked)
+        ):
             raise ValueError(f"time in epoch {self.epoch}")
         if self.checkpoint is not None and not stays_within(self.checkpoint):
             raise ValueError(

@@ -22,7 +22,7 @@ def trial(
     return Trial(
         number,
         {},
-        tuple(Epoch(k, {"val_acc": v}, time=t) for k, (t, v) in enumerate(epochs, 1)),
+        tuple(Epoch(k, {"val_acc": v}, worked=t) for k, (t, v) in enumerate(epochs, 1)),
         outcome,
     )
 

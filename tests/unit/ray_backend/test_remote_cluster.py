@@ -61,13 +61,13 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
 
 
 def test_trials_are_handed_out_for_the_nodes_of_now(nodes: Nodes) -> None:
-    cluster, begun = nodes.join(), time.time()
+    cluster, begun = nodes.join(), time.monotonic()
     assert cluster.room(ONE_CPU) == 2
     assert cluster.lost_node(begun) is None
     nodes.sockets[1].close()
     assert cluster.room(ONE_CPU) == 1
     assert cluster.lost_node(begun) == "127.0.0.1"
-    assert cluster.lost_node(time.time()) is None, "it was lost before"
+    assert cluster.lost_node(time.monotonic()) is None, "it was lost before"
     assert nodes.said == [
         "node 127.0.0.1 is gone: its trials go on elsewhere and lose no retry",
         "trials that fit at once now: 1",

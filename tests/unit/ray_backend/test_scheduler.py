@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,15 +86,18 @@ def test_outputs_that_are_nan_end_the_trial_though_its_accuracy_is_a_number(stud
     assert study.trial(0).cause == "val_loss=nan at epoch 1"
 
 
-def test_a_restarted_scheduler_has_the_same_rungs(
-    study: Study, space: SearchSpace, database: Path
+def test_a_restarted_scheduler_has_the_same_rungs_also_after_a_clock_stepped_back(
+    study: Study, space: SearchSpace, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler = RecordingScheduler(study)
     trials = [tune_trial(study) for _ in range(4)]
-    for trial, value in zip(trials, (0.5, 0.9, 0.8), strict=False):
+    for hour, (trial, value) in enumerate(zip(trials, (0.5, 0.9, 0.8), strict=False)):
+        monkeypatch.setattr(time, "time", lambda hour=hour: 1e9 - 3600 * hour)
         scheduler.on_trial_add(None, trial)
         report(scheduler, trial, 1, value)
-    again = RecordingScheduler(Study(load_record(f"sqlite:///{database}", "s"), space, trials=9))
+    restarted = Study(load_record(f"sqlite:///{database}", "s"), space, trials=9)
+    again = RecordingScheduler(restarted)
+    assert restarted.trial(0).outcome is None, "the first in its rung went on, and still does"
     assert again.asha.debug_string() == scheduler.asha.debug_string()
     again.on_trial_add(None, trials[3])
     assert report(again, trials[3], 1, 0.7) == TrialScheduler.STOP
