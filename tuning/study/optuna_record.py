@@ -201,6 +201,9 @@ def read_epoch(step: int, plain: dict[str, Any]) -> Epoch:
     return Epoch(
         step,
         metrics,
-        *(plain[name] for name in ("checkpoint", "sha256", "time", "gpu_seconds")),
-        worked=plain.get("worked", 0.0),  # older versions did not record it
+        plain["checkpoint"],
+        plain["sha256"],
+        plain["time"],
+        plain["gpu_seconds"],
+        plain.get("worked", 0.0),  # older versions did not record it
     )
