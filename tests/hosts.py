@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from tests.processes import Command
-from tuning.ray_backend.local_cluster import keep_the_token_private
+from tuning.ray_backend.private import keep_the_token_private
 
 NETWORK = "10.77.0"
 GCS_PORT = 6379

@@ -1,13 +1,27 @@
-"""Writes a file in one step: a reader sees the old content or the new one, never a half."""
+"""Writes a file in one step: a reader sees the old content or the new one, never a half. Sums."""
 
+import hashlib
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 HALF = ".writing"  # how the temporary files end; a process that is killed may leave one
+
+
+def is_abandoned(half: Path) -> bool:
+    """Whether the process that began a temporary file has ended."""
+    found = re.search(r"\.(\d+)-\d+$", half.name.removesuffix(HALF))
+    try:
+        os.kill(int(found[1]) if found else 0, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's
+        return False
+    return not found or int(found[1]) == os.getpid()
 
 
 @contextmanager
@@ -34,3 +48,9 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under `path` as `atomic_path` says. Raises `OSError`."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         yield file
+
+
+def checksum(path: Path, algorithm: Literal["sha256", "md5"] = "sha256") -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

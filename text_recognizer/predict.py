@@ -141,4 +141,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    leave(exit_code_of(main))
+    leave(exit_code_of(main, output_is_result=True))

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 # Half a character of UTF-16. It is in Python's `str`, but cannot be encoded as UTF-8.
@@ -38,6 +39,14 @@ def printable_lines(text: str) -> str:
 def reason_of(error: Exception) -> str:
     """The system's reason for an error, without the path."""
     return getattr(error, "strerror", None) or str(error)
+
+
+def shown_path(path: Path) -> str:
+    """A path as the user would type it in the current folder."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):  # it is elsewhere, or the current folder was deleted
+        return str(path)
 
 
 def is_text(value: Any) -> bool:

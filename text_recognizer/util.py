@@ -1,14 +1,13 @@
-"""Small tools: checksums, downloads, pictures."""
+"""Small tools: downloads, pictures."""
 
 from __future__ import annotations
 
-import hashlib
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -16,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import wrap_file
 
-from text_recognizer.atomic import atomic_path
+from text_recognizer.atomic import atomic_path, checksum
 from text_recognizer.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -25,12 +24,6 @@ if TYPE_CHECKING:
 READ_TIMEOUT_S = 30
 CHUNK = 1 << 20
 MAX_DOWNLOAD = 1 << 30  # bytes, 40 times the largest archive; a mirror must not fill the disk
-
-
-def checksum(path: Path, algorithm: Literal["sha256", "md5"] = "sha256") -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 @contextmanager

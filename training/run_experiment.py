@@ -9,23 +9,34 @@ name are the same, and a switch needs no value. Besides:
   --print_config           print all settings and exit
 """
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-import yaml
+if __name__ == "__main__":  # the code beside this script runs, wherever the environment points
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from text_recognizer.command import exit_code_of, leave
 from text_recognizer.errors import InputError, ensure
 from text_recognizer.text import shown
-from training.experiment import ExperimentResult, quiet_lightning, run
-from training.settings import Settings, checked, chosen_classes, settings_parser
+
+if TYPE_CHECKING:
+    from training.experiment import ExperimentResult
 
 LOG_ROOT = Path("training/logs")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the flags, train, and print the result."""
+    # Here, not at the top: without the project's environment the command can say so.
+    import torch
+    import yaml
+
+    from training.experiment import quiet_lightning, run
+    from training.settings import checked, chosen_classes, settings_parser
+
     given = read_flags(sys.argv[1:] if argv is None else argv)
     if "config" in given:
         given = read_config(Path(str(given.pop("config")))) | given
@@ -54,13 +65,13 @@ def main(argv: list[str] | None = None) -> None:
     print_result(run(settings, LOG_ROOT, load_checkpoint=load, test=test in (True, "true")))
 
 
-def read_flags(words: list[str]) -> Settings:
+def read_flags(words: list[str]) -> dict[str, Any]:
     """Read `--max-epochs=5`, `--max_epochs 5` and `--augment`. The last is True, the others text.
 
     Raises:
         InputError: a word is neither a flag nor the value of one.
     """
-    flags: Settings = {}
+    flags: dict[str, Any] = {}
     name = ""
     for word in words:
         if word == "-h":
@@ -76,8 +87,10 @@ def read_flags(words: list[str]) -> Settings:
     return flags
 
 
-def read_config(path: Path) -> Settings:
+def read_config(path: Path) -> dict[str, Any]:
     """Read a file of settings. Raises `InputError`."""
+    import yaml
+
     try:
         # `safe_load` refuses tags, which would make objects of any class.
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

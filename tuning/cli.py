@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from text_recognizer.text import printable, reason_of, shown
+from text_recognizer.command import PROJECT
+from text_recognizer.text import printable, reason_of, shown, shown_path
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,14 +54,6 @@ def folder_path(text: str) -> Path:
     return path
 
 
-def shown_path(path: Path) -> str:
-    """A path as the user would type it in the current folder."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except (ValueError, OSError):  # it is elsewhere, or the current folder was deleted
-        return str(path)
-
-
 def typed_path(path: Path) -> str:
     """`shown_path`, quoted for a shell where needed."""
     return shlex.quote(shown_path(path))
@@ -69,6 +62,12 @@ def typed_path(path: Path) -> str:
 def typed_command(name: str) -> str:
     """A command of this Python environment, as the user can type it."""
     # The name alone runs this environment's command only if the environment is activated.
-    beside = Path(sys.executable).with_name(name)
-    found = shutil.which(name)
-    return name if found and Path(found).resolve() == beside.resolve() else shown_path(beside)
+    # Folders are compared: the `python` of an environment is a link to the system's.
+    beside, found = Path(sys.executable).with_name(name), shutil.which(name)
+    here = found and Path(found).parent.resolve() == beside.parent.resolve()
+    return name if here else typed_path(beside)
+
+
+def typed_script(script: str) -> str:
+    """A command of this project, such as `tuning/search.py`, as the user can type it."""
+    return f"{typed_command('python')} {typed_path(PROJECT / script)}"

@@ -4,10 +4,12 @@ import os
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":  # the code beside this script runs, wherever the environment points
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+
 from text_recognizer.command import exit_code_of
-from text_recognizer.text import printable
-from tuning.cli import Parser, shown_path
-from tuning.run import open_run
+from text_recognizer.text import printable, shown_path
+from tuning.cli import Parser
 
 
 def parser() -> Parser:
@@ -23,8 +25,10 @@ def parser() -> Parser:
 def main(argv: list[str] | None = None) -> None:
     """Write the report of a run, or print its numbers."""
     flags = parser().parse(argv)
+    # pydantic and Optuna are slow to import: --help and a wrong path do not wait for them
+    from tuning.run import open_run
+
     folder = open_run(flags.run)
-    # Optuna takes a second to import: --help and a wrong path do not wait for it
     from tuning.analysis.html import as_json, write_report
     from tuning.analysis.run_data import read_run_data
 
@@ -40,4 +44,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code_of(main))
+    sys.exit(exit_code_of(main, output_is_result=True))

@@ -7,13 +7,17 @@ With --top K the K best configs are first trained again and compared on the vali
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+if __name__ == "__main__":  # the code beside this script runs, wherever the environment points
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+
 from text_recognizer.command import exit_code_of, leave
 from text_recognizer.errors import InputError, NoResultError, Problem
-from text_recognizer.text import printable
-from tuning.cli import Parser, shown_path
+from text_recognizer.text import printable, shown_path
+from tuning.cli import Parser, typed_path, typed_script
 
 if TYPE_CHECKING:
     from tuning.run import RunFolder
@@ -95,7 +99,7 @@ def check_finished(folder: RunFolder) -> None:
     if summary.status != "complete":
         raise NoResultError(
             f"{folder.path}: the search has not ended; it is {summary.status}. "
-            f"Let it end: python tuning/search.py --resume {shown_path(folder.path)}"
+            f"Let it end: {typed_script('tuning/search.py')} --resume {typed_path(folder.path)}"
         )
 
 

@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # the code beside this script runs, wherever the environment points
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+
 from text_recognizer.command import exit_code_of
 from text_recognizer.errors import InputError, Problem
 from tuning.cli import Parser, folder_path
-from tuning.run import open_run
 
 
 def parser() -> Parser:
@@ -43,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     from pydantic_core import to_jsonable_python
 
     from tuning.analysis import Comparison, print_comparison, print_list
-    from tuning.run import all_runs, read_run_info
+    from tuning.run import all_runs, open_run, read_run_info
 
     content: Any
     if flags.run:
@@ -64,4 +66,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code_of(main))
+    sys.exit(exit_code_of(main, output_is_result=True))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__":  # the code beside this script runs, wherever the environment points
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 from text_recognizer.command import exit_code_of, leave
 from text_recognizer.errors import InputError, Problem
@@ -30,6 +34,7 @@ RAYS_COPY = "working_dir_files"  # `ray job submit` copies the project here, and
 RESUMABLE = {
     *("resume", "trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial"),
     *("storage", "address", "time_budget", "require_gpu", "no_dashboard", "keep_alive", "quiet"),
+    *("data_dir", "checkpoint_dir"),  # they may have been moved
 }
 VALUES: list[tuple[str, Any, str, str]] = [  # flag, type, placeholder, help
     ("gpus-per-trial", float, "F", "share of a GPU per trial, 0 to 1 (default: one if any)"),
@@ -83,14 +88,14 @@ def main(argv: list[str] | None = None) -> int:
         return resume_run(flags)
     # Here and below, not at the top: these packages import pydantic, and --help takes 0.2 s
     # without it, 0.4 s with it.
-    from tuning.run import NewRun, Options, open_run
+    from tuning.run import NewRun, Options, open_run, plain_name
 
     space = read_checked_space(flags)
     if flags.warm_start:
         open_run(flags.warm_start)
     # A new search has its time budget in the space.
     options = Options(**given_options(flags) | {"time_budget": None})
-    new = NewRun(flags.space.stem, **given_for(NewRun, flags))
+    new = NewRun(plain_name(flags.space.stem), **given_for(NewRun, flags))
     # torch and Ray take seconds to import: a bad file is refused in 0.4 s without them, and --check
     # does without Ray.
     if flags.check:
@@ -134,9 +139,10 @@ def resume_run(flags: argparse.Namespace) -> int:
         raise InputError(*problems)
     open_run(flags.resume)
 
-    from tuning.tuner.start import resume  # torch and Ray take seconds to import
+    from tuning.tuner.resume import resume  # torch and Ray take seconds to import
 
-    return resume(flags.resume, trials=flags.trials, storage=flags.storage, **given_options(flags))
+    given = {name: getattr(flags, name) for name in ("trials", "storage", "data_dir")}
+    return resume(flags.resume, **given, **given_options(flags))
 
 
 def given_flags(flags: argparse.Namespace) -> dict[str, Any]:

@@ -284,14 +284,8 @@ class Stage:
         self.files = self.listed()
         for name, parts in (
             ("tuning.tuner", {"check": self.work("check")}),
-            (
-                "tuning.tuner.start",
-                {
-                    "start": self.work("search"),
-                    "resume": self.work("resume"),
-                    "NewRun": SimpleNamespace,
-                },
-            ),
+            ("tuning.tuner.start", {"start": self.work("search"), "NewRun": SimpleNamespace}),
+            ("tuning.tuner.resume", {"resume": self.work("resume")}),
             (
                 "tuning.final",
                 {

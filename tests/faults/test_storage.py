@@ -37,7 +37,7 @@ from tuning.study.optuna_record import create_record, load_record
 from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
-from tuning.tuner import start
+from tuning.tuner import resume
 from tuning.worker.guard import describe_error, newest_valid, outcome_of
 from tuning.worker.trainable import Reporter, TrialJob
 
@@ -232,7 +232,7 @@ def test_a_new_study_and_a_resume_on_a_full_disk_are_storage_errors(
     with pytest.raises(StorageError, match="full"):
         create_record(sqlite_url(folder.study), space, "run")
     with pytest.raises(StorageError, match=r"No space left|full"):
-        start.resume(folder.path)
+        resume.resume(folder.path)
     disk.free()
     create_record(sqlite_url(folder.study), space, "run")
     with locked(folder):

@@ -46,6 +46,7 @@ def test_a_module_says_what_it_owns_and_does_nothing_at_import(path: Path) -> No
     ]
     assert {ast.unparse(call) for call in calls} <= {
         "claim",
+        "ensure_home",
         "os.environ.update",
         "optuna.logging.set_verbosity",
     }

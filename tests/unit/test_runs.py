@@ -307,7 +307,7 @@ def test_where_there_are_no_runs_it_says_how_to_make_one(
     (tmp_path / "empty").mkdir()
     for arguments in ([], ["--runs-dir", "empty"], ["--runs_dir=empty"]):
         (line,) = said(capsys, *arguments)
-        assert "python tuning/search.py --space" in line
+        assert "tuning/search.py --space" in line
         assert parsed(capsys, *arguments) == []
     (tmp_path / "runs").write_text("a file")
     for arguments in ([], ["--runs-dir", "missing"], ["--runs-dir", "runs"]):

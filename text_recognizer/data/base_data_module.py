@@ -208,4 +208,4 @@ def load_and_print(data_class: type[BaseDataModule]) -> NoReturn:
         data.prepare_data()
         print(data)
 
-    sys.exit(exit_code_of(command))
+    sys.exit(exit_code_of(command, output_is_result=True))

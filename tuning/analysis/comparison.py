@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tuning.cli import shown_path
+from text_recognizer.text import shown_path
 from tuning.run import Environment, RunInfo
 from tuning.space import shown_duration
 from tuning.trials import score

@@ -15,6 +15,7 @@ from tuning.run import (
     RunFolder,
     Summary,
     Validation,
+    changed_results,
     current_summary,
     read_as_ours,
     read_existing,
@@ -77,6 +78,8 @@ def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunD
         # a killed search did not write a last summary: its study knows more
         newer = {"counts": counts(trials), "epochs_trained": epochs_trained(trials)}
         damaged: list[str] = []
+        if summary.status == "complete":
+            damaged += changed_results(folder, summary).values()
         return RunData(
             summary=summary.model_copy(update=newer),
             environment=read_existing(folder.environment, Environment),

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from text_recognizer.text import printable
+from text_recognizer.command import PROJECT
+from text_recognizer.text import printable, shown_path
 from tuning.analysis.comparison import Comparison, cell_text
-from tuning.cli import shown_path
+from tuning.cli import typed_path, typed_script
 from tuning.run import RunInfo
 from tuning.space import shown_duration
 from tuning.trials import plus_minus, score
@@ -21,8 +22,9 @@ def print_list(runs: Sequence[RunInfo], runs_dir: Path) -> None:
     """Print a row for each run, and then why the damaged ones are damaged."""
     if not runs:
         print(
-            f"no runs in {printable(shown_path(runs_dir))}. Make one: python tuning/search.py "
-            "--space search_spaces/mlp.yaml"
+            f"no runs in {printable(shown_path(runs_dir))}. Make one: "
+            f"{typed_script('tuning/search.py')} --space "
+            f"{typed_path(PROJECT / 'search_spaces/mlp.yaml')}"
         )
         return
     rows = [cells(run) for run in runs]

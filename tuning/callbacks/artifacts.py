@@ -1,6 +1,6 @@
 """Writes a run's `summary.json`, `trials.csv` and report while its search runs."""
 
-from text_recognizer.util import checksum
+from text_recognizer.atomic import checksum
 from tuning.analysis.advice import search_remarks
 from tuning.analysis.html import LiveReport, write_report
 from tuning.analysis.run_data import RunData

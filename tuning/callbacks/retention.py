@@ -34,10 +34,11 @@ class Retention:
             self.folder / (best.epoch.checkpoint or "") for best in self.study.ranked[: self.keep]
         }
         ended = {str(trial.number) for trial in self.study.trials if trial.outcome}
-        for folder in self.folder.glob("*"):
-            if folder.name in ended:
-                # an error is no reason to end a search: the next trial that ends tries again
-                with suppress(OSError):
-                    for path in set(folder.glob("*")) - kept:
-                        path.unlink(missing_ok=True)  # its worker deletes some itself
-                    folder.rmdir()
+        # an error is no reason to end a search: the next trial that ends tries again
+        with suppress(OSError):
+            for folder in self.folder.glob("*"):
+                if folder.name in ended:
+                    with suppress(OSError):
+                        for path in set(folder.glob("*")) - kept:
+                            path.unlink(missing_ok=True)  # its worker deletes some itself
+                        folder.rmdir()

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import yaml
 
+from text_recognizer.atomic import checksum
 from text_recognizer.errors import RunError
 from text_recognizer.metrics import Objective
-from text_recognizer.util import checksum
 from training.settings import Settings, checked
 from tuning.analysis.run_data import RunData
-from tuning.cli import shown_path
+from tuning.cli import typed_path, typed_script
 from tuning.run import Candidate, RunFolder
 
 
@@ -41,7 +41,7 @@ def read_best_config(search: RunData) -> Settings:
         if written and checksum(path) != written:
             raise RunError(
                 f"{path} was changed since the search wrote it. A changed config is trained by "
-                f"python training/run_experiment.py --config {shown_path(path)}"
+                f"{typed_script('training/run_experiment.py')} --config {typed_path(path)}"
             )
         return checked(yaml.safe_load(search.best_config))
     except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:

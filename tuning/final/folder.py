@@ -5,9 +5,9 @@ from pathlib import Path
 
 import yaml
 
+from text_recognizer.atomic import checksum
 from text_recognizer.predict import Recognizer
 from text_recognizer.text import printable
-from text_recognizer.util import checksum
 from tuning.analysis.run_data import RunData
 from tuning.final.candidates import Config
 from tuning.final.model_card import model_card
@@ -17,11 +17,18 @@ WORKPLACE = ".final."  # prefix of the temporary folder in the run's
 
 
 def mend_final(folder: RunFolder) -> None:
-    """Restore `final/` after a final script was killed, and delete what it left."""
+    """Restore `final/` after a final script was killed, and delete what it left.
+
+    Raises:
+        StorageError: the run's folder cannot be written.
+    """
     old = folder.final.with_suffix(".old")
     # The script was killed between the two renames of `replace_final`.
     if old.exists() and not folder.final.exists():
-        old.rename(folder.final)
+        try:
+            old.rename(folder.final)
+        except OSError as error:
+            raise unwritable(folder.final, error) from None
     # No living process uses these: this one has locked the run.
     for left in (old, *folder.path.glob(f"{WORKPLACE}*")):
         shutil.rmtree(left, ignore_errors=True)

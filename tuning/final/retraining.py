@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import NoResultError, RunError
+from text_recognizer.text import shown_path
 from training.experiment import build_data
 from tuning.analysis.html import write_report
 from tuning.analysis.run_data import read_run_data
-from tuning.cli import shown_path
 from tuning.final.candidates import Config, by_mean, check_best, configs_of, lab_1, read_best_config
 from tuning.final.folder import WORKPLACE, mend_final, write_final
 from tuning.final.scores import (

@@ -21,6 +21,11 @@ os.environ.update(
     TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
 )
 
+from tuning.ray_backend.private import ensure_home
+
+ensure_home()
+
+from tuning.ray_backend.ending import LastWords
 from tuning.ray_backend.local_cluster import Cluster, own_cluster
 from tuning.ray_backend.signals import Interruptions
 from tuning.ray_backend.tasks import run_tasks

@@ -1,22 +1,25 @@
 """Starts a Ray cluster on this machine, and defines the interface of all clusters."""
 
 import logging
-import os
-import secrets
-import tempfile
+import resource
+import shlex
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager
 from functools import partialmethod
-from pathlib import Path
 
 import psutil
 import ray
 from ray._private.parameter import RayParams
 
+from text_recognizer.command import PROJECT
 from text_recognizer.errors import ClusterError
+from tuning.ray_backend.ending import LastWords, complain, start_watched
+from tuning.ray_backend.private import keep_the_token_private, private_folder
 from tuning.run import Node, Slots
 
 DAEMONS = ("raylet", "gcs_server")
+FEW_PROCESSES = 1000  # Ray starts about ten processes of some thirty threads each
 
 
 class Cluster:
@@ -56,26 +59,26 @@ class OwnCluster(Cluster):
 
     def __init__(self, dashboard: str | None = None) -> None:
         super().__init__(dashboard)
-        children = psutil.Process().children()
-        self._processes = {child.name(): child for child in children if child.name() in DAEMONS}
+        self._processes = daemons()
 
     def dead(self) -> str | None:
-        # A dead child is a zombie until this process reads its exit status.
-        for name, process in self._processes.items():
-            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
-                return f"Ray's {name}"
-        return None
+        dead = (name for name, process in self._processes.items() if is_dead(process))
+        return next((f"Ray's {name}" for name in dead), None)
 
 
 @contextmanager
-def own_cluster(machine: Node, *, dashboard: bool = True) -> Iterator[OwnCluster]:
+def own_cluster(
+    machine: Node, *, dashboard: bool = True, last_words: LastWords = complain
+) -> Iterator[OwnCluster]:
     """Start a Ray cluster on this machine, also beside another one.
 
     Args:
         machine: the CPUs and GPUs that Ray may use.
+        last_words: called with the reason before the process ends because Ray hangs.
 
     Raises:
         ClusterError: Ray cannot start: its folder cannot be used, or one of its processes died.
+        InputError: the path of its folder is too long.
     """
     # The dashboard's agent chooses a free port. Its usual one, 52365, is taken beside another Ray
     # and for 62 s after one was killed; then the dashboard shows no logs. `ray.init` has no
@@ -84,57 +87,55 @@ def own_cluster(machine: Node, *, dashboard: bool = True) -> Iterator[OwnCluster
         RayParams.__init__, dashboard_agent_listen_port=0
     )
     keep_the_token_private()
+    folder = str(private_folder() / "ray")
+    # Ray starts its workers by a line of bash in which this path is not quoted.
+    python = shlex.quote(sys.executable)
     try:
-        context = ray.init(
-            address="local",
-            num_cpus=int(machine.cpus),
-            num_gpus=int(machine.gpus),
-            include_dashboard=dashboard,
-            dashboard_host="127.0.0.1",
-            _node_ip_address="127.0.0.1",
-            _temp_dir=private_folder(),
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        # Ray puts the current folder first in its workers' path. So that is the project's.
+        with start_watched(dead_daemon, last_words), chdir(PROJECT):
+            context = ray.init(
+                address="local",
+                num_cpus=int(machine.cpus),
+                num_gpus=int(machine.gpus),
+                include_dashboard=dashboard,
+                dashboard_host="127.0.0.1",
+                runtime_env=None if python == sys.executable else {"py_executable": python},
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except Exception as error:  # a folder, a port, a process: each has its own type
-        raise ClusterError(
-            f"Ray cannot start: {error}. Its own files are in RAY_TMPDIR, or else in /tmp."
-        ) from error
+        raise ClusterError(not_started(str(error))) from error
     try:
         yield OwnCluster(context.dashboard_url)
     finally:
         ray.shutdown()
 
 
-def keep_the_token_private() -> None:
-    """Make Ray's token file readable for its owner only, and create it if it is missing."""
-    # Who has the token can run code in the cluster. Ray creates the file readable for all users.
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    with suppress(OSError):  # Ray itself will say what is wrong
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The file appears when it is whole: a process that starts now must not read half a token.
-        with (
-            suppress(FileExistsError),
-            tempfile.NamedTemporaryFile("w", dir=path.parent) as file,  # mode 0600
-        ):
-            file.write(secrets.token_hex(32))
-            file.flush()
-            os.link(file.name, path)
-        path.chmod(0o600)
+def daemons() -> dict[str, psutil.Process]:
+    """The processes of Ray that are children of this one, by name."""
+    children = psutil.Process().children()
+    return {child.name(): child for child in children if child.name() in DAEMONS}
 
 
-def private_folder() -> str:
-    """A folder for Ray's sockets and logs that only this user can reach."""
-    # Ray makes its folder 0777 (ray-project/ray#4593), so it lies inside a private one. The path is
-    # short, because a socket's path has at most 107 characters.
-    parent = os.environ.get("RAY_TMPDIR") or "/tmp"
-    path = Path(parent) / f"ray-{os.getuid()}"
-    with suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    # Another user may have made a folder or a link of this name first.
-    if path.lstat().st_uid != os.getuid():
-        path = Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
-    path.chmod(0o700)
-    return str(path / "ray")
+def dead_daemon() -> str | None:
+    """Why Ray cannot start if one of its processes died while it starts, or None."""
+    dead = (name for name, process in daemons().items() if is_dead(process))
+    return next((not_started(f"its {name} died") for name in dead), None)
+
+
+def is_dead(process: psutil.Process) -> bool:
+    """Whether a child has ended. It is a zombie until this process reads its exit status."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def not_started(reason: str) -> str:
+    """Why Ray cannot start, and what may help."""
+    processes = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    few = 0 <= processes < FEW_PROCESSES
+    limit = f" `ulimit -u` allows {processes} processes and threads; allow more." if few else ""
+    return (
+        f"Ray cannot start: {reason.strip().rstrip('.')}.{limit} Its files and logs are in "
+        f"{private_folder()}; RAY_TMPDIR names another place."
+    )

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from typing import Any
 
 import ray
@@ -16,7 +16,9 @@ import text_recognizer
 import training
 import tuning
 from tuning.ray_backend.address import Address, attempts, refused
-from tuning.ray_backend.local_cluster import Cluster, keep_the_token_private
+from tuning.ray_backend.ending import complain, start_watched
+from tuning.ray_backend.local_cluster import Cluster
+from tuning.ray_backend.private import keep_the_token_private
 from tuning.run import Node, Slots, room
 
 # Workers have the environment of their cluster, not ours. They read these settings.
@@ -148,18 +150,15 @@ def joined_cluster(address: str, say: Callable[[str], None]) -> Iterator[JoinedC
                 "the cluster asks for no token: whoever reaches it over the network can run code "
                 "there, and read what trials read"
             )
-        context = ray.init(
-            address=str(head),
-            runtime_env={
-                # The code goes along with the job, so nodes need no copy of the project. As paths:
-                # inside of `ray job submit` Ray copies these values, and modules cannot be copied.
-                "py_modules": [code.__path__[0] for code in (text_recognizer, training, tuning)],
-                "env_vars": {name: os.environ[name] for name in WORKER_SETTINGS},
-                "excludes": ["__pycache__"],
-            },
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        # Ray puts the current folder first in the path of all workers: a node's own copy of the
+        # project in a folder of that name would run instead of this one.
+        with start_watched(lambda: None, complain), chdir("/"):
+            context = ray.init(
+                address=str(head),
+                runtime_env=runtime_environment(),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except Exception as error:  # versions, runtime environments, TLS: each has its own type
         why = str(error).strip().partition("\n")[0].rstrip(".")
         raise refused(address, why or type(error).__name__) from None
@@ -167,6 +166,16 @@ def joined_cluster(address: str, say: Callable[[str], None]) -> Iterator[JoinedC
         yield JoinedCluster(head, context.dashboard_url, say, has_token=has_token)
     finally:
         ray.shutdown()
+
+
+def runtime_environment() -> dict[str, Any]:
+    """What the workers of a cluster get from this process: the project's code, and settings."""
+    # As paths: inside of `ray job submit` Ray copies these values, and modules cannot be copied.
+    return {
+        "py_modules": [code.__path__[0] for code in (text_recognizer, training, tuning)],
+        "env_vars": {name: os.environ[name] for name in WORKER_SETTINGS},
+        "excludes": ["__pycache__"],
+    }
 
 
 def match_token_mode(head: Address) -> bool:

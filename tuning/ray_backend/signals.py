@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from text_recognizer.errors import ClusterError
+from tuning.ray_backend.ending import CHECK_EVERY_S, LastWords, end_process
 from tuning.ray_backend.local_cluster import Cluster
-
-LAST_WORDS_S = 10  # the disk may have died with Ray
-CHECK_EVERY_S = 0.5
 
 
 class Interruptions:
@@ -63,7 +59,7 @@ class Interruptions:
         return 128 + (self.number or signal.SIGINT)
 
     @contextmanager
-    def ray_watched(self, cluster: Cluster, last_words: Callable[[str], None]) -> Iterator[None]:
+    def ray_watched(self, cluster: Cluster, last_words: LastWords) -> Iterator[None]:
         """End the process with exit code 6 if Ray dies within the block. Ray itself would take a
         minute to see it, and neither its calls nor its own end can be waited for then.
 
@@ -76,15 +72,7 @@ class Interruptions:
         def watch() -> None:
             while not ended.wait(CHECK_EVERY_S):
                 if name := cluster.dead():
-                    # Even writing the last words may hang, on a disk that died with Ray's head.
-                    end = threading.Timer(LAST_WORDS_S, os._exit, [ClusterError.exit_code])
-                    end.daemon = True
-                    end.start()
-                    try:
-                        last_words(f"{name} died")
-                        sys.stderr.flush()
-                    finally:
-                        os._exit(ClusterError.exit_code)
+                    end_process(ClusterError.exit_code, last_words, f"{name} died")
 
         thread = threading.Thread(target=watch, name="ray-watch", daemon=True)
         thread.start()

@@ -15,18 +15,35 @@ from tuning.run.files import (
     Validation,
     WorstImage,
 )
-from tuning.run.folder import RunFolder, create_run, name_problem, open_run, point_latest
+from tuning.run.folder import (
+    RunFolder,
+    create_run,
+    name_problem,
+    open_run,
+    plain_name,
+    point_latest,
+    unpoint_latest,
+)
 from tuning.run.forecast import describe_search, notes, time_left
-from tuning.run.listing import RunInfo, all_runs, current_summary, read_run_info, read_run_space
+from tuning.run.listing import (
+    RunInfo,
+    all_runs,
+    changed_results,
+    current_summary,
+    read_run_info,
+    read_run_space,
+)
 from tuning.run.lock import locked
 from tuning.run.options import NewRun, Options
 from tuning.run.reading import (
     Model,
+    make_folder,
     read_as_ours,
     read_existing,
     read_model,
     read_whole,
     unwritable,
+    write_bytes,
     write_model,
     write_text,
 )

@@ -11,6 +11,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from text_recognizer.command import PROJECT
 from tuning.run.files import Environment
 
 # whose versions are recorded
@@ -24,7 +25,6 @@ LIBRARIES = (
     "numpy",
     "scikit-learn",
 )
-PROJECT = Path(__file__).resolve().parents[2]  # git looks here, not in the current folder
 
 
 def environment(gpus: Sequence[str] = ()) -> Environment:
@@ -58,7 +58,7 @@ def git(*arguments: str) -> str | None:
     """The output of git in the project's folder; None without git or a repository."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(PROJECT), *arguments],
+            ["git", "-C", str(PROJECT), *arguments],  # not in the current folder
             capture_output=True,
             text=True,
             timeout=10,  # a repository on a network drive may hang

@@ -2,6 +2,8 @@
 
 import os
 import re
+import unicodedata
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -57,6 +59,14 @@ def name_problem(name: str) -> Problem | None:
     )
 
 
+def plain_name(text: str) -> str:
+    """A text in the characters that names of runs and of Ray's workers may have."""
+    # "größe" becomes "grosse" without its accents: each letter is kept where ASCII has it.
+    letters = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
+    kept = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", kept).strip("._-")[:MAX_STEM] or "search"
+
+
 def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
     """Create an empty run folder that only its owner can read.
 
@@ -68,8 +78,7 @@ def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
         StorageError: the folder cannot be created.
     """
     if name is None:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", space_name).lstrip("._-")[:MAX_STEM] or "search"
-        name = f"{plain}-{datetime.now():%Y%m%d-%H%M%S}"
+        name = f"{plain_name(space_name)}-{datetime.now():%Y%m%d-%H%M%S}"
         if os.path.lexists(runs_dir / name):
             name += f"-{os.getpid()}"  # two searches began in one second
     elif problem := name_problem(name):
@@ -125,3 +134,11 @@ def point_latest(runs_dir: Path, name: str) -> None:
         temporary.replace(runs_dir / "latest")
     except OSError:
         temporary.unlink(missing_ok=True)
+
+
+def unpoint_latest(runs_dir: Path, name: str) -> None:
+    """Remove the link `runs/latest` if it points to this run, which is gone."""
+    with suppress(OSError):
+        latest = runs_dir / "latest"
+        if str(latest.readlink()) == name:
+            latest.unlink()

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from text_recognizer.atomic import checksum
 from text_recognizer.errors import InputError, RecogniserError, RunError
 from text_recognizer.text import printable, reason_of
 from tuning.run.files import Environment, FinalMetrics, Summary
@@ -192,3 +193,17 @@ def info_or_damage(folder: RunFolder) -> RunInfo:
         return read_run_info(folder)
     except (RecogniserError, OSError) as error:
         return RunInfo(folder.name, folder.path, begun(folder), "damaged", str(error))
+
+
+def changed_results(folder: RunFolder, summary: Summary) -> dict[Path, str]:
+    """The files that a search handed over and that are no longer as it wrote them, each with a
+    sentence that says so.
+    """
+    found = {}
+    for path in (folder.best_config, folder.best_checkpoint):
+        recorded = summary.sha256.get(path.name)  # older versions did not record it
+        if not path.is_file():
+            found[path] = f"{path} is missing"
+        elif recorded and checksum(path) != recorded:
+            found[path] = f"{path} is not the file that the search wrote"
+    return found

@@ -93,11 +93,24 @@ def read_model(path: Path, model: type[Model]) -> Model | None:
     return read_existing(path, model) if path.exists() else None
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file in one step. Raises `StorageError`."""
     try:
         with atomic_write(path) as file:
-            file.write(text.encode())
+            file.write(content)
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one step. Raises `StorageError`."""
+    write_bytes(path, text.encode())
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that only its owner can read, if it is missing. Raises `StorageError`."""
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise unwritable(path, error) from None
 

@@ -3,6 +3,7 @@
 from tuning.study.optuna_record import (
     check_direction,
     create_record,
+    delete_record,
     get_attr,
     open_study,
     own_trials,

@@ -62,6 +62,12 @@ def create_record(
     return record
 
 
+def delete_record(record: optuna.Study) -> None:
+    """Remove a study from its storage. Raises `StorageError`."""
+    with storage_errors():
+        optuna.delete_study(study_name=record.study_name, storage=record._storage)
+
+
 def load_record(url: str, name: str | None = None, on_wait: Say | None = None) -> optuna.Study:
     """Open a study.
 

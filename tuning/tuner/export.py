@@ -2,15 +2,25 @@
 files of the run.
 """
 
+from collections.abc import Callable
+
 import yaml
 
 from text_recognizer.errors import CheckpointError, RunError
-from text_recognizer.text import printable
+from text_recognizer.text import printable, shown_path
 from tuning.analysis.html import write_report
 from tuning.analysis.run_data import read_run_data
 from tuning.callbacks import Artifacts, SearchConsole
-from tuning.cli import shown_path
-from tuning.run import RunFolder, Summary, read_existing, write_model, write_text
+from tuning.run import (
+    RunFolder,
+    Summary,
+    changed_results,
+    read_existing,
+    read_whole,
+    write_bytes,
+    write_model,
+    write_text,
+)
 from tuning.study import Search
 from tuning.trials import Best
 from tuning.verification import evaluation
@@ -76,17 +86,24 @@ def write_result(search: Search, artifacts: Artifacts, best: Best, reason: str) 
     write_report(read_run_data(folder, search.study.record))
 
 
-def is_finished(folder: RunFolder) -> bool:
-    """Whether an earlier process wrote the whole result, and all of it is still there."""
-    files = (
-        folder.best_config,
-        folder.best_checkpoint,
-        folder.report,
-        folder.trials_csv,
-        folder.validation,
-    )
+def is_finished(folder: RunFolder, note: Callable[[str], None]) -> bool:
+    """Whether an earlier process wrote the whole result, and all of it is still as it was.
+
+    Args:
+        note: is told what is not. A config that was changed is kept beside the one to be written.
+    """
     try:
         summary = read_existing(folder.summary, Summary)
     except RunError:
         return False
-    return summary.status == "complete" and all(file.is_file() for file in files)
+    files = (folder.report, folder.trials_csv, folder.validation)
+    if summary.status != "complete" or not all(file.is_file() for file in files):
+        return False
+    changed = changed_results(folder, summary)
+    for what in changed.values():
+        note(f"{what}; it is written again from {shown_path(folder.checkpoints)}")
+    if folder.best_config in changed and folder.best_config.exists():
+        kept = folder.best_config.with_suffix(".changed.yaml")
+        write_bytes(kept, read_whole(folder.best_config))
+        note(f"the changed config is now {shown_path(kept)}")
+    return not changed

@@ -1,42 +1,33 @@
-"""Starts or resumes a search: checks the space, prepares data, folder and study, then runs it."""
+"""Starts a search: checks the space, prepares data, folder and study, then runs it."""
 
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
 
-from text_recognizer.data.util import BaseDataset
-from text_recognizer.errors import InputError, Problem, RunError
-from training.experiment import build_data
+from text_recognizer.errors import StorageError
 from training.settings import RUN_DEFAULTS
 from tuning.callbacks import SearchConsole
-from tuning.ray_backend import own_cluster
+from tuning.ray_backend import Cluster, LastWords, own_cluster
 from tuning.run import (
     NewRun,
+    Node,
     Options,
-    Resources,
-    RunFolder,
     Slots,
     StorageUrl,
-    Summary,
     create_run,
     create_shared,
     environment,
-    find_shared,
     locked,
-    open_run,
     point_latest,
-    read_as_ours,
-    read_existing,
     read_mark,
-    read_run_space,
+    unpoint_latest,
     write_model,
     write_text,
 )
@@ -45,8 +36,8 @@ from tuning.study import (
     Search,
     Study,
     create_record,
+    delete_record,
     get_attr,
-    open_study,
     reach,
     read_warm_start,
     set_attr,
@@ -54,7 +45,7 @@ from tuning.study import (
     write_storage_note,
 )
 from tuning.tuner.tuner import StartRay, Tuner
-from tuning.verification import differences, fingerprint, preflight
+from tuning.verification import fingerprint, preflight
 
 
 def start(space: SearchSpace, options: Options, new: NewRun) -> int:
@@ -69,30 +60,25 @@ def start(space: SearchSpace, options: Options, new: NewRun) -> int:
     workers_folder = Path(options.checkpoint_dir or new.runs_dir)
     with find_slots(options, space.search.trials, console, workers_folder) as (slots, start_ray):
         space, data = preflight.prepare_data(space, new.data_dir, console.note)
-        earlier: list[FrozenTrial] = []
-        if new.warm_start:
-            warm_start = read_warm_start(new.warm_start, space, RUN_DEFAULTS)
-            earlier = warm_start.trials
-            console.say(str(warm_start))
+        earlier = earlier_trials(new.warm_start, space, console)
         # A database that does not answer is noticed before the run has a folder.
         url = StorageUrl.parse(new.storage) if new.storage else None
         if url:
             reach(url)
         os.umask(0o077)  # a run is its owner's; downloaded data has the user's own umask
         folder = create_run(new.runs_dir, new.name, new.space_name)
-        with locked(folder):
+        with ExitStack() as until:
             with remove_on_error(folder.path):
+                until.enter_context(locked(folder))
                 write_text(folder.space, space.as_yaml())
                 write_model(folder.environment, environment(preflight.gpu_names()))
                 if options.checkpoint_dir:
                     folder = create_shared(folder, Path(options.checkpoint_dir))
                 with remove_on_error(folder.shared):
+                    if url:  # first: a study that no folder names would be lost
+                        write_storage_note(folder, url, folder.name)
                     storage = url.engine_url if url else sqlite_url(folder.study)
                     record = create_record(storage, space, folder.name, earlier, console.note)
-            # Only now: `latest` must never lead to a run that was refused.
-            point_latest(new.runs_dir, folder.name)
-            if url:
-                write_storage_note(folder, url, folder.name)
             set_attr(record, "fingerprint", fingerprint(space, data))
             set_attr(record, "options", asdict(options))
             set_attr(record, "space_name", new.space_name)
@@ -100,53 +86,43 @@ def start(space: SearchSpace, options: Options, new: NewRun) -> int:
                 set_attr(record, "mark", read_mark(folder.shared))
             study = study_of(record, space, options)
             search = Search(new.space_name, space, options, folder, study, slots, data)
-            return Tuner(search, console, start_ray).run()
+            # `latest` must never lead to a run that was refused.
+            started = pointing_latest(start_ray, new.runs_dir, folder.name)
+            return Tuner(search, console, started, partial(discard, search, new.runs_dir)).run()
 
 
-def resume(
-    path: Path, *, trials: int | None = None, storage: str | None = None, **changes: Any
-) -> int:
-    """Continue a run after any death of its driver, or extend one that has ended. Returns the exit
-    code.
+def earlier_trials(
+    run: Path | None, space: SearchSpace, console: SearchConsole
+) -> list[FrozenTrial]:
+    """The trials of an older run that the sampler learns from."""
+    if not run:
+        return []
+    warm_start = read_warm_start(run, space, RUN_DEFAULTS)
+    console.say(str(warm_start))
+    return warm_start.trials
 
-    Args:
-        path: the run's folder.
-        trials: how many trials the search is to have; None leaves the number as it was.
-        storage: the run's database, as the user gives it.
-        changes: options that are to be other than they were.
 
-    Raises:
-        InputError: there is no run, or it cannot have that many trials.
-        RunError: the run is locked or damaged, or its space, code or data were changed.
-    """
-    os.umask(0o077)
-    console = SearchConsole()
-    folder = open_run(path)
-    with locked(folder):
-        with read_as_ours(folder.path):
-            record = open_study(folder, storage, console.note)
-            space = read_run_space(folder)
-            options = replace(Options(**get_attr(record, "options")), **changes)
-            console.quiet = options.quiet
-            if options.checkpoint_dir:
-                mark, shared = get_attr(record, "mark"), Path(options.checkpoint_dir)
-                folder = find_shared(folder, shared, record.study_name, mark)
-            study = study_of(record, space, options, trials)
-            # Ray's own experiment state is never read: it is pickled, written every ten seconds,
-            # and has no rungs. The study has everything that a search needs to go on.
-            data = unchanged_data(space, get_attr(record, "fingerprint"), folder)
-            check_trials(study, trials)
-            name = str(get_attr(record, "space_name"))
-        if not study.has_work():  # a resume with nothing to do changes no option
-            set_attr(record, "trials", study.wanted)
-            search = Search(name, space, options, folder, study, recorded_slots(folder), data)
-            return Tuner(search, console, partial(own_cluster, preflight.machine())).run()
-        slots = find_slots(options, study.wanted, console, folder.for_workers, resuming=True)
-        with slots as (slots_now, start_ray):
-            set_attr(record, "trials", study.wanted)
-            set_attr(record, "options", asdict(options))
-            search = Search(name, space, options, folder, study, slots_now, data)
-            return Tuner(search, console, start_ray).run()
+def pointing_latest(start_ray: StartRay, runs_dir: Path, name: str) -> StartRay:
+    """Point `runs/latest` to a run once its Ray has started."""
+
+    @contextmanager
+    def started(last_words: LastWords) -> Iterator[Cluster]:
+        with start_ray(last_words) as cluster:
+            point_latest(runs_dir, name)
+            yield cluster
+
+    return started
+
+
+def discard(search: Search, runs_dir: Path) -> None:
+    """Remove a new run that has trained nothing."""
+    folder = search.folder
+    with suppress(StorageError):
+        if folder.storage.exists():
+            delete_record(search.study.record)
+    unpoint_latest(runs_dir, folder.name)
+    for path in filter(None, (folder.path, folder.shared)):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
@@ -166,8 +142,7 @@ def find_slots(
     if not options.address:
         # Nothing starts here: Ray takes five seconds, and the data may still be refused.
         node = preflight.machine()
-        start_ray = partial(own_cluster, node, dashboard=options.dashboard)
-        yield options.slots([node], trials), start_ray
+        yield options.slots([node], trials), own_ray(node, options)
         return
     # Only a cluster needs these modules, and they take time to import.
     from tuning.ray_backend.remote_cluster import joined_cluster
@@ -185,7 +160,14 @@ def find_slots(
         if resuming:
             where, hint = "--address", "Mount it there under the same path, or leave --address out."
         check_shared(folder.resolve(), nodes, slots, where, hint)
-        yield slots, lambda: nullcontext(cluster)
+        yield slots, lambda _: nullcontext(cluster)
+
+
+def own_ray(machine: Node, options: Options) -> StartRay:
+    """Starts a Ray on this machine."""
+    return lambda last_words: own_cluster(
+        machine, dashboard=options.dashboard, last_words=last_words
+    )
 
 
 @contextmanager
@@ -212,38 +194,3 @@ def study_of(
     if options.time_budget:
         stop = stop.model_copy(update={"time": options.time_budget})
     return Study(record, space, trials=wanted, retries=options.retries, stop=stop)
-
-
-def check_trials(study: Study, trials: int | None) -> None:
-    """Raise `InputError` if the search cannot have that many trials."""
-    begun = len(study.trials)
-    if begun > study.wanted:
-        rule = f"trials >= {begun}, the trials it has already"
-        raise InputError(Problem("--trials", rule, str(study.wanted)))
-    if trials and study.stop_reason and trials > begun:
-        rule = "more trials for a search that no limit has ended"
-        hint = "Begin a new one with --warm-start. If its time was up: --time-budget gives it more."
-        raise InputError(Problem("--trials", rule, f"{trials}, and {study.stop_reason}", hint))
-
-
-def unchanged_data(space: SearchSpace, recorded: dict[str, Any], folder: RunFolder) -> BaseDataset:
-    """The run's data. Raises `RunError` with every change of space, code or data."""
-    # The space first: if its data set was changed, the data is not the run's.
-    lines = list(differences(recorded["space"], space.as_plain()))
-    if not lines:
-        data = build_data(space.experiment)
-        data.prepare_data()
-        lines = list(differences(recorded, fingerprint(space, data.trainval)))
-        if not lines:
-            return data.trainval
-    text = "\n".join(lines)
-    raise RunError(f"{folder.path}: the search space, its code or its data were changed:\n{text}")
-
-
-def recorded_slots(folder: RunFolder) -> Slots:
-    """The slots that a search had. One that has no work needs no others."""
-    try:
-        had = read_existing(folder.summary, Summary).resources
-    except RunError:
-        had = Resources()
-    return Slots(had.slots, had.cpus_per_trial, had.gpus_per_trial)

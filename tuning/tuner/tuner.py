@@ -1,5 +1,6 @@
 """Runs a search in this process: starts Ray, runs the trials, hands over the result."""
 
+import os
 import shutil
 import signal
 import sys
@@ -9,12 +10,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 
-from text_recognizer.atomic import HALF
-from text_recognizer.errors import NoResultError, StorageError
+from text_recognizer.atomic import HALF, is_abandoned
+from text_recognizer.errors import ClusterError, NoResultError, StorageError
+from text_recognizer.text import shown_path
 from tuning.callbacks import Artifacts, Curves, Retention, SearchConsole, TrialTable, tally
-from tuning.cli import shown_path, typed_command, typed_path
-from tuning.ray_backend import Cluster, Interruptions, run_trials
-from tuning.run import Summary, describe_search, notes, read_as_ours, read_existing
+from tuning.cli import typed_command, typed_path, typed_script
+from tuning.ray_backend import Cluster, Interruptions, LastWords, run_trials
+from tuning.run import Summary, describe_search, make_folder, notes, read_as_ours, read_existing
 from tuning.space import seconds_of
 from tuning.study import Search, noted_url
 from tuning.trials import Best, score
@@ -22,7 +24,7 @@ from tuning.tuner.export import export_weights, is_finished, write_result
 from tuning.worker.trainable import TrialJob, run_trial
 
 ALL_TRIALS = "all trials are done"
-StartRay = Callable[[], AbstractContextManager[Cluster]]
+StartRay = Callable[[LastWords], AbstractContextManager[Cluster]]
 
 
 class Tuner:
@@ -30,14 +32,22 @@ class Tuner:
 
     Args:
         start_ray: starts or joins Ray. It is called only if there are trials to run.
+        discard: removes a new run whose Ray does not start; None for a run that is resumed.
     """
 
-    def __init__(self, search: Search, console: SearchConsole, start_ray: StartRay) -> None:
+    def __init__(
+        self,
+        search: Search,
+        console: SearchConsole,
+        start_ray: StartRay,
+        discard: Callable[[], None] | None = None,
+    ) -> None:
         self.search = search
         self.study = search.study
         self.folder = search.folder
         self.console = console
         self.start_ray = start_ray
+        self.discard = discard
         self.artifacts = Artifacts(search)
         self.table = TrialTable(console, search.study, search.slots.count)
         self.interruptions = Interruptions()
@@ -50,45 +60,63 @@ class Tuner:
             StorageError: the search is suspended: a disk or the database cannot be used.
         """
         work = self.study.has_work()
-        if not work and is_finished(self.folder):
+        if not work and is_finished(self.folder, self.console.note):
             return self._repeat_result()
         self.study.begin_session()
         self.study.gpu_share = self.search.slots.gpus  # for GPU-hours
         self.artifacts.write_summary("running")
-        try:
-            # With --keep-alive Ray outlives the search, so that its dashboard can be read.
-            with self.interruptions, ExitStack() as until:
+        # With --keep-alive Ray outlives the search, so that its dashboard can be read.
+        with self.interruptions, ExitStack() as until:
+            try:
                 if work:
                     self._run_trials(until)
                 if not self.search.options.keep_alive:
                     until.close()
-                self._finish()
-                if work and self.search.options.keep_alive:
-                    self._keep_alive()
-                return 0
-        except NoResultError:
-            raise  # the summary is written
-        except KeyboardInterrupt:
-            pass
-        except SystemExit:  # after SIGTERM or SIGHUP; Ray takes SIGTERM itself while it starts
-            self.interruptions.number = self.interruptions.number or signal.SIGTERM
-        except BaseException:
-            status = "interrupted" if self.study.suspended else "failed"
-            with suppress(StorageError):  # the disk may be the reason
-                self.artifacts.write_summary(status, self.study.suspended)
-            raise
-        return self._end_interrupted()
+                best = self._hand_over()
+            except BaseException as error:
+                with suppress(KeyboardInterrupt):
+                    until.close()
+                return self._end_early(error)
+            # From here on the run is complete, whatever happens to this process.
+            self._say_end(best)
+            if work and self.search.options.keep_alive:
+                self._keep_alive()
+        return 0
+
+    def _end_early(self, error: BaseException) -> int:
+        """Write down how the search stands. Returns a signal's exit code, or raises `error`."""
+        signalled = self.interruptions.number is not None
+        match error:
+            case KeyboardInterrupt():
+                return self._end_interrupted()
+            case SystemExit(code=code) if signalled or code == signal.SIGTERM:
+                # Ray takes SIGTERM itself while it starts.
+                self.interruptions.number = self.interruptions.number or signal.SIGTERM
+                return self._end_interrupted()
+            case ClusterError() if self._removed():
+                pass
+            case ClusterError() | StorageError():
+                with suppress(StorageError):  # the disk may be the reason
+                    self.artifacts.write_summary("interrupted", self.study.suspended or str(error))
+                if isinstance(error, ClusterError):
+                    raise ClusterError(f"{error}\nresume: {self._resume_command()}") from None
+            case NoResultError():
+                pass  # its summary is written
+            case _:
+                with suppress(StorageError):
+                    self.artifacts.write_summary("failed")
+        raise error
 
     def _run_trials(self, until: ExitStack) -> None:
         """Start Ray, which runs until `until` closes, and run all trials."""
         search, study, folder = self.search, self.study, self.folder
         if not search.options.address:
             self.console.tell(f"{folder.name}: starting Ray …")
-        cluster = until.enter_context(self.start_ray())
+        cluster = until.enter_context(self.start_ray(self._last_words))
         self.interruptions.install()
         cluster.on_capacity = self._on_capacity
         for path in (folder.checkpoints, folder.logs):  # a worker that sees none is on a wrong node
-            path.mkdir(mode=0o700, exist_ok=True)
+            make_folder(path)
         curves = Curves(folder.tensorboard, study.objective, self.console.note)
         curves.catch_up(study.trials)
         self._announce(cluster)
@@ -116,8 +144,8 @@ class Tuner:
         ):
             run_trials(search, run_trial, shared, cluster, self.interruptions)
 
-    def _finish(self) -> None:
-        """Export the best trial and say it."""
+    def _hand_over(self) -> Best:
+        """Write the result of a search that has ended. Returns the exported trial."""
         search, study = self.search, self.study
         self._tidy()
         study.end_session()
@@ -134,12 +162,18 @@ class Tuner:
                 f"{shown_path(self.folder.report)}."
             )
         write_result(search, self.artifacts, best, reason)
-        if study.stop_reason:
-            self.console.say(f"ended: {reason}")
+        return best
+
+    def _say_end(self, best: Best) -> None:
+        """Say what was found, and where it is."""
+        if self.study.stop_reason:
+            self.console.say(f"ended: {self.study.stop_reason}")
         self._say_result(best)
         for path in (self.folder.best_config, self.folder.best_checkpoint, self.folder.report):
             self.console.say(f"wrote {shown_path(path)}")
-        self.console.say(f"retrain: python tuning/retrain.py {typed_path(self.folder.path)}")
+        self.console.say(
+            f"retrain: {typed_script('tuning/retrain.py')} {typed_path(self.folder.path)}"
+        )
 
     def _on_capacity(self, count: int) -> None:
         """The cluster now runs so many trials at once."""
@@ -153,20 +187,31 @@ class Tuner:
         self.console.say(f"to go on: {self._resume_command()}")
 
     def _last_words(self, reason: str) -> None:
-        """Say that Ray died, and write it down."""
-        sys.stderr.write(
-            f"\nerror: {reason}; nothing that was recorded is lost.\n"
-            f"resume: {self._resume_command()}\n"
-        )
-        self.artifacts.write_summary("interrupted", reason)
+        """Say that Ray died or does not start, and write it down."""
+        sys.stderr.write(f"\nerror: {reason}\n")
+        if not self._removed():
+            sys.stderr.write(
+                f"nothing that was recorded is lost.\nresume: {self._resume_command()}\n"
+            )
+            self.artifacts.write_summary("interrupted", reason)
+
+    def _removed(self) -> bool:
+        """Remove a new run that has trained nothing. Returns whether it is gone."""
+        if not self.discard or any(trial.epochs for trial in self.study.trials):
+            return False
+        self.discard()
+        return True
 
     def _keep_alive(self) -> None:
         """Wait for Enter or a signal. Until then Ray and its dashboard stay up."""
         self.console.say("Ray and its dashboard stay up: press Enter or Ctrl-C to end")
         with suppress(KeyboardInterrupt):
+            line = ""
             with suppress(OSError, TypeError, ValueError, termios.error):  # no terminal, no stdin
                 termios.tcflush(sys.stdin, termios.TCIFLUSH)  # typed while the search ran
-            if not sys.stdin or not sys.stdin.readline():  # nobody can press Enter
+            with suppress(OSError):  # the terminal was closed
+                line = sys.stdin.readline() if sys.stdin else ""
+            if not line:  # nobody can press Enter
                 threading.Event().wait()
 
     def _tidy(self) -> None:
@@ -174,7 +219,7 @@ class Tuner:
         shutil.rmtree(self.folder.ray, ignore_errors=True)
         with suppress(OSError):
             for folder in {self.folder.path, self.folder.for_workers}:
-                for half in folder.rglob(f"*{HALF}"):
+                for half in filter(is_abandoned, folder.rglob(f"*{HALF}")):
                     half.unlink(missing_ok=True)
             for log in self.folder.logs.glob("*"):
                 if log.stat().st_size == 0:  # of a process that was killed, not hung
@@ -190,7 +235,9 @@ class Tuner:
         tell(describe_search(space.search, self.study.wanted, self.search.name, data, slots))
         run = typed_path(self.folder.path)
         if cluster.dashboard:
-            ask = f"   (asks for a token: {typed_command('ray')} get-auth-token)"
+            path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+            how = f"cat {path}" if path else f"{typed_command('ray')} get-auth-token"
+            ask = f"   (asks for a token: {how})"
             tell(f"dashboard {cluster.dashboard}{ask if cluster.has_token else ''}")
         tell(f"report    {run}/report.html   (after the first finished trial; it reloads itself)")
         tell(f"curves    {typed_command('tensorboard')} --logdir {run}/tensorboard")
@@ -244,4 +291,5 @@ class Tuner:
     def _resume_command(self) -> str:
         address = self.search.options.address
         joined = f" --address {address}" if address else ""
-        return f"python tuning/search.py --resume {typed_path(self.folder.path)}{joined}"
+        search = typed_script("tuning/search.py")
+        return f"{search} --resume {typed_path(self.folder.path)}{joined}"

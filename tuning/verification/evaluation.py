@@ -11,15 +11,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchvision.transforms.functional import to_pil_image
 
-from text_recognizer.atomic import atomic_write
+from text_recognizer.atomic import checksum
 from text_recognizer.data.base_data_module import EVALUATION_BATCH_SIZE
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import CheckpointError
 from text_recognizer.predict import Recognizer, read_checkpoint
-from text_recognizer.util import checksum
 from training.experiment import build_data
 from training.settings import Settings
-from tuning.run import WORST, Validation, WorstImage
+from tuning.run import WORST, Validation, WorstImage, write_bytes
 from tuning.trials import Best
 
 # A training checkpoint also has the optimizer's state, which is twice as large as the weights.
@@ -79,6 +78,7 @@ def export_best(folder: Path, best: Best, target: Path) -> None:
 
     Raises:
         CheckpointError: the checkpoint is missing, or is not the recorded one.
+        StorageError: `target` cannot be written.
     """
     # The recorded path is relative to the folder, so that a run can be moved.
     source = folder / (best.epoch.checkpoint or "")
@@ -88,8 +88,10 @@ def export_best(folder: Path, best: Best, target: Path) -> None:
             f"{source}: `sha256 == {best.epoch.sha256}` must hold, but got {found}."
         )
     content = read_checkpoint(source)  # unpickles nothing but tensors and plain values
-    with atomic_write(target) as file:
-        torch.save({name: content[name] for name in KEPT_IN_EXPORT if name in content}, file)
+    # To memory first: on a full disk torch raises errors of its own kinds.
+    file = io.BytesIO()
+    torch.save({name: content[name] for name in KEPT_IN_EXPORT if name in content}, file)
+    write_bytes(target, file.getvalue())
 
 
 def verify(checkpoint: Path, best: Best, settings: Settings, trainval: BaseDataset) -> Validation:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from text_recognizer import whole_epochs
+from text_recognizer.atomic import checksum
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.models.dropout import Dropout
 from text_recognizer.tables import DATASETS, MODELS
-from text_recognizer.util import checksum
 from training import experiment
 from training.settings import chosen_classes
 from tuning.space import SearchSpace
@@ -33,10 +33,16 @@ def fingerprint(space: SearchSpace, data: BaseDataset) -> dict[str, Any]:
     names = {cls.__module__ for cls in used} | {experiment.__name__, whole_epochs.__name__}
     own = sorted(name for name in names if name.startswith(OWN_PACKAGES))
     return {
-        "space": space.as_plain(),
+        "space": comparable(space.as_plain()),
         "code": {name: checksum(Path(inspect.getfile(sys.modules[name]))) for name in own},
         "data": {data_class: data_sum(data)},
     }
+
+
+def comparable(plain: dict[str, Any]) -> dict[str, Any]:
+    """A space without the folder of its data, which may be moved: the data itself is compared."""
+    experiment = {key: value for key, value in plain["experiment"].items() if key != "data_dir"}
+    return plain | {"experiment": experiment}
 
 
 def data_sum(data: BaseDataset) -> str:

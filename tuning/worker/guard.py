@@ -19,7 +19,7 @@ from typing import Any
 
 from ray import tune
 
-from text_recognizer.util import checksum
+from text_recognizer.atomic import checksum
 from tuning.trials import Outcome
 
 Report = Callable[[dict[str, Any]], None]

@@ -16,10 +16,9 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from text_recognizer.atomic import atomic_path
+from text_recognizer.atomic import atomic_path, checksum
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.metrics import METRICS, Objective
-from text_recognizer.util import checksum
 from training.experiment import build_data, quiet_lightning, train
 from training.settings import Settings
 from tuning.worker.guard import Report, newest_valid, run_guarded, stall_log

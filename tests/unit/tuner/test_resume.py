@@ -25,8 +25,8 @@ from tuning.study.optuna_record import create_record, get_attr, open_study, set_
 from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
-from tuning.tuner import start
-from tuning.verification.fingerprint import differences
+from tuning.tuner import resume
+from tuning.verification.fingerprint import differences, fingerprint
 
 SPACE = "experiment: {data_class: Digits}\nspace:\n  fc1: {type: int, low: 8, high: 64}\nsearch: {trials: 2, max_epochs: 3}\n"
 
@@ -55,7 +55,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Run
     write_text(folder.space, space.as_yaml())
     shutil.copy(empty_database, folder.study)
     record = create_record(sqlite_url(folder.study), space, folder.name)
-    set_attr(record, "fingerprint", start.fingerprint(space, Digits().trainval))
+    set_attr(record, "fingerprint", fingerprint(space, Digits().trainval))
     set_attr(record, "options", asdict(Options()))
     set_attr(record, "space_name", "small")
     study = Study(record, space, trials=2)
@@ -81,7 +81,7 @@ def run(ended: RunFolder, tmp_path: Path) -> RunFolder:
 def test_a_finished_run_says_again_what_it_found(
     run: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert start.resume(run.path) == 0
+    assert resume.resume(run.path) == 0
     said = capsys.readouterr().out
     assert "all trials are done. More with --trials N" in said
     assert "best: trial 1, val_acc 0.9000" in said
@@ -93,30 +93,30 @@ def test_a_summary_whose_best_trial_is_not_in_the_study_is_refused(
 ) -> None:
     write_model(run.summary, SUMMARY.model_copy(update={"best": best}))
     with pytest.raises(RunError, match="the run is damaged"):
-        start.resume(run.path)
+        resume.resume(run.path)
 
 
 def test_fewer_trials_are_remembered_also_if_that_many_have_ended(run: RunFolder) -> None:
     set_attr(open_study(run), "trials", 3)
-    assert start.resume(run.path, trials=2) == 0
+    assert resume.resume(run.path, trials=2) == 0
     assert get_attr(open_study(run), "trials") == 2
 
 
 def test_a_refused_resume_changes_nothing(run: RunFolder) -> None:
     with pytest.raises(InputError, match="--cpus-per-trial"):
-        start.resume(run.path, trials=5, cpus_per_trial=10**6)
+        resume.resume(run.path, trials=5, cpus_per_trial=10**6)
     assert get_attr(open_study(run), "trials", "unchanged") == "unchanged"
 
 
 def test_a_run_without_its_environment_is_refused_before_it_trains(run: RunFolder) -> None:
     run.environment.unlink()
     with pytest.raises(RunError, match=r"environment\.json"):
-        start.resume(run.path)
+        resume.resume(run.path)
 
 
 def test_a_run_in_other_hands_is_refused(run: RunFolder) -> None:
     with locked(run), pytest.raises(RunError, match=f"process {os.getpid()}"):
-        start.resume(run.path)
+        resume.resume(run.path)
 
 
 def test_a_changed_space_is_refused_key_by_key(run: RunFolder) -> None:
@@ -126,7 +126,7 @@ def test_a_changed_space_is_refused_key_by_key(run: RunFolder) -> None:
         .replace("max_epochs: 3", "max_epochs: 4")
     )
     with pytest.raises(RunError) as error:
-        start.resume(run.path)
+        resume.resume(run.path)
     assert "space.fc1.high: was 64, is 32" in str(error.value)
     assert "search.max_epochs: was 3, is 4" in str(error.value)
 
@@ -135,7 +135,7 @@ def test_a_changed_space_is_refused_key_by_key(run: RunFolder) -> None:
 def test_changed_code_and_data_are_refused(
     part: str, run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = start.fingerprint
+    real = fingerprint
 
     def changed(*arguments: object) -> dict[str, object]:
         found = real(*arguments)  # type: ignore[arg-type]
@@ -143,13 +143,13 @@ def test_changed_code_and_data_are_refused(
         found[section][name] = "0" * 64
         return found
 
-    monkeypatch.setattr(start, "fingerprint", changed)
+    monkeypatch.setattr("tuning.tuner.resume.fingerprint", changed)
     with pytest.raises(RunError, match=f"{part}: was .*…, is 000000000000…"):
-        start.resume(run.path)
+        resume.resume(run.path)
 
 
 def test_the_code_that_makes_the_numbers_is_in_the_fingerprint(run: RunFolder) -> None:
-    code = start.fingerprint(read_space(run.space), Digits().trainval)["code"]
+    code = fingerprint(read_space(run.space), Digits().trainval)["code"]
     names = (
         "models.mlp",
         "models.dropout",
@@ -217,7 +217,7 @@ def test_a_damaged_run_is_refused(damage: str, run: RunFolder) -> None:
                 "UPDATE trial_intermediate_values SET intermediate_value = 0.99 WHERE trial_id = 1",
             )
     with pytest.raises(InputError if damage == "no search.yaml" else RunError):
-        start.resume(run.path)
+        resume.resume(run.path)
 
 
 def test_what_is_no_run_and_flags_that_are_settled_are_refused(
@@ -232,7 +232,7 @@ def test_what_is_no_run_and_flags_that_are_settled_are_refused(
         "--seed",
     ]
     with pytest.raises(InputError, match="trials >= 2"):
-        start.resume(run.path, trials=1)
+        resume.resume(run.path, trials=1)
 
 
 def test_differences_name_the_key_and_both_values() -> None:
@@ -260,7 +260,7 @@ def test_what_was_not_written_down_is_written_at_the_next_resume(
             run.summary.write_text('{"status": "comp')
     # it tries to: these trials have no checkpoint
     with pytest.raises(CheckpointError, match="sha256"):
-        start.resume(run.path)
+        resume.resume(run.path)
     assert read_existing(run.summary, Summary).status == "failed"
 
 
@@ -271,18 +271,18 @@ def test_more_trials_for_a_search_that_a_limit_ended_are_refused(
         Study, "stop_reason", property(lambda _: "the budget of 2 epochs is used up")
     )
     with pytest.raises(InputError, match=r"the budget of 2 epochs.*--warm-start"):
-        start.resume(run.path, trials=9)
+        resume.resume(run.path, trials=9)
 
 
 def test_a_resume_with_nothing_to_do_changes_no_option(run: RunFolder) -> None:
-    assert start.resume(run.path, time_budget="1s", max_concurrent=1) == 0
+    assert resume.resume(run.path, time_budget="1s", max_concurrent=1) == 0
     assert get_attr(open_study(run), "options") == asdict(Options())
 
 
 def test_a_run_that_was_renamed_is_the_same_run(
     run: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert start.resume(run.path.rename(run.path.with_name("renamed"))) == 0
+    assert resume.resume(run.path.rename(run.path.with_name("renamed"))) == 0
     assert "renamed has ended: all trials are done. More with --trials N" in capsys.readouterr().out
 
 

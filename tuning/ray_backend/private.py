@@ -1,0 +1,91 @@
+"""Ray's files of this user, readable for nobody else: its folder, its token, a home for both."""
+
+import os
+import secrets
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from text_recognizer.errors import ClusterError, InputError, Problem
+from text_recognizer.text import reason_of
+
+# A socket's path has at most 107 bytes, and so many are Ray's own.
+LONGEST_PATH = 107 - len("/ray/session_2026-11-27_12-00-00_000000_4194304/sockets/plasma_store")
+
+
+def ensure_home() -> None:
+    """Give this process and its children a home if it has none: a user id without a password entry.
+
+    Ray writes its token there, and cannot even be imported without one.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        home = private_folder()
+        os.environ["HOME"] = str(home)
+        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(home / "auth_token"))
+    os.environ.setdefault("USER", str(os.getuid()))  # libraries look the name up, and some fail
+
+
+def private_folder() -> Path:
+    """A folder for Ray's sockets and logs that only this user can reach.
+
+    Raises:
+        InputError: its path is too long.
+        ClusterError: it cannot be made.
+    """
+    # Ray makes its folder 0777 (ray-project/ray#4593), so it lies inside a private one.
+    parent = os.environ.get("RAY_TMPDIR") or "/tmp"
+    path = Path(parent).absolute() / f"ray-{os.getuid()}"
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        rule = f"a folder whose path has at most {LONGEST_PATH - len(path.name) - 1} bytes"
+        raise InputError(Problem("RAY_TMPDIR", rule, parent, "The system's sockets allow no more."))
+    try:
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        # Another user may have made a folder or a link of this name first.
+        if path.lstat().st_uid != os.getuid():
+            path = Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
+        path.chmod(0o700)
+    except OSError as error:
+        raise ClusterError(
+            f"Ray cannot start: {path}: {reason_of(error)}. Set RAY_TMPDIR to a folder that can be "
+            "written, such as /dev/shm."
+        ) from None
+    return path
+
+
+def keep_the_token_private() -> None:
+    """Make Ray's token file readable for its owner only, and create it if it is missing."""
+    # Who has the token can run code in the cluster. Ray creates the file readable for all users.
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    try:
+        make_token(Path(named) if named else Path.home() / ".ray" / "auth_token")
+    except OSError as error:
+        if named:
+            raise ClusterError(
+                f"Ray cannot start: RAY_AUTH_TOKEN_PATH: {named}: {reason_of(error)}. Name a file "
+                "that can be written, or leave it out."
+            ) from None
+        # a home that cannot be written, as containers have it
+        path = private_folder() / "auth_token"
+        make_token(path)
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
+
+
+def make_token(path: Path) -> None:
+    """Create a file with a token that only its owner can read, if there is none."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        # The file appears when it is whole: a process that starts now must not read half a token.
+        with (
+            suppress(FileExistsError),
+            tempfile.NamedTemporaryFile("w", dir=path.parent) as file,  # mode 0600
+        ):
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.link(file.name, path)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
