@@ -44,8 +44,7 @@ def resume(
     data_dir: str | None = None,
     **changes: Any,
 ) -> int:
-    """Continue a run after any death of its driver, or extend one that has ended. Returns the exit
-    code.
+    """Continue a run after any death of its driver, or extend it. Returns the exit code.
 
     Args:
         path: the run's folder.
