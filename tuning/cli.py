@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from text_recognizer.command import PROJECT
+from text_recognizer.paths import resolved
 from text_recognizer.text import printable, reason_of, shown, shown_path
 
 
@@ -48,8 +49,8 @@ def folder_path(text: str) -> Path:
     """
     path = Path(text)
     try:
-        path.resolve()
-    except (OSError, ValueError, RuntimeError) as error:
+        resolved(path)
+    except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{shown(text)} is no path: {reason_of(error)}") from None
     return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -209,7 +210,7 @@ def cluster_problems(flags: argparse.Namespace) -> Iterator[Problem | str]:
     # Ray's copy for a job of `ray job submit`: the run would be deleted with it.
     runs_dir = flags.runs_dir or Path("runs")
     for name, folder in (("--runs-dir", runs_dir), ("--checkpoint-dir", flags.checkpoint_dir)):
-        if not flags.resume and folder and RAYS_COPY in folder.resolve().parts:
+        if not flags.resume and folder and RAYS_COPY in Path(os.path.realpath(folder)).parts:
             hint = f"Name one on a disk that stays: {name} /…/{folder.name}"
             rule, got = "a folder that outlives the job", f"{folder}, in Ray's copy of the project"
             yield Problem(name, rule, got, hint)

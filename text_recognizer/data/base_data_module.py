@@ -24,6 +24,7 @@ from text_recognizer.data.util import (
     split,
 )
 from text_recognizer.errors import InputError, Problem, ensure
+from text_recognizer.paths import resolved
 from text_recognizer.seeds import seed_of
 from text_recognizer.text import shown
 
@@ -187,11 +188,13 @@ def find_data_dir(named: str | None) -> Path:
     Raises:
         InputError: it cannot be a path.
     """
+    # An empty name is a mistake, such as a variable of the shell that is not set.
+    ensure("data_dir", "the path of a folder", named, named != "")
     wanted = named or os.environ.get(DATA_DIR_VARIABLE)
     if wanted:
         try:
-            return Path(wanted).expanduser().resolve()
-        # for a NUL in it, an unknown ~user, a link to itself
+            return resolved(Path(wanted).expanduser())
+        # for a link to itself, a NUL in it, an unknown ~user
         except (OSError, ValueError, RuntimeError) as error:
             rule = "the path of a folder"
             raise InputError(Problem("data_dir", rule, shown(wanted), f"{error}.")) from None

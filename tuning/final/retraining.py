@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from text_recognizer.data.base_data_module import find_data_dir
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import NoResultError, RunError
 from text_recognizer.text import shown_path
@@ -84,8 +85,8 @@ class Retraining:
         with read_as_ours(folder.path):
             best = read_best_config(self.search)
             self.reads = int(get_attr(self.record, TEST_READS, 0)) + 1
-        if request.data_dir:
-            best["data_dir"] = str(Path(request.data_dir).resolve())
+        if request.data_dir is not None:
+            best["data_dir"] = str(find_data_dir(request.data_dir))
         self.configs = configs_of(self.search, best)[: request.top]
         # The first seed is the search's own: with it the best trial has the value of the search.
         first = best.get("seed", 0)

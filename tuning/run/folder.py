@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from text_recognizer.errors import InputError, Problem, StorageError
+from text_recognizer.paths import resolved
 from text_recognizer.text import printable, reason_of, shown
 
 MAX_STEM = 80  # characters: a run's name begins with at most so many of its space file's
@@ -86,10 +87,10 @@ def create_run(runs_dir: Path, name: str | None, space_name: str) -> RunFolder:
     path = runs_dir / name
     try:
         # Resolved, because mkdir takes a link to a folder that is missing for an existing folder.
-        runs_dir.resolve().mkdir(parents=True, exist_ok=True)
+        resolved(runs_dir).mkdir(parents=True, exist_ok=True)
         # Creating the folder is the check: of two searches with one name only one succeeds.
         path.mkdir(mode=0o700)
-    except (OSError, RuntimeError) as error:  # RuntimeError: `runs_dir` is a link to itself
+    except OSError as error:
         if os.path.lexists(path):  # like `exists`, but also true for a broken link
             hint = f"Choose another, or --resume {path}."
             taken = Problem("--name", f"the name {shown(name)} is taken", hint=hint)
@@ -109,7 +110,7 @@ def open_run(path: Path) -> RunFolder:
         RunError: there is a link or a pipe in the folder.
     """
     try:
-        folder = RunFolder(path.resolve())
+        folder = RunFolder(resolved(path))
         if folder.space.is_file():
             # imported here, because pydantic is too slow for --help
             from tuning.run.reading import check_plain
@@ -118,7 +119,7 @@ def open_run(path: Path) -> RunFolder:
             return folder
         reason = "no search.yaml in it" if path.exists() else "no such folder"
     # the name is too long or has a NUL in it, or the path is a link to itself
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         reason = reason_of(error)
     raise InputError(
         f"{printable(str(path))}: {reason}. Give a run folder, which holds search.yaml."

@@ -10,6 +10,7 @@ from typing import Any
 
 from text_recognizer.atomic import checksum
 from text_recognizer.errors import InputError, RecogniserError, RunError
+from text_recognizer.paths import resolved
 from text_recognizer.text import printable, reason_of
 from tuning.run.files import Environment, FinalMetrics, Summary
 from tuning.run.folder import RunFolder
@@ -176,7 +177,7 @@ def run_folders(runs_dir: Path) -> list[RunFolder]:
     """Each run of a folder once. Raises `OSError` if the folder cannot be read."""
     # folders replace the links to them: a run keeps its folder's name, and `latest` is not a run
     links_first = sorted(
-        runs_dir.resolve().iterdir(), key=lambda path: (path.is_symlink(), path), reverse=True
+        resolved(runs_dir).iterdir(), key=lambda path: (path.is_symlink(), path), reverse=True
     )
     found = {path.resolve(): RunFolder(path) for path in links_first if path.is_dir()}
     # one file is enough: a run that has lost the others is listed as damaged

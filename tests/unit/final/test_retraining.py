@@ -43,6 +43,12 @@ def test_other_data_than_was_searched_on_is_refused(
         start().searched_data()
 
 
+@pytest.mark.parametrize("folder", ["", "~nobody-of-this-name/data"])
+def test_a_data_folder_that_can_be_none_is_refused(folder: str, start: Start) -> None:
+    with pytest.raises(InputError, match="data_dir"):
+        start(data_dir=folder)
+
+
 def test_no_gpu_and_too_few_trials_are_said(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "machine", lambda: Node(2, 0))
     said: list[str] = []
