@@ -20,6 +20,7 @@ import pytest
 from tests import processes
 from tests.following import Calls
 from tests.formula import check, run, space_in
+from tests.unlockable import unlockable
 from text_recognizer.atomic import atomic_write
 from text_recognizer.command import exit_code_of
 from text_recognizer.errors import StorageError
@@ -284,6 +285,8 @@ def test_a_runs_folder_that_is_a_file_or_below_one_ends_the_command_before_ray(
         assert complained.startswith(f"error: {folder / 'x'}: cannot create the folder")
         assert "--runs-dir" in complained
     assert (tmp_path / "file").read_text() == "mine"
+    (tmp_path / "runs").symlink_to("runs")  # the usual folder, which no flag has checked
+    assert "cannot create the folder" in command("--space", space_path, "--name", "x")
 
 
 def test_a_read_only_runs_folder_ends_a_search_and_a_resume_before_ray(
@@ -297,6 +300,16 @@ def test_a_read_only_runs_folder_ends_a_search_and_a_resume_before_ray(
     complained = command("--space", space_path, "--runs-dir", str(disk.path / "deeper" / "runs"))
     assert "Read-only file system" in complained
     assert "Read-only file system" in command("--resume", str(folder.path))
+
+
+def test_a_runs_folder_without_locks_ends_a_search_before_ray_and_leaves_nothing(
+    command: Callable[..., str], space_path: str, tmp_path: Path
+) -> None:
+    for posix, reason in ((False, os.strerror(errno.ENOSYS)), (True, "disk I/O error")):
+        complained = unlockable(errno.ENOSYS, lambda: command("--space", space_path), posix=posix)
+        assert reason in complained
+        assert "--runs-dir" in complained
+        assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_full_runs_folder_ends_a_search_before_ray(

@@ -6,7 +6,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from text_recognizer.errors import RunError
+from text_recognizer.errors import RunError, StorageError
+from text_recognizer.text import reason_of
 from tuning.run.folder import RunFolder
 from tuning.run.reading import unwritable
 
@@ -17,7 +18,7 @@ def locked(folder: RunFolder) -> Iterator[None]:
 
     Raises:
         RunError: another process holds the run.
-        StorageError: the folder cannot be written.
+        StorageError: the folder cannot be written, or its file system has no locks.
     """
     path = folder.path / ".lock"
     try:
@@ -29,11 +30,17 @@ def locked(folder: RunFolder) -> Iterator[None]:
     with file:  # closing the file releases the lock; so does the end of the process, even SIGKILL
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except (BlockingIOError, PermissionError):  # some file systems say EACCES
             file.seek(0)
             holder = file.read(200).decode(errors="replace").strip() or "another process"
             raise RunError(
                 f"{folder.path}: {holder} works on this run. Wait for it or stop it."
+            ) from None
+        except OSError as error:
+            raise StorageError(
+                f"{folder.path}: the file system cannot lock files: {reason_of(error)}. So two "
+                "processes could work on one run. Name a folder on another disk with --runs-dir; "
+                "copy an older run there."
             ) from None
         try:
             file.truncate(0)
@@ -44,7 +51,7 @@ def locked(folder: RunFolder) -> Iterator[None]:
 
 
 def is_locked(folder: RunFolder) -> bool:
-    """Whether a process works on the run."""
+    """Whether a process works on the run, or may do so."""
     try:
         file = (folder.path / ".lock").open("rb")
     except OSError as error:
@@ -55,5 +62,5 @@ def is_locked(folder: RunFolder) -> bool:
             # as an exclusive one does on some file systems.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
-            return True
+            return True  # somebody holds it, or it cannot be known: believe the summary, too
     return False

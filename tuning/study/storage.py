@@ -18,6 +18,7 @@ from tuning.run import RunFolder, StorageNote, StorageUrl, read_model, write_mod
 ASK_EVERY_S = 1.0
 PATIENCE_S = 600  # longer than a server takes to restart or to fail over
 CONNECT_S = 10
+UNLOCKABLE = ("database is locked", "disk I/O error")  # SQLite, where the lock call itself fails
 
 Say = Callable[[str], None]
 
@@ -125,6 +126,11 @@ def storage_errors() -> Iterator[None]:
             raise RunError(f"the study is damaged: {text}") from error
         if isinstance(cause, ImportError):
             text += ". Install PostgreSQL's driver: pip install '.[postgres]'"
+        elif text in UNLOCKABLE:
+            text += (
+                ". If no other process uses it, its file system cannot lock files: name a folder "
+                "on another disk with --runs-dir, or use --storage."
+            )
         elif "password" in text:
             text += "\nSet PGPASSWORD, or use ~/.pgpass."
         raise StorageError(f"the study cannot be used: {text}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.unlockable import unlockable
 from text_recognizer.errors import InputError, RunError, StorageError
 from tuning.run.files import StorageNote
 from tuning.run.folder import NAME, create_run, open_run, point_latest
@@ -125,6 +127,19 @@ def test_a_second_process_is_told_who_holds_the_run_and_the_lock_dies_with_its_h
     with locked(folder):
         assert is_locked(folder)
     assert not is_locked(folder)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_lock_that_cannot_be_had_is_not_called_somebody_elses(error: int, tmp_path: Path) -> None:
+    folder = create_run(tmp_path, "x", "mlp")
+
+    def hold() -> None:
+        with locked(folder):
+            pytest.fail("nobody can hold it")
+
+    with pytest.raises(StorageError, match=f"{os.strerror(error)}.*--runs-dir"):
+        unlockable(error, hold)
+    assert unlockable(error, lambda: is_locked(folder)), "it cannot be known"
 
 
 def test_a_run_that_was_deleted_is_not_made_again_by_a_write(tmp_path: Path) -> None:
