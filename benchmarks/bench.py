@@ -281,9 +281,9 @@ def extracted(data_dir: Path, folder: str) -> str:
     build_data({"data_class": "MNIST", "data_dir": str(data_dir)}).prepare_data()
     raw = Path(folder) / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for archive in (data_dir / "MNIST" / "raw").glob("*.gz"):
-        shutil.copyfile(archive, raw / archive.name)
-    MNIST(folder, download=True)  # finds the archives, and only unpacks them
+    for file in (data_dir / "MNIST" / "raw").glob("*-ubyte*"):
+        shutil.copyfile(file, raw / file.name)
+    MNIST(folder, download=True)  # finds the files, and only unpacks them
     return folder
 
 

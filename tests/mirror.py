@@ -99,7 +99,16 @@ def small_mnist(folder: Path, mirror: str = "") -> MNIST:
     from text_recognizer.data.mnist import MNIST
 
     found = [(name, hashlib.md5(content).hexdigest()) for name, content in archives().items()]
-    own = {"mirror": mirror, "archives": found, "trainval_size": 12, "val_size": 2}
+    unpacked = [
+        hashlib.md5(gzip.decompress(content)).hexdigest() for content in archives().values()
+    ]
+    own = {
+        "mirror": mirror,
+        "archives": found,
+        "contents": unpacked,
+        "trainval_size": 12,
+        "val_size": 2,
+    }
     cls = type("MNIST", (MNIST,), own)
     return cls(data_dir=str(folder), batch_size=5)
 

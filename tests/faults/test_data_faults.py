@@ -163,7 +163,7 @@ def test_without_a_network_named_data_is_an_error_that_says_what_to_do(
     assert exit_code_of(lambda: search.main(arguments)) == 7
     complained = capsys.readouterr().err
     for advice in (
-        "MNIST is not in",
+        "MNIST is not complete in",
         "train-images-idx3-ubyte.gz",
         str(tmp_path / "data"),
         "--data-dir",
@@ -176,14 +176,14 @@ def test_without_a_network_named_data_is_an_error_that_says_what_to_do(
 
 @pytest.mark.usefixtures("no_network")
 def test_without_a_network_unnamed_data_is_digits_and_that_is_said(
-    command_folder: Path, tmp_path: Path
+    command_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TEXT_RECOGNIZER_DATA_DIR", str(tmp_path / "data"))
     space = read_space(command_folder / "space.yaml")
     notes: list[str] = []
-    found, _ = prepare_data(space, str(tmp_path / "data"), notes.append)
+    found, _ = prepare_data(space, None, notes.append)
     (note,) = notes
     assert found.experiment["data_class"] == "Digits"
-    assert note.startswith(
-        f"MNIST is not in {tmp_path / 'data'} and could not be downloaded: no answer from"
-    )
+    assert note.startswith(f"MNIST is not complete in {tmp_path / 'data' / 'MNIST' / 'raw'}: ")
+    assert "the download failed: no answer from" in note
     assert "Searching on Digits instead" in note

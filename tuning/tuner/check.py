@@ -14,12 +14,12 @@ def check(space: SearchSpace, options: Options, new: NewRun) -> int:
     Raises:
         InputError: with all problems of the space or of the request.
     """
-    named, usual = space.experiment.get("data_class"), RUN_DEFAULTS["data_class"]
+    usual, *others = data_classes = preflight.possible_data(space, new.data_dir)
     search = space.search
     slots = options.slots([preflight.machine()], search.trials)
-    for data_class in (named,) if named else (usual, preflight.FALLBACK_DATA):
+    for data_class in data_classes:
         preflight.check_space(space, data_class)
-    data = named or f"{usual} (else {preflight.FALLBACK_DATA})"
+    data = usual + "".join(f" (else {other})" for other in others)
     weights = preflight.largest_network(space)
     console = SearchConsole()
     console.say(forecast.describe_search(search, search.trials, new.space_name, data, slots))
@@ -27,7 +27,7 @@ def check(space: SearchSpace, options: Options, new: NewRun) -> int:
         console.say(line)
     for note in forecast.notes(search, search.trials, slots):
         console.note(note)
-    if new.warm_start and named:  # without a named data set it is not known which trials fit
+    if new.warm_start and not others:  # else it is not known which trials fit
         console.say(str(read_warm_start(new.warm_start, space, RUN_DEFAULTS)))
     console.say(
         f"in order: {sum(1 for _ in space.corners())} corners of the space were built; nothing was "

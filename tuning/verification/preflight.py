@@ -152,13 +152,23 @@ def usual_data(space: SearchSpace) -> str:
     return chosen_classes(space.experiment)[1]
 
 
+def possible_data(space: SearchSpace, data_dir: str | None) -> tuple[str, ...]:
+    """The data sets that a search may use: the usual one, and what replaces it, if anything may."""
+    # Who names a data set or a folder of them wants no other data. The environment's folder is
+    # only where to look first.
+    named = data_dir is not None or any(
+        space.experiment.get(name) is not None for name in ("data_class", "data_dir")
+    )
+    return (usual_data(space),) if named else (usual_data(space), FALLBACK_DATA)
+
+
 def prepare_data(
     space: SearchSpace, data_dir: str | None, note: Callable[[str], None]
 ) -> tuple[SearchSpace, BaseDataset]:
     """Download and verify the data of a checked space.
 
-    A data set that the space names must be had. If it names none, MNIST is taken, or else the
-    embedded digits.
+    A data set that the space names must be had, and so must MNIST in a folder that is named. If
+    neither is named, MNIST is taken, or else the embedded digits.
 
     Args:
         data_dir: the folder of data sets; None is the space's own, else the usual one.
@@ -168,11 +178,12 @@ def prepare_data(
         The space with its data set named, and the training and validation examples.
 
     Raises:
-        DataError: the named data set cannot be had.
+        DataError: the data set cannot be had, and none may replace it.
         InputError: a corner does not fit the data set, or the path of `data_dir` is no text.
     """
     experiment = space.experiment | {"data_class": usual_data(space)}
-    if folder := data_dir or experiment.get("data_dir"):
+    folder = experiment.get("data_dir") if data_dir is None else data_dir
+    if folder is not None:
         # absolute, because workers and resumes may run in another folder
         experiment["data_dir"] = folder = str(find_data_dir(folder))
         # Linux allows any bytes in a path, but the run's own copy of the space is UTF-8.
@@ -181,7 +192,7 @@ def prepare_data(
     try:
         data.prepare_data()  # here in one process, not in each worker
     except DataError as error:
-        if "data_class" in space.experiment:
+        if len(possible_data(space, data_dir)) == 1:
             raise
         note(
             f"{error.what} Searching on {FALLBACK_DATA} instead, 1,797 real handwritten digits "

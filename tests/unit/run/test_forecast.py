@@ -79,4 +79,6 @@ def test_check_prints_the_plan_and_makes_nothing(
     ):
         assert part in said
     assert "     3            9                     3       1" in said.splitlines()
+    search.main(["--space", "s.yaml", "--check", "--data-dir", "data"])
+    assert "30 trials on MNIST, " in capsys.readouterr().out, "nothing may replace it"
     assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]

@@ -1,7 +1,9 @@
-"""The contract of every data set, and how archives are found, checked, downloaded and refused."""
+"""The contract of every data set, and how its files are found, checked, downloaded and refused."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import gzip
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +13,9 @@ import torch
 from pytorch_lightning.plugins.precision import Precision
 from torch.utils.data import DataLoader
 
-from tests.mirror import idx, small_mnist
+from tests.mirror import archives, digest, idx, small_mnist
+from tests.unlockable import unlockable
+from text_recognizer.data import mnist
 from text_recognizer.data.base_data_module import BaseDataModule, find_data_dir
 from text_recognizer.data.digits import Digits
 from text_recognizer.data.mnist import MNIST, answers, read_idx
@@ -30,7 +34,8 @@ def data(request: pytest.FixtureRequest, tmp_path: Path) -> BaseDataModule:
         return cls(data_dir=str(tmp_path))
     mnist_dir: Path = request.getfixturevalue("mnist_dir")
     (tmp_path / request.param).symlink_to(mnist_dir / "MNIST")
-    return cls(data_dir=str(tmp_path))
+    own = {"archives": MNIST.archives, "contents": MNIST.contents}
+    return type(request.param, (cls,), own)(data_dir=str(tmp_path))
 
 
 def test_contract(data: BaseDataModule) -> None:
@@ -65,6 +70,16 @@ def test_mnist_has_lab_1s_sizes(mnist_dir: Path) -> None:
     data.prepare_data()
     training, validation = data.splits()
     assert (len(training), len(validation), len(data.load_test())) == (55_000, 5_000, 10_000)
+
+
+def test_mnist_is_read_as_torchvision_unpacks_it(mnist_dir: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for archive in (mnist_dir / "MNIST" / "raw").glob("*.gz"):
+        (raw / archive.stem).write_bytes(gzip.decompress(archive.read_bytes()))
+    data = MNIST(data_dir=str(tmp_path))
+    data.prepare_data()
+    assert digest(data) == digest(MNIST(data_dir=str(mnist_dir)))
 
 
 def test_the_split_does_not_depend_on_the_training_seed() -> None:
@@ -141,6 +156,8 @@ def test_the_data_folder_is_the_named_one_else_the_variable_else_the_projects(
     assert find_data_dir(None) == Path("/somewhere")
     monkeypatch.delenv("TEXT_RECOGNIZER_DATA_DIR")
     assert find_data_dir(None) == Path(__file__).resolve().parents[3] / "data"
+    with pytest.raises(InputError, match="data_dir"):
+        find_data_dir("")
 
 
 def test_missing_archives_are_downloaded_checked_and_read(mirror: str, tmp_path: Path) -> None:
@@ -163,16 +180,96 @@ def test_a_bad_download_leaves_nothing_under_the_final_name(
     assert not list((tmp_path / "MNIST" / "raw").glob(".*.gz*"))
 
 
-def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
+NOWHERE = "http://127.0.0.1:1/"
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """A folder with two archives, and the two other files unpacked."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in archives().items():
+        if "train" in name:
+            (raw / name).write_bytes(content)
+        else:
+            (raw / name.removesuffix(".gz")).write_bytes(gzip.decompress(content))
+    return raw
+
+
+def test_without_a_network_it_says_what_is_missing_and_what_to_do(
+    raw: Path, tmp_path: Path
+) -> None:
+    (raw / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(DataError) as error:
-        small_mnist(tmp_path, "http://127.0.0.1:1/").prepare_data()
-    for advice in (
-        "train-images-idx3-ubyte.gz",
-        str(tmp_path / "MNIST" / "raw"),
-        "--data-dir",
-        "Digits",
-    ):
+        small_mnist(tmp_path, NOWHERE).prepare_data()
+    for advice in (f"{raw}: t10k-labels-idx1-ubyte.gz missing", "--data-dir", "Digits"):
         assert advice in str(error.value)
+
+
+def test_what_is_missing_is_downloaded_beside_unpacked_files(
+    raw: Path, mirror: str, tmp_path: Path
+) -> None:
+    (raw / "t10k-labels-idx1-ubyte").unlink()
+    before = {path.name for path in raw.iterdir()}
+    small_mnist(tmp_path, mirror).prepare_data()
+    assert {path.name for path in raw.iterdir()} - before == {".lock", "t10k-labels-idx1-ubyte.gz"}
+
+
+def test_the_folder_may_be_named_too_deep_and_the_content_decides(
+    raw: Path, tmp_path: Path
+) -> None:
+    expected = digest(small_mnist(tmp_path))
+    # Of two files of a name one is sound; an archive was packed again, another is none.
+    train, test = raw / "train-images-idx3-ubyte.gz", raw / "t10k-images-idx3-ubyte"
+    train.with_suffix("").write_bytes(b"damaged")
+    test.with_suffix(".gz").write_bytes(b"damaged")
+    labels = raw / "train-labels-idx1-ubyte.gz"
+    labels.write_bytes(gzip.compress(gzip.decompress(labels.read_bytes()), mtime=1))
+    (raw / "t10k-labels-idx1-ubyte").rename(raw / "t10k-labels-idx1-ubyte.gz")
+    for folder in (tmp_path, raw.parent, raw):
+        data = small_mnist(folder, NOWHERE)
+        data.prepare_data()
+        assert digest(data) == expected
+
+
+def test_another_data_sets_files_are_not_taken_for_damaged_ones(raw: Path, tmp_path: Path) -> None:
+    for folder in (raw, raw.parent):
+        with pytest.raises(DataError, match=r"FashionMNIST is not complete in .*FashionMNIST/raw"):
+            type("FashionMNIST", (type(small_mnist(folder, NOWHERE)),), {})(
+                data_dir=str(folder), batch_size=5
+            ).prepare_data()
+
+
+@pytest.mark.parametrize("damage", [b"", b"other content"])
+def test_a_damaged_unpacked_file_is_noticed_before_it_is_read(
+    damage: bytes, raw: Path, tmp_path: Path
+) -> None:
+    path = raw / "t10k-images-idx3-ubyte"
+    path.write_bytes(damage)
+    with pytest.raises(DataError, match=rf"{path}: `md5 .*Delete it"):
+        small_mnist(tmp_path).prepare_data()
+
+
+def test_a_wait_for_another_download_is_said_and_ends(
+    mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mnist, "LOCK_NOTE_S", 0.0)
+    monkeypatch.setattr(mnist, "LOCK_LIMIT_S", 0.0)
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    with (raw / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match="another process still holds"):
+            small_mnist(tmp_path, mirror).prepare_data()
+    assert f"note: {raw}: waiting for another process's download" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_a_folder_without_locks_is_downloaded_to(mirror: str, tmp_path: Path) -> None:
+    for error in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+        data = small_mnist(tmp_path / str(error), mirror)
+        unlockable(error, data.prepare_data)
+        assert len(data.load_trainval()) == 12
 
 
 def test_a_mirror_that_hangs_is_given_up(mirror: str) -> None:
@@ -212,5 +309,5 @@ def test_archives_in_a_folder_that_cannot_be_written_are_used(mirror: str, tmp_p
     data = small_mnist(tmp_path, mirror)
     data.prepare_data()
     before = sorted((tmp_path / "MNIST" / "raw").iterdir())
-    small_mnist(tmp_path, "http://127.0.0.1:1/").prepare_data()
+    small_mnist(tmp_path, NOWHERE).prepare_data()
     assert sorted((tmp_path / "MNIST" / "raw").iterdir()) == before

@@ -119,12 +119,18 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("unreachable")
 def test_named_data_is_strict_and_unnamed_data_is_helpful(
-    space_file: Write, tmp_path: Path
+    space_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(DataError, match="MNIST is not in"):
-        prepare_data(read_space(space_with(space_file, "data_class: MNIST")), str(tmp_path), print)
+    monkeypatch.setenv("TEXT_RECOGNIZER_DATA_DIR", str(tmp_path))
+    for experiment, flag in (
+        ("data_class: MNIST", None),
+        ("", str(tmp_path)),
+        (f"data_dir: {tmp_path}", None),
+    ):
+        with pytest.raises(DataError, match="MNIST is not complete in"):
+            prepare_data(read_space(space_with(space_file, experiment)), flag, print)
     notes: list[str] = []
-    found, _ = prepare_data(read_space(space_with(space_file, "")), str(tmp_path), notes.append)
+    found, _ = prepare_data(read_space(space_with(space_file, "")), None, notes.append)
     assert found.experiment["data_class"] == "Digits"
     assert "MNIST" in notes[0]
     assert "Digits" in notes[0]
