@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from text_recognizer.atomic import checksum
+from text_recognizer.atomic import checksum, sync_folder
 from text_recognizer.predict import Recognizer
 from text_recognizer.text import printable
 from tuning.analysis.run_data import RunData
@@ -79,5 +79,6 @@ def replace_final(folder: RunFolder, new: Path) -> None:
         if folder.final.exists():
             folder.final.rename(folder.final.with_suffix(".old"))
         new.rename(folder.final)
+        sync_folder(folder.path)
     finally:
         mend_final(folder)
