@@ -112,7 +112,8 @@ def test_importance_compares_all_trials_after_one_epoch_not_the_few_that_asha_le
     for n in range(24):
         value = 0.1 + 0.03 * n  # after one epoch fc1 alone decides
         params = {"fc1": 8 + 2 * n, "noise": (n * 7 % 24) / 24, **({"some": 0.5} if n % 2 else {})}
-        metrics = [value, 0.9, 0.9] if n % 4 == 0 else [value]  # those that went on are all alike
+        # Of those that went on, the noise decides.
+        metrics = [value, 0.9, 9 * params["noise"]] if n % 3 == 0 else [value]
         trials.append(
             Trial(
                 n,

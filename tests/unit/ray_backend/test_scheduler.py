@@ -54,6 +54,34 @@ def test_asha_stops_the_worse_and_the_study_knows_before(study: Study) -> None:
     assert study.trial(1).epochs[0].metrics == {"val_acc": 0.1}
 
 
+@pytest.mark.parametrize("grace", [1, 2])
+def test_asha_lets_the_low_losses_go_on_after_the_grace_epochs(
+    grace: int, database: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        SPACE.replace("{reduction", f"{{grace_epochs: {grace}, reduction").replace(
+            "search: {", "search: {metric: val_loss, "
+        )
+    )
+    space = read_space(path)
+    study = Study(create_record(f"sqlite:///{database}", space, "s"), space, trials=9)
+    scheduler = RecordingScheduler(study)
+    good, bad = tune_trial(study), tune_trial(study)
+    for trial in (good, bad):
+        scheduler.on_trial_add(None, trial)
+    ends = dict.fromkeys((0, 1), 0)  # after how many epochs each trial was stopped
+    for epoch in range(1, 10):
+        for trial, loss in ((good, 0.1), (bad, 0.9)):
+            number = trial.config["number"]
+            if not ends[number]:
+                result = {"epoch": epoch, "val_loss": loss / epoch}
+                stopped = scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP
+                ends[number] = epoch * stopped
+    assert ends == {0: 9, 1: grace}
+    assert [trial.outcome for trial in study.trials] == [Outcome.COMPLETE, Outcome.STOPPED_EARLY]
+
+
 def test_the_last_epoch_completes_a_trial(study: Study) -> None:
     scheduler, trial = RecordingScheduler(study), tune_trial(study)
     scheduler.on_trial_add(None, trial)
@@ -120,6 +148,20 @@ def test_a_trial_that_died_between_verdict_and_end_is_ended_at_the_restart(
     handed = again.next_trial()
     assert handed is not None
     assert handed.number == 0, "the one that was stopped is not handed out again"
+
+
+def test_a_killed_process_worked_at_least_until_its_last_epoch(
+    study: Study, space: SearchSpace, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.begin_session()
+    scheduler, trial = RecordingScheduler(study), tune_trial(study)
+    scheduler.on_trial_add(None, trial)
+    for clock in ("time", "monotonic"):
+        real = getattr(time, clock)
+        monkeypatch.setattr(time, clock, lambda real=real: real() + 100)
+    report(scheduler, trial, 1, 0.5)
+    again = Study(load_record(f"sqlite:///{database}", "s"), space, trials=9)
+    assert 100 <= again.seconds < 110
 
 
 def test_an_outcome_that_the_worker_reports_is_recorded(study: Study) -> None:

@@ -10,7 +10,7 @@ import pytest
 from text_recognizer.errors import InputError, RunError
 from tuning.run.folder import RunFolder
 from tuning.run.storage_url import StorageUrl
-from tuning.study.storage import read_storage_note, sqlite_url, write_storage_note
+from tuning.study.storage import open_storage, read_storage_note, sqlite_url, write_storage_note
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
@@ -76,3 +76,9 @@ def test_a_run_knows_its_own_database_alone(tmp_path: Path) -> None:
         folder.storage.write_text(damaged)
         with pytest.raises(RunError, match=r"storage\.json"):
             read_storage_note(folder)
+
+
+def test_a_lock_of_another_process_is_waited_for_a_minute(database: Path) -> None:
+    """A dashboard that reads may hold it for longer than SQLite's usual 5 s."""
+    with open_storage(sqlite_url(database)).engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 60_000

@@ -146,7 +146,7 @@ def test_the_same_failure_in_the_first_three_trials_stops_the_search(study: Stud
 
 def test_different_failures_do_not_stop_the_search(study: Study) -> None:
     for number in [handed_out(study).number for _ in range(3)]:
-        study.close(number, Outcome.FAILED, f"cause {number}")
+        study.close(number, Outcome.FAILED, f"cause {number % 2}")
     assert study.stop_reason is None
 
 
@@ -298,6 +298,20 @@ def test_the_same_seed_proposes_the_same_trials_also_after_a_kill_and_a_restart(
         return [trial.params for trial in study.trials]
 
     assert proposals("killed", True) == proposals("whole", False)
+
+
+def test_two_seeds_search_other_points(
+    space: SearchSpace, empty_database: Path, tmp_path: Path
+) -> None:
+    def params(seed: int) -> dict[str, Any]:
+        url = f"sqlite:///{shutil.copy(empty_database, tmp_path / str(seed))}"
+        settings = space.search.model_copy(update={"seed": seed})
+        other = replace(space, search=settings)
+        return handed_out(Study(create_record(url, other, "s"), other, trials=1)).params
+
+    first, second = params(1), params(2)
+    assert first.keys() == second.keys()
+    assert all(first[name] != second[name] for name in first)
 
 
 def test_time_without_an_epoch_is_counted_too(study: Study, url: str, space: SearchSpace) -> None:

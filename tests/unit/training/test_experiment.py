@@ -173,6 +173,27 @@ def test_the_same_seed_gives_the_same_numbers(tmp_path: Path) -> None:
     assert first.validation != other.validation
 
 
+class Draws(pl.Callback):
+    """The random numbers that an epoch begins with: dropout and augmentation are made of them."""
+
+    def __init__(self) -> None:
+        self.drawn: list[tuple[float, ...]] = []
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.drawn.append(tuple(torch.rand(4).tolist()))
+
+
+def test_each_epoch_and_each_seed_have_their_own_random_numbers() -> None:
+    def drawn(seed: int) -> list[tuple[float, ...]]:
+        draws, settings = Draws(), checked(SMALL | {"max_epochs": 2, "seed": seed})
+        train(settings, build_data(settings), callbacks=[draws], whole_epochs=True, **SILENT)
+        return draws.drawn
+
+    first, again, other = drawn(3), drawn(3), drawn(4)
+    assert first == again
+    assert len({*first, *other}) == 4
+
+
 def test_patience_ends_a_run_and_zero_never_does(tmp_path: Path) -> None:
     settings = checked(SMALL | SILENT | {"max_epochs": 6, "lr": 1e-12})  # nothing improves
     assert (

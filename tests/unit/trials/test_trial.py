@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import replace
 
 from text_recognizer.metrics import Objective
 from tuning.trials.table import trials_table
@@ -65,18 +66,10 @@ def test_counts_name_every_way_and_sum_to_the_trials() -> None:
     }
 
 
-def test_epochs_are_saved_by_early_stopping_alone() -> None:
-    assert (
-        epochs_saved(
-            [
-                trial(0, 0.5),
-                trial(1, 0.5, outcome=Outcome.STOPPED_EARLY),
-                trial(2, outcome=Outcome.FAILED),
-            ],
-            12,
-        )
-        == 11
-    )
+def test_epochs_are_saved_by_asha_alone() -> None:
+    stopped = trial(1, 0.5, outcome=Outcome.STOPPED_EARLY)
+    cut = replace(stopped, number=2, cause="the time budget of 1m is used up")
+    assert epochs_saved([trial(0, 0.5), stopped, cut, trial(3, outcome=Outcome.FAILED)], 12) == 11
 
 
 def test_csv_keeps_every_trial_and_whatever_a_cause_contains() -> None:

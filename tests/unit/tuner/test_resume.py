@@ -12,7 +12,10 @@ import pytest
 
 from tests import shapes
 from text_recognizer.data.digits import Digits
+from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import CheckpointError, InputError, NoResultError, RunError
+from text_recognizer.models import mlp
+from text_recognizer.util import checksum
 from tuning import retrain, search
 from tuning.run.environment import environment
 from tuning.run.files import BestTrial, Resources, Summary
@@ -131,21 +134,28 @@ def test_a_changed_space_is_refused_key_by_key(run: RunFolder) -> None:
     assert "search.max_epochs: was 3, is 4" in str(error.value)
 
 
-@pytest.mark.parametrize("part", ["code.text_recognizer.models.mlp", "data.Digits"])
+@pytest.mark.parametrize("part", ["images", "labels"])
 def test_changed_code_and_data_are_refused(
-    part: str, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    part: str, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = fingerprint
-
-    def changed(*arguments: object) -> dict[str, object]:
-        found = real(*arguments)  # type: ignore[arg-type]
-        section, name = part.split(".", 1)
-        found[section][name] = "0" * 64
-        return found
-
-    monkeypatch.setattr("tuning.tuner.resume.fingerprint", changed)
-    with pytest.raises(RunError, match=f"{part}: was .*…, is 000000000000…"):
+    """The run was made of one other pixel or label, and before a line was added to the model."""
+    data = Digits().trainval
+    older = {"images": data.images.clone(), "labels": data.labels.clone()}
+    older[part][7] ^= 1
+    recorded = fingerprint(read_space(run.space), BaseDataset(**older))
+    set_attr(open_study(run), "fingerprint", recorded)
+    changed = tmp_path / "mlp.py"
+    changed.write_text(Path(mlp.__file__).read_text() + "# one more line\n")
+    monkeypatch.setattr(mlp, "__file__", str(changed))
+    with pytest.raises(RunError) as error:
         resume.resume(run.path)
+    lines = str(error.value).splitlines()[1:]
+    assert [line.split(":")[0] for line in lines] == [
+        "code.text_recognizer.models.mlp",
+        "data.Digits",
+    ]
+    sums = recorded["code"]["text_recognizer.models.mlp"], checksum(changed)
+    assert "was {:.12}…, is {:.12}…".format(*sums) in lines[0]
 
 
 def test_the_code_that_makes_the_numbers_is_in_the_fingerprint(run: RunFolder) -> None:
@@ -264,14 +274,10 @@ def test_what_was_not_written_down_is_written_at_the_next_resume(
     assert read_existing(run.summary, Summary).status == "failed"
 
 
-def test_more_trials_for_a_search_that_a_limit_ended_are_refused(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        Study, "stop_reason", property(lambda _: "the budget of 2 epochs is used up")
-    )
-    with pytest.raises(InputError, match=r"the budget of 2 epochs.*--warm-start"):
-        resume.resume(run.path, trials=9)
+def test_more_trials_for_a_search_that_a_limit_ended_are_refused(run: RunFolder) -> None:
+    set_attr(open_study(run), "seconds", 60.0)
+    with pytest.raises(InputError, match=r"the time budget of 1m.*--time-budget"):
+        resume.resume(run.path, trials=9, time_budget="1m")
 
 
 def test_a_resume_with_nothing_to_do_changes_no_option(run: RunFolder) -> None:

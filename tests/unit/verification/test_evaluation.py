@@ -10,6 +10,7 @@ import pytest
 from text_recognizer.data.digits import Digits
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import CheckpointError
+from text_recognizer.predict import Recognizer
 from text_recognizer.util import checksum
 from training.experiment import build_data, train
 from tuning.trials.trial import Best, Epoch, Outcome, Trial
@@ -73,6 +74,18 @@ def test_an_exported_checkpoint_is_small_and_evaluates_to_what_lightning_measure
     assert worst.label == str(int(labels[worst.index]))
     assert worst.probability <= answers.worst[-1].probability
     assert worst.predicted != worst.label
+
+
+def test_a_confusion_has_a_row_for_each_true_class(trained: tuple[Path, Best]) -> None:
+    """With labels made so that each answer is one less than the truth."""
+    path, images = trained[0], Digits().trainval.images[:200]
+    answers = Recognizer.load(path).probabilities(images).argmax(1)
+    found = evaluate(path, BaseDataset(images, (answers + 1) % 10))
+    expected = [[0] * 10 for _ in range(10)]
+    for answer in answers.tolist():
+        expected[(answer + 1) % 10][answer] += 1
+    assert found.confusion == expected
+    assert found.accuracy == 0
 
 
 @pytest.mark.parametrize(("name", "wrong"), [("val_acc", 0.02), ("val_loss", 0.05)])
