@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SPACE ?= search_spaces/mlp.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test unit browser cluster pictures faults soak bench-driver bench-search check format schema lock clean
+.PHONY: help setup search test unit browser cluster pictures faults soak bench-driver bench-search mutants check format schema lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ bench-driver: $(READY) ## measure the driver's time for each result, over 1,000 
 
 bench-search: $(READY) ## simulate searches on recorded curves: ours, Ray's own, random, without ASHA
 	$(BIN)/python benchmarks/simulate.py --seeds 200
+
+mutants: $(READY) ## see which of forty one-line mutants the tests notice: about an hour; not part of CI
+	$(BIN)/python -m benchmarks.mutants
 
 check: $(READY) ## lint, check types, and check that imports go down only
 	$(BIN)/ruff check .
