@@ -13,6 +13,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from tuning.ray_backend.scheduler import RecordingScheduler
 from tuning.space.reader import read_space
+from tuning.space.schema import Stop
 from tuning.space.search_space import SearchSpace
 from tuning.study.optuna_record import create_record, load_record
 from tuning.study.study import Study
@@ -80,14 +81,6 @@ def test_asha_lets_the_low_losses_go_on_after_the_grace_epochs(
                 ends[number] = epoch * stopped
     assert ends == {0: 9, 1: grace}
     assert [trial.outcome for trial in study.trials] == [Outcome.COMPLETE, Outcome.STOPPED_EARLY]
-
-
-def test_the_last_epoch_completes_a_trial(study: Study) -> None:
-    scheduler, trial = RecordingScheduler(study), tune_trial(study)
-    scheduler.on_trial_add(None, trial)
-    decisions = [report(scheduler, trial, epoch, 0.5) for epoch in range(1, 10)]
-    assert decisions == [TrialScheduler.CONTINUE] * 8 + [TrialScheduler.STOP]
-    assert study.trial(0).outcome == Outcome.COMPLETE
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -162,6 +155,33 @@ def test_a_killed_process_worked_at_least_until_its_last_epoch(
     report(scheduler, trial, 1, 0.5)
     again = Study(load_record(f"sqlite:///{database}", "s"), space, trials=9)
     assert 100 <= again.seconds < 110
+
+
+def test_a_disk_that_fails_stops_all_trials_and_charges_none(study: Study) -> None:
+    scheduler = RecordingScheduler(study)
+    one, other = tune_trial(study), tune_trial(study)
+    for trial in (one, other):
+        scheduler.on_trial_add(None, trial)
+    assert scheduler.on_trial_result(None, one, {"disk": "full"}) == TrialScheduler.STOP
+    assert report(scheduler, other, 1, 0.5) == TrialScheduler.STOP
+    assert study.suspended == "full"
+    assert [(trial.outcome, len(trial.epochs)) for trial in study.trials] == [(None, 0), (None, 1)]
+
+
+def test_an_epoch_that_is_run_again_ends_its_trial_only_if_the_search_ends(study: Study) -> None:
+    scheduler, trial = RecordingScheduler(study), tune_trial(study)
+    scheduler.on_trial_add(None, trial)
+    assert [report(scheduler, trial, 1, value) for value in (0.5, 0.6)] == [
+        TrialScheduler.CONTINUE
+    ] * 2
+    study.stop = Stop(epochs=1)
+    assert report(scheduler, trial, 1, 0.7) == TrialScheduler.STOP
+    (ended,) = study.trials
+    assert (ended.outcome, ended.cause) == (
+        Outcome.STOPPED_EARLY,
+        "the budget of 1 epochs is used up",
+    )
+    assert [epoch.metrics["val_acc"] for epoch in ended.epochs] == [0.5]
 
 
 def test_an_outcome_that_the_worker_reports_is_recorded(study: Study) -> None:

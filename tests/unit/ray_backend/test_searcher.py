@@ -17,7 +17,7 @@ from tuning.run.resources import Slots
 from tuning.space.schema import Stop
 from tuning.study.optuna_record import create_record
 from tuning.study.study import Study
-from tuning.trials.trial import Outcome
+from tuning.trials.trial import Epoch, Outcome
 from tuning.worker.guard import stall_log
 
 FINISHED = "FINISHED"
@@ -71,6 +71,8 @@ def test_without_room_a_search_waits_until_it_is_over(study: Study, tmp_path: Pa
 
 def test_a_search_that_was_suspended_ends_without_room(study: Study, tmp_path: Path) -> None:
     study.suspend("the disk is full")
+    study.suspend("and another one, for that")
+    assert study.suspended == "the disk is full"
     assert searcher(study, tmp_path, Nodes(0)).suggest("a") == FINISHED
 
 
@@ -126,3 +128,20 @@ def test_who_is_charged_with_the_end_of_a_process(
     assert (trial.outcome, len(trial.failures)) == (outcome, failures)
     again = one.suggest("b")["number"]
     assert (again == number) == (outcome is None), "it is handed out again, unless it hung"
+
+
+def test_a_trial_under_which_node_after_node_dies_fails(study: Study, tmp_path: Path) -> None:
+    one = searcher(study, tmp_path, Nodes(1, "10.0.0.2"))
+
+    def lose_nodes(count: int) -> Outcome | None:
+        for _ in range(count):
+            assert one.suggest("a")["number"] == 0
+            one.on_trial_complete("a", error=True)
+        return study.trial(0).outcome
+
+    assert lose_nodes(3) is None
+    study.record_epoch(0, Epoch(1, {"val_acc": 0.5}))
+    assert lose_nodes(3) is None, "an epoch in between"
+    study.retries = 0
+    assert lose_nodes(1) == Outcome.FAILED
+    assert study.trial(0).cause == "4 nodes died under it, the last 10.0.0.2"

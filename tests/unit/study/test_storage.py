@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 
 from text_recognizer.errors import InputError, RunError
 from tuning.run.folder import RunFolder
 from tuning.run.storage_url import StorageUrl
+from tuning.study import storage
 from tuning.study.storage import open_storage, read_storage_note, sqlite_url, write_storage_note
 
 
@@ -82,3 +85,29 @@ def test_a_lock_of_another_process_is_waited_for_a_minute(database: Path) -> Non
     """A dashboard that reads may hold it for longer than SQLite's usual 5 s."""
     with open_storage(sqlite_url(database)).engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 60_000
+
+
+def test_a_database_that_does_not_answer_is_waited_for_and_that_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, said, slept = tmp_path / "mounted", [], []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            folder.mkdir()
+
+    monkeypatch.setattr(storage.time, "sleep", sleep)
+    engine = create_engine(sqlite_url(folder / "study.db"))
+    storage.wait_for_server(engine, said.append)
+    engine.connect().close()
+    assert slept == [1.0] * 3
+    assert said == [
+        "the study's database does not answer; waiting for it (unable to open database file)"
+    ]
+    monkeypatch.setattr(storage, "PATIENCE_S", -1)
+    engine = create_engine(sqlite_url(tmp_path / "never" / "study.db"))
+    storage.wait_for_server(engine, said.append)
+    with pytest.raises(OperationalError, match="unable to open"):
+        engine.connect()
+    assert (len(said), len(slept)) == (2, 3)

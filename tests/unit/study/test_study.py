@@ -8,6 +8,7 @@ import math
 import shutil
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ import optuna
 import pytest
 
 from text_recognizer.errors import RunError, StorageError
+from tuning.run.options import Options
+from tuning.run.resources import Slots
 from tuning.space.reader import read_space
 from tuning.space.schema import Parameter
 from tuning.space.search_space import SearchSpace
 from tuning.study.optuna_record import create_record, epoch_to_plain, load_record
 from tuning.study.samplers import suggest
+from tuning.study.search import Search
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome, Trial
 
@@ -150,6 +154,14 @@ def test_different_failures_do_not_stop_the_search(study: Study) -> None:
     assert study.stop_reason is None
 
 
+def test_the_same_failure_after_an_epoch_does_not_stop_the_search(study: Study) -> None:
+    numbers = [handed_out(study).number for _ in range(3)]
+    study.record_epoch(numbers[2], epoch(1, 0.5))
+    for number in numbers:
+        study.close(number, Outcome.FAILED, "no module")
+    assert study.stop_reason is None
+
+
 def test_no_more_trials_than_asked_for_and_unfinished_ones_come_first(
     study: Study, url: str, space: SearchSpace
 ) -> None:
@@ -172,6 +184,44 @@ def test_points_to_start_with_come_first(url: str, space_file: object, tmp_path:
     space = read_space(path)
     study = Study(create_record(url, space, "s"), space, trials=3)
     assert [handed_out(study).params for _ in range(2)] == [{"a": 7}, {"a": 2}]
+
+
+def test_a_parameter_that_the_space_does_not_have_is_damage(
+    study: Study, url: str, space: SearchSpace
+) -> None:
+    handed_out(study)
+    fewer = replace(space, parameters={"lr": space.parameters["lr"]})
+    with pytest.raises(RunError, match=r"unknown parameters \['fc1'\]"):
+        reopened(url, fewer)
+
+
+def test_optunas_dashboard_names_the_metric_and_optuna_is_quiet(study: Study, url: str) -> None:
+    for opened in (lambda: load_record(url, "s"), lambda: create_record(url, study.space, "t")):
+        optuna.logging.set_verbosity(optuna.logging.INFO)
+        assert opened().metric_names == ["val_acc"]
+        assert optuna.logging.get_verbosity() == optuna.logging.WARNING
+
+
+@pytest.mark.parametrize(("given", "seed"), [({}, 7), ({"seed": 3}, 3)])
+def test_what_all_trials_share(given: dict[str, int], seed: int, study: Study) -> None:
+    space = replace(
+        study.space,
+        experiment=study.space.experiment | given,
+        search=study.space.search.model_copy(update={"seed": 7}),
+    )
+    search: Any = partial(Search, "s", space, Options(), None, study)
+    settings = search(Slots(2, 3, 0.5), None).trial_settings
+    assert settings == {
+        "model_class": "MLP",
+        "data_class": "Digits",
+        "max_epochs": 3,
+        "seed": seed,
+        "monitor": "val_acc",
+        "patience": 0,
+        "threads": 3,
+        "gpus": 1,
+    }
+    assert search(Slots(2, 3, 0), None).trial_settings == settings | {"gpus": 0}
 
 
 def test_names_are_taken_once_and_missing_studies_are_said(
@@ -220,10 +270,11 @@ def test_a_limit_ends_the_search_and_no_trial_stays_open(url: str, tmp_path: Pat
     assert study.stop_reason == "the budget of 2 epochs is used up"
     assert study.next_trial() is None
     assert study.has_work(), "three trials are open yet"
+    study.close(second, Outcome.FAILED, "boom")  # too late to be tried again
     study.close_all()
     assert [trial.outcome for trial in study.trials] == [
         Outcome.STOPPED_EARLY,
-        Outcome.STOPPED_EARLY,
+        Outcome.FAILED,
         Outcome.FAILED,
     ]
     again = Study(load_record(url, "limited"), space, trials=9)
