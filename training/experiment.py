@@ -73,7 +73,7 @@ def build_lit_model(settings: Mapping[str, Any]) -> BaseLitModel:
 
 
 def device_flags(settings: Mapping[str, Any]) -> Settings:
-    """The Trainer's `accelerator` and `devices`.
+    """The Trainer's `accelerator` and `devices`. `gpus` means CUDA's, or ROCm's, not Apple's.
 
     Raises:
         InputError: `gpus` contradicts them.
@@ -82,7 +82,9 @@ def device_flags(settings: Mapping[str, Any]) -> Settings:
     given = {name: settings[name] for name in ("accelerator", "devices") if name in settings}
     if gpus is not None:
         ensure("gpus", "either gpus, or accelerator and devices", {"gpus": gpus} | given, not given)
-        given = {"accelerator": "gpu" if gpus and torch.cuda.is_available() else "cpu"}
+        # A worker that was given a GPU must not train on the CPU without a word, so Lightning
+        # refuses this one where there is no GPU.
+        given = {"accelerator": "cuda" if gpus else "cpu"}
     return {"devices": 1} | given
 
 

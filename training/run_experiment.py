@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if __name__ == "__main__":  # the code beside this script runs, wherever the environment points
     sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
@@ -24,6 +24,7 @@ from text_recognizer.text import shown
 
 if TYPE_CHECKING:
     from training.experiment import ExperimentResult
+    from training.settings import Settings
 
 LOG_ROOT = Path("training/logs")
 
@@ -31,7 +32,6 @@ LOG_ROOT = Path("training/logs")
 def main(argv: list[str] | None = None) -> None:
     """Parse the flags, train, and print the result."""
     # Here, not at the top: without the project's environment the command can say so.
-    import torch
     import yaml
 
     from training.experiment import quiet_lightning, run
@@ -58,20 +58,44 @@ def main(argv: list[str] | None = None) -> None:
     # A config printed by `--print_config` names `accelerator: auto` and other defaults. If they
     # counted as given, `--gpus=1` would contradict them.
     settings = {name: value for name, value in settings.items() if value != defaults[name]}
-    if settings.get("gpus") == 1 and not torch.cuda.is_available():
-        print("note: there is no GPU here; training on the CPU")
+    settings = on_working_device(settings)
     quiet_lightning()
     load = Path(str(checkpoint)) if checkpoint else None
     print_result(run(settings, LOG_ROOT, load_checkpoint=load, test=test in (True, "true")))
 
 
-def read_flags(words: list[str]) -> dict[str, Any]:
+def on_working_device(settings: Settings) -> Settings:
+    """The settings, for the CPU if a GPU is asked for or counted and none works; says so.
+
+    Raises:
+        InputError: `accelerator` names GPUs that do not work.
+    """
+    from text_recognizer.devices import hide_gpus, try_gpus
+
+    gpus, accelerator = settings.get("gpus"), settings.get("accelerator")
+    if gpus == 0 or accelerator == "cpu":
+        hide_gpus()  # Lightning would ask each GPU for the state of its random numbers
+        return settings
+    found = try_gpus()
+    if found.names:
+        if found.problem:
+            print(f"note: not all GPUs can be used: {found.problem}")
+        return settings
+    why = f"no GPU here can be used: {found.problem}" if found.problem else "there is no GPU here"
+    if accelerator in ("gpu", "cuda") and found.problem:
+        raise InputError(f"accelerator: {why}. Leave it out to train on the CPU.")
+    if gpus or found.problem:
+        print(f"note: {why}; training on the CPU")
+    return settings | ({"gpus": 0} if gpus == 1 else {})
+
+
+def read_flags(words: list[str]) -> Settings:
     """Read `--max-epochs=5`, `--max_epochs 5` and `--augment`. The last is True, the others text.
 
     Raises:
         InputError: a word is neither a flag nor the value of one.
     """
-    flags: dict[str, Any] = {}
+    flags: Settings = {}
     name = ""
     for word in words:
         if word == "-h":
@@ -87,7 +111,7 @@ def read_flags(words: list[str]) -> dict[str, Any]:
     return flags
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> Settings:
     """Read a file of settings. Raises `InputError`."""
     import yaml
 

@@ -96,7 +96,7 @@ class Retraining:
         self.machine = preflight.machine()
         self.slots = request.options.slots([self.machine], trainings)
         if self.slots.note:
-            say("note: no GPU here: training on the CPUs")
+            say(f"note: {self.slots.note.replace('searching', 'training')}")
         if len(self.configs) < request.top:
             say(f"note: only {len(self.configs)} trials of this run can be best")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from text_recognizer.errors import InputError
-from tuning.run.resources import Node, Slots, no_room, room
+from tuning.run.resources import Node, Slots, idle_gpus, no_room, room
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,17 @@ class Options:
         # A trial's share is of one whole GPU, so a node with half a GPU counts as one without.
         any_gpu = any(node.gpus >= 1 for node in nodes)
         waits = bool(self.address and self.max_concurrent)
+        problem = "; ".join(node.problem for node in nodes if node.problem)
         if self.require_gpu and not any_gpu and not waits:
-            raise InputError(
-                "--require-gpu: no node has a GPU. Leave the flag out to search on the CPUs."
-            )
-        share, note = self.gpus_per_trial, ""
-        if share is None:
-            share = float(any_gpu or self.require_gpu)
+            why = f"no GPU here can be used: {problem}" if problem else "no node has a GPU"
+            raise InputError(f"--require-gpu: {why}. Leave the flag out to search on the CPUs.")
+        share = self.gpus_per_trial
+        if share is None:  # GPUs that fail were meant to be used
+            share = float(any_gpu or self.require_gpu or bool(problem))
+        note = f"not all GPUs can be used: {problem}" if share and problem else ""
         if share and not any_gpu:
-            note = "no GPU here: searching on the CPUs"
+            why = f"no GPU here can be used: {problem}" if problem else "no GPU here"
+            note = f"{why}: searching on the CPUs"
             if waits:  # a node with a GPU may join later, so the trials keep their share
                 note = "no node has a GPU: trials wait for one (--gpus-per-trial 0 uses the CPUs)"
             else:
@@ -60,7 +62,9 @@ class Options:
         count = room(nodes, slots)
         if not count and not waits:
             raise InputError(no_room(nodes, slots))
-        return replace(slots, count=min(count, most))
+        slots = replace(slots, count=min(count, most))
+        notes = [text for text in (note, idle_gpus(nodes, slots)) if text]
+        return replace(slots, note="; ".join(notes))
 
 
 @dataclass(frozen=True)

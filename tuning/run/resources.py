@@ -12,12 +12,16 @@ SMALLEST_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Node:
-    """The CPUs and GPUs that trials may use on one machine; in a cluster, its id and address."""
+    """The CPUs and GPUs that trials may use on one machine; in a cluster, its id and address.
+
+    `problem` says which further GPUs cannot be used, and why.
+    """
 
     cpus: float
     gpus: float
     id: str = ""
     address: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,28 @@ def room(nodes: Sequence[Node], slots: Slots) -> int:
     for node in nodes:
         fit = math.floor(node.cpus / slots.cpus)
         if slots.gpus:
-            # Whole trials per GPU, because a trial cannot use what is left of two GPUs. Without the
-            # 1e-9 only 5 trials would fit with a share of 0.166666666666667.
-            fit = min(fit, math.floor(node.gpus) * math.floor(1 / slots.gpus + 1e-9))
+            fit = min(fit, gpu_places(node, slots.gpus))
         count += fit
     return count
+
+
+def gpu_places(node: Node, share: float) -> int:
+    """How many trials with this share of a GPU, above 0, the node's GPUs hold."""
+    # Whole trials per GPU, because a trial cannot use what is left of two GPUs. Without the 1e-9
+    # only 5 trials would fit with a share of 0.166666666666667.
+    return math.floor(node.gpus) * math.floor(1 / share + 1e-9)
+
+
+def idle_gpus(nodes: Sequence[Node], slots: Slots) -> str:
+    """What to do if the GPUs hold more trials than the CPUs; empty if the CPUs are no limit."""
+    places = sum(gpu_places(node, slots.gpus) for node in nodes) if slots.gpus else 0
+    if not 0 < slots.count < min(places, slots.most or places):
+        return ""
+    # Rounded down, so that as many still fit.
+    each = math.floor(1000 / math.ceil(slots.count / sum(int(node.gpus) for node in nodes))) / 1000
+    advice = "more CPUs would use all GPUs"
+    if slots.cpus > 1:
+        advice = f"--cpus-per-trial {slots.cpus - 1} or less runs more"
+    elif each > slots.gpus:
+        advice = f"--gpus-per-trial {each:g} gives each more of a GPU"
+    return f"the CPUs hold {slots.count} at once, the GPUs {places}: {advice}"

@@ -10,6 +10,7 @@ import torch
 
 from text_recognizer.data.base_data_module import find_data_dir
 from text_recognizer.data.util import BaseDataset
+from text_recognizer.devices import try_gpus
 from text_recognizer.errors import DataError, InputError, Problem, ensure
 from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.text import TEXT_RULE, is_text, shown
@@ -124,14 +125,15 @@ def build_corner(space: SearchSpace, corner: Settings) -> BaseLitModel:
 
 
 def machine() -> Node:
-    """This machine's CPUs and GPUs."""
+    """This machine's CPUs, and the GPUs that work."""
+    gpus = try_gpus()
     # `os.cpu_count` ignores affinity and the limits of a container.
-    return Node(joblib.cpu_count(), torch.cuda.device_count())
+    return Node(joblib.cpu_count(), len(gpus.names), problem=gpus.problem)
 
 
 def gpu_names() -> list[str]:
-    """The names of the GPUs that torch sees."""
-    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    """The names of the GPUs that work."""
+    return list(try_gpus().names)
 
 
 def largest_network(space: SearchSpace) -> int:

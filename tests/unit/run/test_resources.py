@@ -46,10 +46,48 @@ def test_no_gpu_is_said_and_is_no_dead_end() -> None:
     assert Options().slots([Node(2, 0)], 30).note == ""
 
 
+def test_gpus_that_fail_are_said_with_the_reason() -> None:
+    broken, half = Node(2, 0, problem="GPU 0: too old"), Node(2, 1, problem="GPU 1: too old")
+    for options in (Options(), Options(0.5)):
+        slots = options.slots([broken], 30)
+        assert (slots.count, slots.gpus) == (2, 0)
+        assert slots.note == "no GPU here can be used: GPU 0: too old: searching on the CPUs"
+    assert Options(0).slots([broken], 30).note == ""
+    assert Options(0.5).slots([half], 30).note == "not all GPUs can be used: GPU 1: too old"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "options", "note"),
+    [
+        ([Node(4, 8)], Options(0.5), "4 at once, the GPUs 16: --gpus-per-trial 1 gives each more"),
+        ([Node(4, 1)], Options(0.1), "4 at once, the GPUs 10: --gpus-per-trial 0.25 gives"),
+        ([Node(6, 1)], Options(0.1), "6 at once, the GPUs 10: --gpus-per-trial 0.166 gives"),
+        ([Node(4, 8)], Options(1), "4 at once, the GPUs 8: more CPUs would use all GPUs"),
+        ([Node(4, 2)] * 2, Options(0.5, 2), "4 at once, the GPUs 8: --cpus-per-trial 1 or less"),
+        ([Node(4, 8)], Options(0.5, max_concurrent=4), ""),
+        ([Node(16, 8)], Options(0.5), ""),
+        ([Node(2, 8)], Options(0), ""),
+    ],
+)
+def test_gpus_that_the_cpus_leave_idle_are_said(
+    nodes: list[Node], options: Options, note: str
+) -> None:
+    slots = options.slots(nodes, 30)
+    assert (note in slots.note) if note else not slots.note
+    if "gives each" in note:
+        share = float(note.split("per-trial ")[1].split()[0])
+        assert Options(share).slots(nodes, 30).count == slots.count
+
+
 @pytest.mark.parametrize(
     ("nodes", "options", "message"),
     [
         ([Node(2, 0)], Options(0.5, require_gpu=True), "--require-gpu: no node has a GPU"),
+        (
+            [Node(2, 0, problem="GPU 0: too old")],
+            Options(require_gpu=True),
+            "--require-gpu: no GPU here can be used: GPU 0: too old. Leave",
+        ),
         ([Node(4, 0)] * 2, Options(None, 5), "--cpus-per-trial: `cpus-per-trial <= 4, the CPUs"),
         ([Node(16, 0), Node(2, 1)], Options(1, 4), "<= 2, the CPUs of the largest node with a GPU"),
         ([Node(0, 0)], Options(), "--address: no node that is up has a CPU for trials"),

@@ -55,6 +55,12 @@ def test_gpus_and_accelerator_contradict_each_other() -> None:
     assert device_flags({"accelerator": "cpu"})["accelerator"] == "cpu"
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_who_was_given_a_gpu_does_not_train_on_the_cpu_without_a_word() -> None:
+    with pytest.raises(InputError, match="CUDAAccelerator"):
+        make_trainer({"gpus": 1})
+
+
 class SaveEach(pl.callbacks.Checkpoint):
     """A checkpoint after every epoch, where a trial writes its own."""
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from text_recognizer.data.digits import Digits
 from text_recognizer.data.util import BaseDataset
@@ -54,6 +55,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Best]:
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     epoch = Epoch(1, metrics, path.name, checksum(path))
     return path, Best(Trial(3, {}, (epoch,), Outcome.COMPLETE), epoch, metrics["val_acc"])
+
+
+def test_weights_of_a_gpu_are_exported_and_evaluated_without_one(
+    trained: tuple[Path, Best], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, best = trained
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+    torch.save(torch.load(path, weights_only=True), tmp_path / path.name)
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="CUDA device"):
+            torch.load(tmp_path / path.name, weights_only=True)
+    monkeypatch.undo()
+    epoch = replace(best.epoch, sha256=checksum(tmp_path / path.name))
+    export_best(tmp_path, replace(best, epoch=epoch), tmp_path / "best.ckpt")
+    verify(tmp_path / "best.ckpt", best, SETTINGS, Digits().trainval)
 
 
 def test_an_exported_checkpoint_is_small_and_evaluates_to_what_lightning_measured(
