@@ -145,8 +145,9 @@ class BaseDataModule(pl.LightningDataModule):
         order: Callable[[Tensor], Tensor] | None = None,
     ) -> BatchLoader:
         """A loader whose examples are on the trainer's device."""
-        # Copied once for all epochs, and as bytes: slicing and normalising a batch takes 44 µs,
-        # slicing normalised floats 33, but those would take 188 MB in each worker.
+        # Copied once, for all who train on them in this process, and as bytes: slicing and
+        # normalising a batch takes 44 µs, slicing normalised floats 33, but those would take 188 MB
+        # in each worker.
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         return BatchLoader(dataset.to(device), indices.to(device), batch_size, order)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ class BaseDataset:
 
     images: Tensor
     labels: Tensor
+    _copies: dict[torch.device, BaseDataset] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
@@ -37,8 +40,10 @@ class BaseDataset:
         return self.images[index], self.labels[index]
 
     def to(self, device: torch.device) -> BaseDataset:
-        """The same examples on `device`."""
-        return BaseDataset(self.images.to(device), self.labels.to(device))
+        """The same examples on `device`: one copy, whoever asks, and none on their own device."""
+        if device not in self._copies:
+            self._copies[device] = BaseDataset(self.images.to(device), self.labels.to(device))
+        return self._copies[device]
 
 
 @dataclass(eq=False)

@@ -4,4 +4,11 @@
 stands in for training where training is not the point.
 """
 
-from tuning.worker.guard import DISK_ERRORS, describe_error, describe_hang, stall_log
+from tuning.worker.guard import (
+    DISK_ERRORS,
+    describe_error,
+    describe_hang,
+    logged_cause,
+    stall_log,
+    trial_log,
+)

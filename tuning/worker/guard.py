@@ -1,29 +1,35 @@
 """Guards a trial in a worker: catches what it raises, ends it if it hangs, reports how it ended.
 
-A failed trial leaves its worker alive for the next one. This module imports no torch, so that a
-formula can stand in for training in the tests.
+A failed trial leaves its worker alive for the next one, unless the next would fail, too. This
+module imports no torch, so that a formula can stand in for training in the tests.
 """
 
 from __future__ import annotations
 
 import errno
 import faulthandler
+import gc
+import os
 import re
 import socket
 import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from text_recognizer.atomic import checksum
+from text_recognizer.atomic import atomic_write, checksum
 from tuning.trials import Outcome
 
 Report = Callable[[dict[str, Any]], None]
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the next trial would fail of it, too
+FAILURES_IN_A_ROW = 3  # then the process ends: what it fails of may be in the process
+LAST_LINES, LAST_BYTES = 20, 10_000  # of the worker's log, for the log of a failed trial
 STDLIB = sysconfig.get_paths()["stdlib"]
 FRAME = re.compile(r'File "(?P<file>[^"]*)", line (?P<line>\d+) in (?P<function>\S+)')
 
@@ -34,17 +40,52 @@ def run_guarded(
     folders: Sequence[Path] = (),
     stall_limit: float = 0,
     log: Path | None = None,
+    failure_log: Path | None = None,
 ) -> None:
     """Do a trial's work and report how it ended: only a dead process is an error to Ray.
 
+    A process in which the next trial would fail, too, ends without a report, so that Ray replaces
+    it: its CUDA context is dead, or it failed `FAILURES_IN_A_ROW` times.
+
     Args:
-        work: called with the function that reports an epoch.
+        work: called with the function that reports an epoch. After an out of memory it is called
+            once more, and goes on from what it reported.
         folders: of the run, for its workers. If one cannot be used, the search is suspended and
             the trial is not charged.
         stall_limit: seconds without a report after which the process ends itself.
         log: where the stacks of a hang are written; None is no limit.
+        failure_log: where `write_failure` writes.
     """
+    global failures
+    # A trial that the scheduler stops does not come back from `attempt`, and is no failure.
+    before, failures = failures, 0
     watchdog = Watchdog(stall_limit, log)
+    end = attempt(work, folders, watchdog, failure_log)
+    if end.get("outcome") == Outcome.OUT_OF_MEMORY:
+        # Ended trials may have held the memory. The sampler is told only of what a device has not
+        # that was cleaned.
+        end = attempt(work, folders, watchdog, failure_log)
+    if end.get("outcome") == Outcome.FAILED:
+        failures = before + 1
+        dead = False
+        with suppress(OSError), watchdog:  # a dead device may not even answer
+            dead = is_context_dead()
+        if dead or failures >= FAILURES_IN_A_ROW:
+            sys.stderr.flush()
+            os._exit(1)
+    tune.report(end)  # outside of the watchdog: the driver may take its time
+
+
+failures = 0  # in a row, in this process
+
+
+def attempt(
+    work: Callable[[Report], None],
+    folders: Sequence[Path],
+    watchdog: Watchdog,
+    failure_log: Path | None,
+) -> dict[str, str]:
+    """Do the work once and return how it ended. No traceback stays, which would keep tensors."""
     try:
         for folder in folders:
             # Every node was asked before the search began, but a node may join later.
@@ -52,15 +93,82 @@ def run_guarded(
                 reason = f"{socket.gethostname()} does not see {folder}: every node has to"
                 raise FileNotFoundError(errno.ENOENT, reason, str(folder))
         with watchdog:
+            clean_up()
             work(watchdog.report)
-        end = {"outcome": str(Outcome.COMPLETE), "cause": ""}
+        return {"outcome": str(Outcome.COMPLETE), "cause": ""}
     except Exception as error:
+        said, cause = last_lines(), describe_error(error)
         traceback.print_exc()  # into the worker's log, which Ray's dashboard shows
         if is_disk_error(error, folders):
-            end = {"disk": describe_error(error)}
-        else:
-            end = {"outcome": str(outcome_of(error)), "cause": describe_error(error)}
-    tune.report(end)  # outside of the watchdog: the driver may take its time
+            return {"disk": cause}
+        if failure_log:
+            write_failure(failure_log, cause, traceback.format_exc(), said)
+        return {"outcome": str(outcome_of(error)), "cause": cause}
+
+
+def clean_up() -> None:
+    """Free what ended trials of this process still hold, in memory and on the device.
+
+    Lightning's objects are in cycles, which only the collector frees. Their memory on a GPU does
+    not count for when it runs.
+    """
+    freeze_imports()
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+@cache  # once a process
+def freeze_imports() -> None:
+    """Let the collector forget what was imported: it makes each collection slow, and stays."""
+    gc.collect()
+    gc.freeze()
+
+
+def is_context_dead() -> bool:
+    """Whether no trial can use CUDA in this process any more.
+
+    After a failed assertion, an illegal access or a memory error of the card, every later call
+    fails in all of the process.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return False
+    from text_recognizer.devices import gpu_failure
+
+    failure = gpu_failure()  # a new computation: the texts of errors differ by version
+    return bool(failure) and not failure.startswith("OutOfMemoryError")
+
+
+def last_lines() -> list[str]:
+    """The last lines of this process' log: Ray's workers write their stderr to a file."""
+    path = Path("/proc/self/fd/2")
+    with suppress(OSError):
+        if path.is_file():
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - LAST_BYTES))
+                return file.read().decode(errors="replace").splitlines()[-LAST_LINES:]
+    return []
+
+
+def trial_log(folder: Path, number: int) -> Path:
+    """Where a trial's last failure is written."""
+    return folder / f"trial-{number}.txt"
+
+
+def write_failure(log: Path, cause: str, stack: str, said: Sequence[str]) -> None:
+    """Write the cause as the first line, the traceback, and what the worker said before."""
+    lines = [cause, "", stack, f"The last {len(said)} lines of the worker's log:", *said, ""]
+    with suppress(OSError), atomic_write(log) as file:  # how the trial ended is more important
+        file.write("\n".join(lines).encode(errors="backslashreplace"))
+
+
+def logged_cause(log: Path) -> str | None:
+    """The cause in a log of `write_failure`, or None."""
+    with suppress(OSError), log.open(encoding="utf-8", errors="replace") as file:
+        return file.readline().rstrip("\n") or None
+    return None
 
 
 def is_disk_error(error: Exception, folders: Sequence[Path]) -> bool:
@@ -141,7 +249,6 @@ def outcome_of(error: Exception) -> Outcome:
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(error, torch.OutOfMemoryError):
         return Outcome.FAILED
-    torch.cuda.empty_cache()  # the next trial in this worker must not pay for this one
     return Outcome.OUT_OF_MEMORY
 
 

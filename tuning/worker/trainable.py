@@ -7,7 +7,6 @@ after that report has returned.
 import math
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,16 @@ import torch
 
 from text_recognizer.atomic import atomic_path, checksum
 from text_recognizer.data.util import BaseDataset
+from text_recognizer.devices import hide_gpus
+from text_recognizer.errors import ensure
 from text_recognizer.metrics import METRICS, Objective
 from training.experiment import build_data, quiet_lightning, train
 from training.settings import Settings
-from tuning.worker.guard import Report, newest_valid, run_guarded, stall_log
+from tuning.worker.guard import Report, newest_valid, run_guarded, stall_log, trial_log
+
+# What a process with CUDA takes of a GPU before its first tensor, and torch's cap does not count.
+# About 0.3 GB were seen with lazy loading of kernels (pytorch/pytorch#107667), more with cuBLAS.
+CONTEXT_BYTES = 0.5e9
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class TrialJob:
 
     Args:
         checkpoints: the folder with a folder for each trial's checkpoints.
-        logs: where hanging trials write their stacks.
+        logs: where failing trials write their causes, and hanging ones their stacks.
         stall_limit: seconds without a report after which a trial ends.
         memory_share: the part of a GPU's memory that a trial may take; 0 on the CPU.
     """
@@ -66,6 +71,7 @@ def run_trial(
         folders=(job.checkpoints, job.logs),
         stall_limit=job.stall_limit,
         log=stall_log(job.logs, config["number"]),
+        failure_log=trial_log(job.logs, config["number"]),
     )
 
 
@@ -90,16 +96,53 @@ def train_trial(config: dict[str, Any], job: TrialJob, data: BaseDataset, report
 
 
 def limit_memory(share: float) -> None:
-    """Cap the part of a GPU's memory that torch takes: Ray only books a share."""
-    if share and torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(share)
+    """Cap the part of a GPU's memory that torch takes: Ray only books a share.
+
+    Args:
+        share: 0 hides the GPUs. Ray does not, and Lightning would begin a context on each of them
+            for the state of their random numbers.
+
+    Raises:
+        InputError: the share is too small.
+    """
+    if not share:
+        hide_gpus()
+    elif torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(share_of_torch(share, total))
+
+
+def share_of_torch(share: float, total: float) -> float:
+    """The part of a GPU's memory that torch may take for tensors.
+
+    Args:
+        share: of the GPU, for the whole process.
+        total: bytes of the GPU's memory.
+
+    Raises:
+        InputError: nothing is left beside the CUDA context.
+    """
+    least = CONTEXT_BYTES / total
+    rule = f"gpus-per-trial > {least:.3g}, a CUDA context's part of {total / 1e9:.0f} GB"
+    ensure("--gpus-per-trial", rule, share, share > least)
+    return share - least
 
 
 def as_dataset(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> BaseDataset:
-    """Tensors over the shared arrays, without a copy."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*not writable.*")  # nothing writes to them
-        return BaseDataset(torch.from_numpy(images), torch.from_numpy(labels))
+    """Tensors over the shared arrays, without a copy; the same ones for all trials of a worker, so
+    that they have one copy on a device.
+    """
+    key = (images.ctypes.data, labels.ctypes.data)
+    if key not in shared_datasets:
+        shared_datasets.clear()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*not writable.*")  # nothing writes to them
+            # The tensors keep the arrays alive. So no others come to lie at these addresses.
+            shared_datasets[key] = BaseDataset(torch.from_numpy(images), torch.from_numpy(labels))
+    return shared_datasets[key]
+
+
+shared_datasets: dict[tuple[int, int], BaseDataset] = {}  # at most one: by the arrays' addresses
 
 
 class Reporter(pl.callbacks.Checkpoint):
@@ -109,14 +152,16 @@ class Reporter(pl.callbacks.Checkpoint):
     metrics do not exist.
 
     Args:
-        history: the recorded epochs of the trial, which have checkpoints.
+        history: the recorded epochs of the trial, which have checkpoints. New ones are added, so
+            that a second attempt goes on from them.
     """
 
     def __init__(
-        self, job: TrialJob, number: int, history: Sequence[Mapping[str, Any]], report: Report
+        self, job: TrialJob, number: int, history: list[dict[str, Any]], report: Report
     ) -> None:
         self.job = job
         self.report = report
+        self.history = history
         self.folder = job.checkpoints / str(number)
         self.files = {entry["epoch"]: job.checkpoints / entry["checkpoint"] for entry in history}
         self.best_epoch: int | None = None
@@ -135,9 +180,13 @@ class Reporter(pl.callbacks.Checkpoint):
         self.folder.mkdir(exist_ok=True)
         with atomic_path(path) as temporary:
             trainer.save_checkpoint(temporary, weights_only=False)  # with the optimizer's state
-        checkpoint = str(path.relative_to(self.job.checkpoints))
-        # The driver commits the epoch before this returns.
-        self.report({"epoch": epoch, **metrics, "checkpoint": checkpoint, "sha256": checksum(path)})
+        written = {
+            "epoch": epoch,
+            "checkpoint": str(path.relative_to(self.job.checkpoints)),
+            "sha256": checksum(path),
+        }
+        self.report(metrics | written)  # the driver commits the epoch before this returns
+        self.history.append(written | {"value": metrics[metric]})
         self._compare(epoch, metrics[metric])
         # The newest is kept to continue from, and the best for the result.
         for other in self.files.keys() - {epoch, self.best_epoch}:

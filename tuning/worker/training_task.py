@@ -13,6 +13,7 @@ from text_recognizer.atomic import atomic_path
 from training.experiment import build_data, quiet_lightning, train
 from training.settings import Settings
 from tuning.run import Slots
+from tuning.worker.guard import clean_up
 from tuning.worker.trainable import as_dataset, limit_memory
 
 SILENT: Settings = {
@@ -68,6 +69,7 @@ def train_once(
         images, labels: the training and validation examples, in read-only shared memory.
     """
     start = time.monotonic()
+    clean_up()
     quiet_lightning(silent=True)
     limit_memory(slots.gpus)
     settings = training.settings | {"threads": slots.cpus, "gpus": 1 if slots.gpus else 0}

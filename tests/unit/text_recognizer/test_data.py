@@ -38,6 +38,16 @@ def data(request: pytest.FixtureRequest, tmp_path: Path) -> BaseDataModule:
     return type(request.param, (cls,), own)(data_dir=str(tmp_path))
 
 
+def test_training_and_validation_have_one_copy_of_the_data_on_a_device() -> None:
+    data = Digits()
+    device = torch.device("meta")  # stands for a GPU
+    strategy = SimpleNamespace(root_device=device)
+    data.trainer = SimpleNamespace(strategy=strategy)  # type: ignore[assignment]
+    training, validation = data.train_dataloader(), data.val_dataloader()
+    assert training.dataset is validation.dataset
+    assert training.dataset.images.device == training.indices.device == device
+
+
 def test_contract(data: BaseDataModule) -> None:
     channels, height, width = data.config.input_dims
     assert data.trainval.images.shape == (data.trainval_size, channels, height, width)
