@@ -33,7 +33,7 @@ from tuning.study.optuna_record import create_record, load_record
 from tuning.study.search import Search
 from tuning.study.study import Study
 from tuning.trials.trial import Outcome, Trial
-from tuning.worker.guard import Report, newest_valid, run_guarded, stall_log
+from tuning.worker.guard import Report, newest_valid, run_guarded, stall_log, trial_log
 
 EPOCHS = 9
 PEAK = 0.7
@@ -66,6 +66,7 @@ def formula(config: dict[str, Any], *, folder: Path, faults: Sequence[str] = ())
         lambda report: curve(config, folder, fault, report),
         stall_limit=limit,
         log=stall_log(folder / "logs", number),
+        failure_log=trial_log(folder / "logs", number),
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.formula import EPOCHS, NOT_FINITE, outcomes, search
 from tuning.study.study import Study
 from tuning.trials.trial import Outcome, Trial, ranking
-from tuning.worker.guard import stall_log
+from tuning.worker import logged_cause, stall_log, trial_log
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -45,11 +45,14 @@ def test_t1_a_trial_that_raises_once_goes_on_from_its_last_checkpoint(study: Stu
 
 
 def test_t1_a_trial_that_always_raises_fails_with_its_cause_and_the_search_goes_on(
-    study: Study,
+    study: Study, folder: Path
 ) -> None:
     failed = trial_with("raises always", study)
     assert (failed.outcome, len(failed.epochs), len(failed.failures)) == (Outcome.FAILED, 3, 1)
     assert failed.cause.startswith("ValueError: a bad day")
+    log = trial_log(folder / "run" / "logs", failed.number)
+    assert logged_cause(log) == failed.cause, "of its last attempt"
+    assert "in break_down\n" in log.read_text()
     assert outcomes(study)["failed"] == 1
 
 
@@ -95,4 +98,6 @@ def test_t6_a_trial_that_hangs_is_ended_with_its_stack_in_its_log_and_the_search
     assert stalled.cause.startswith("hung in break_down (formula.py:")
     log = stall_log(folder / "run" / "logs", stalled.number)
     assert "in break_down" in log.read_text()
-    assert list((folder / "run" / "logs").iterdir()) == [log], "others leave none"
+    left = {path.name for path in log.parent.iterdir()} - {log.name}
+    raised = ("raises once", "raises always", "out of memory")
+    assert left == {f"trial-{FAULTS.index(fault)}.txt" for fault in raised}

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from tuning.ray_backend.local_cluster import Cluster
 from tuning.study import Search
 from tuning.trials import Outcome, Trial
-from tuning.worker import describe_hang, stall_log
+from tuning.worker import describe_hang, logged_cause, stall_log, trial_log
 
 NODES_PER_TRIAL = 3  # a trial under which more nodes die may be what kills them
 
@@ -34,8 +34,9 @@ class StudySearcher(Searcher):
         self.logs = search.folder.logs
         self.cluster = cluster
         self.must_end = must_end
-        # Tune's trial id -> the study's number, and when the trial was handed out
-        self._live: dict[str, tuple[int, float]] = {}
+        # Tune's trial id -> the study's number, when the trial was handed out, and how old the log
+        # of its last failure was
+        self._live: dict[str, tuple[int, float, int]] = {}
         # the study's number -> how many nodes died in a row, and after how many epochs
         self._nodes_lost: dict[int, tuple[int, int]] = {}
 
@@ -48,14 +49,14 @@ class StudySearcher(Searcher):
         trial = self.study.next_trial()
         if trial is None:  # a live trial may still have to be handed out again
             return None if self._live else Searcher.FINISHED
-        self._live[trial_id] = (trial.number, time.monotonic())
+        self._live[trial_id] = (trial.number, time.monotonic(), self._log_time(trial.number))
         return assignment(trial, self.study.objective.metric)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """The scheduler has closed the trial, unless its process died."""
-        number, begun = self._live.pop(trial_id)
+        number, begun, log_time = self._live.pop(trial_id)
         if not error or self.cluster.dead():
             return
         # A process that left its stacks hung, whatever nodes died meanwhile.
@@ -64,7 +65,15 @@ class StudySearcher(Searcher):
         elif node := self.cluster.lost_node(begun):
             self._lose(number, node)
         else:
-            self.study.close(number, Outcome.FAILED, "the trial's process died")
+            # A worker that must not go on writes why, and ends without a report.
+            wrote = self._log_time(number) != log_time
+            cause = logged_cause(trial_log(self.logs, number)) if wrote else None
+            self.study.close(number, Outcome.FAILED, cause or "the trial's process died")
+
+    def _log_time(self, number: int) -> int:
+        """When the trial's log was written, by the file system's clock; 0 if there is none."""
+        log = trial_log(self.logs, number)
+        return log.stat().st_mtime_ns if log.exists() else 0
 
     def _lose(self, number: int, node: str) -> None:
         """Hand the trial out again, unless node after node dies without an epoch in between."""
