@@ -111,8 +111,9 @@ import urllib.request
 from pathlib import Path
 import grpc
 from tuning.ray_backend import local_cluster
-from tuning.run.resources import Node
-with local_cluster.own_cluster(Node(1, 0)) as ours:
+from tuning.ray_backend.tasks import run_tasks
+from tuning.run.resources import Node, Slots
+with local_cluster.own_cluster(Node(1, 1)) as ours:
     import ray
     url, address = ours.dashboard, ray.get_runtime_context().gcs_address
     print("dashboard", url, "cpus", ray.cluster_resources()["CPU"], flush=True)
@@ -132,6 +133,8 @@ with local_cluster.own_cluster(Node(1, 0)) as ours:
     from ray.util.state import get_log
     os.environ["RAY_ADDRESS"] = address  # this function follows it
     print("log", *get_log(actor_id=log._actor_id.hex(), suffix="out"))
+    ids = run_tasks(lambda call: os.getpid(), "abc", {}, Slots(1, 1, 0.5), lambda *_: None)
+    print("processes", len(set(ids)), "for", len(ids), "calls on the one GPU")
     print("session", ray._private.worker._global_node.get_session_dir_path())
 """
 RAYS_PORTS = (8265, 52365)  # of the dashboard and of its agent, unless another is chosen

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import FirstStart
 from text_recognizer.errors import DataError, NoResultError, StorageError
 from tuning.ray_backend.tasks import run_tasks
 from tuning.run.resources import Slots
@@ -44,6 +45,13 @@ def test_results_are_in_the_order_of_the_calls_and_are_passed_on_as_they_come(
     assert found == ["WAITS", "QUICK"]
     assert sorted(told) == [("quick", "QUICK"), ("waits", "WAITS")]
     assert (tmp_path / "quick").read_text() == "1\n", "as many threads as CPUs"
+
+
+@pytest.mark.usefixtures("cluster")
+def test_calls_share_a_process_on_one_gpu_but_not_on_several(first_start: FirstStart) -> None:
+    assert "processes 1 for 3 calls on the one GPU" in first_start.ran.output
+    ids = run_tasks(lambda call: os.getpid(), "abc", {}, Slots(2, 1, 1), lambda *_: None)
+    assert len(set(ids)) == 3, "a process that has begun on one GPU would stay there"
 
 
 @pytest.mark.usefixtures("cluster")

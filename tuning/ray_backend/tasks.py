@@ -36,8 +36,16 @@ def run_tasks(
         RecogniserError: the first error of a call; its message begins with the call. The other
             calls go on until the cluster ends.
     """
-    # With `max_retries` Ray repeats a call whose process died, but not one that raised.
-    task = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=1)(function)
+    # Ray ends a process after one call on a GPU, unless told not to, and the next has to import
+    # torch again. But a process stays on its first card, and Ray may give its next call another one
+    # (ray-project/ray#3245). So processes are reused where there is one card.
+    several = ray.cluster_resources().get("GPU", 0) > 1
+    task = ray.remote(
+        num_cpus=slots.cpus,
+        num_gpus=slots.gpus,
+        max_calls=1 if slots.gpus and several else 0,
+        max_retries=1,  # if its process died, not if it raised
+    )(function)
     references = {name: ray.put(value) for name, value in shared.items()}
     started = {task.remote(call, **references): call for call in calls}
     results: dict[ray.ObjectRef[Answer], Answer] = {}
