@@ -2,13 +2,14 @@
 share, memory by share.
 
 `benchmarks/gpu.sh` runs it where there is a GPU. `--device cpu` runs the same on a CPU, but for
-what CUDA alone has, to see that it works.
+what CUDA alone has, with two epochs and two trials, to see that it works.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -28,12 +29,19 @@ from benchmarks.task import Task
 from text_recognizer.command import exit_code_of
 from text_recognizer.data.base_data_module import find_data_dir
 from text_recognizer.seeds import seed_of
-from training.experiment import build_data, build_lit_model, train
+from training.experiment import build_data, build_lit_model, quiet_lightning, train
 from training.settings import Settings, checked
+from tuning.worker.guard import clean_up
+from tuning.worker.trainable import share_of_torch
 
 WARM_UP = 3  # steps before a graph is captured, which are ordinary steps of the training
 RESULTS = Path("docs/benchmarks_gpu.json")
 SHARES = (1.0, 0.5, 0.25)
+
+
+def sized(device: str, usual: int) -> int:
+    """Epochs or trials: a few on a CPU."""
+    return usual if device == "cuda" else 2
 
 
 class Clock(pl.callbacks.Checkpoint):
@@ -132,7 +140,7 @@ def steps(device: str, data_dir: str) -> Figures:
             "data_class": "MNIST",
             "data_dir": data_dir,
             "gpus": int(device == "cuda"),
-            "max_epochs": 6,
+            "max_epochs": sized(device, 6),
         }
         settings = checked(given | {"fc1": fc1, "fc2": fc2, "lr": 1e-3})
         found = {
@@ -157,13 +165,16 @@ def shares(device: str, data_dir: str) -> Figures:
     against Ray's recipe.
     """
     figures: Figures = {}
-    rows = [["12 trials x 5 epochs, MLP 1024-128", "trials a minute", "a trial's epoch"]]
-    tasks = {f"ours, {share:g} GPU a trial": ("ours", share, 12) for share in SHARES}
+    most, epochs = sized(device, 12), sized(device, 5)
+    rows = [
+        [f"{most} trials x {epochs} epochs, MLP 1024-128", "trials a minute", "a trial's epoch"]
+    ]
+    tasks = {f"ours, {share:g} GPU a trial": ("ours", share, most) for share in SHARES}
     tasks["Ray's recipe, 0.5 GPU a trial"] = ("ray_recipe", 0.5, 2)
     for name, (who, share, trials) in tasks.items():
-        done, _ = peer(
-            who, Task(1024, 128, trials, 5, data_dir, gpus=share if device == "cuda" else 0)
-        )
+        gpus = share if device == "cuda" else 0
+        task = Task(1024, 128, trials, epochs, data_dir, gpus=gpus, dashboard=False)
+        done, _ = peer(who, task)
         first = min(map(min, done.epochs))
         figures[name] = {
             "trials_a_minute": 60 * trials / (done.end - first),
@@ -182,7 +193,9 @@ def shares(device: str, data_dir: str) -> Figures:
 def memory(device: str, data_dir: str) -> Figures:
     """The most device memory that a trial's process takes, against what each share allows it."""
     if device == "cpu":
+        print("CUDA alone has this\n")
         return {}
+    clean_up()
     settings = checked(
         {
             "data_class": "MNIST",
@@ -195,17 +208,20 @@ def memory(device: str, data_dir: str) -> Figures:
     )
     torch.cuda.reset_peak_memory_stats()
     ordinary(settings, whole_epochs=True)
-    peak, total = (
-        torch.cuda.max_memory_reserved() / 1e6,
-        torch.cuda.get_device_properties(0).total_memory / 1e6,
-    )
+    free, total = torch.cuda.mem_get_info()
+    # All that is not free, if nobody else is on the card.
+    peak, context = torch.cuda.max_memory_reserved(), total - free - torch.cuda.memory_reserved()
     print_table(
         [
-            ["share", "enforced, MB", "used at most, MB"],
-            *([f"{s:g}", f"{s * total:.0f}", f"{peak:.0f}"] for s in SHARES),
+            ["share", "torch's limit, MB", "used by torch at most, MB", "beside that, MB"],
+            *(
+                [f"{share:g}", *(f"{n / 1e6:.0f}" for n in (limit, peak, context))]
+                for share in SHARES
+                for limit in [share_of_torch(share, total) * total]
+            ),
         ]
     )
-    return {"peak_mb": peak, "total_mb": total}
+    return {"peak_mb": peak / 1e6, "total_mb": total / 1e6, "context_mb": context / 1e6}
 
 
 SECTIONS = {"steps": steps, "shares": shares, "memory": memory}
@@ -223,20 +239,21 @@ def main() -> int:
     parser.add_argument(
         "--to",
         type=Path,
-        default=RESULTS,
         metavar="FILE",
-        help=f"the figures as JSON (default {RESULTS})",
+        help=f"the figures as JSON (default {RESULTS}; of a CPU none)",
     )
     flags = parser.parse_args()
+    to = flags.to or (RESULTS if flags.device == "cuda" else Path(os.devnull))
     card = torch.cuda.get_device_name() if flags.device == "cuda" else "no GPU"
     results: Figures = {"card": card, "torch": torch.__version__, "date": str(date.today())}
+    quiet_lightning(silent=True)
     print(f"{card}, torch {torch.__version__}, {date.today()}\n")
     with tempfile.TemporaryDirectory(prefix="bench-gpu-") as folder:
         data_dir = extracted(find_data_dir(flags.data_dir), folder)
         for name, section in SECTIONS.items():
             print(f"### {name}: {section.__doc__}\n", flush=True)
             results[name] = section(flags.device, data_dir)
-            flags.to.write_text(json.dumps(results, indent=1) + "\n")
+            to.write_text(json.dumps(results, indent=1) + "\n")
     return 0
 
 

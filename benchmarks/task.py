@@ -16,6 +16,7 @@ class Task:
     to draw.
 
     `gpus` is the share of a GPU for each trial; with 0 they are trained on CPUs, `SLOTS` at once.
+    A GPU machine may lack what Ray's `dashboard` needs.
     """
 
     fc1: int
@@ -25,6 +26,7 @@ class Task:
     data_dir: str
     batch_size: int = 128
     gpus: float = 0
+    dashboard: bool = True
 
     def as_json(self) -> str:
         return json.dumps(asdict(self))

@@ -41,7 +41,8 @@ def main() -> None:
             "--gpus-per-trial",
             str(task.gpus),
         ]
-        flags += ["--no-dashboard"] if task.gpus else ["--max-concurrent", str(SLOTS)]
+        flags += [] if task.dashboard else ["--no-dashboard"]
+        flags += [] if task.gpus else ["--max-concurrent", str(SLOTS)]
         code = search.main(flags)
         assert code == 0, f"the search ended with {code}"
         run = open_run(Path(folder) / "bench")

@@ -106,7 +106,7 @@ def train_mnist(config: dict[str, Any], task: Task) -> None:
 def main() -> None:
     """Search."""
     task = Task.from_json(sys.argv[1])
-    ray.init(num_cpus=None if task.gpus else SLOTS, include_dashboard=not task.gpus)
+    ray.init(num_cpus=None if task.gpus else SLOTS, include_dashboard=task.dashboard)
     with tempfile.TemporaryDirectory() as folder:
         tuner = tune.Tuner(
             tune.with_resources(
