@@ -160,9 +160,9 @@ class MeasuredStudy(Study):
             super().record_epoch(number, epoch)
         self.meter.results += 1
 
-    def close(self, number: int, outcome: Outcome, cause: str = "") -> None:
+    def close(self, number: int, outcome: Outcome, cause: str = "", log: str = "") -> None:
         with self.meter.measured("tell how a trial ended"):
-            super().close(number, outcome, cause)
+            super().close(number, outcome, cause, log)
 
 
 class MeasuredFindings(Artifacts):

@@ -11,7 +11,7 @@ import pytest
 from tests.formula import EPOCHS, NOT_FINITE, outcomes, search
 from tuning.study.study import Study
 from tuning.trials.trial import Outcome, Trial, ranking
-from tuning.worker import logged_cause, stall_log, trial_log
+from tuning.worker import logged_cause, trial_log
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -41,7 +41,8 @@ def trial_with(fault: str, study: Study) -> Trial:
 
 def test_t1_a_trial_that_raises_once_goes_on_from_its_last_checkpoint(study: Study) -> None:
     trial = trial_with("raises once", study)
-    assert (trial.outcome, trial.failures) == (Outcome.COMPLETE, ("ValueError: a bad",))
+    told = f"ValueError: a bad; see logs/trial-{trial.number}.txt"
+    assert (trial.outcome, trial.failures) == (Outcome.COMPLETE, (told,))
 
 
 def test_t1_a_trial_that_always_raises_fails_with_its_cause_and_the_search_goes_on(
@@ -51,14 +52,21 @@ def test_t1_a_trial_that_always_raises_fails_with_its_cause_and_the_search_goes_
     assert (failed.outcome, len(failed.epochs), len(failed.failures)) == (Outcome.FAILED, 3, 1)
     assert failed.cause.startswith("ValueError: a bad day")
     log = trial_log(folder / "run" / "logs", failed.number)
-    assert logged_cause(log) == failed.cause, "of its last attempt"
+    assert f"{logged_cause(log)}; see logs/{log.name}" == failed.cause, "of its last attempt"
     assert "in break_down\n" in log.read_text()
     assert outcomes(study)["failed"] == 1
 
 
-def test_t2_a_killed_process_is_retried_from_the_last_checkpoint(study: Study) -> None:
+def test_t2_a_killed_process_is_retried_from_the_last_checkpoint(
+    study: Study, folder: Path
+) -> None:
     trial = trial_with("killed once", study)
-    assert (trial.outcome, trial.failures) == (Outcome.COMPLETE, ("the trial's process died",))
+    (failure,) = trial.failures
+    assert trial.outcome == Outcome.COMPLETE
+    log = trial_log(folder / "run" / "logs", trial.number)
+    assert failure == f"{logged_cause(log)}; see logs/{log.name}"
+    assert failure.startswith("the trial's process died without a word")
+    assert f"trial {trial.number}" in log.read_text(), "what its worker wrote last"
 
 
 def test_t3_the_same_failure_in_the_first_three_trials_ends_the_search(
@@ -96,8 +104,9 @@ def test_t6_a_trial_that_hangs_is_ended_with_its_stack_in_its_log_and_the_search
     stalled = trial_with("hangs", study)
     assert (stalled.outcome, len(stalled.epochs), stalled.failures) == (Outcome.STALLED, 3, ())
     assert stalled.cause.startswith("hung in break_down (formula.py:")
-    log = stall_log(folder / "run" / "logs", stalled.number)
+    log = trial_log(folder / "run" / "logs", stalled.number)
+    assert stalled.cause.endswith(f"; see logs/{log.name}")
     assert "in break_down" in log.read_text()
-    left = {path.name for path in log.parent.iterdir()} - {log.name}
-    raised = ("raises once", "raises always", "out of memory")
+    left = {path.name for path in log.parent.iterdir()}
+    raised = ("raises once", "raises always", "out of memory", "hangs", "killed once")
     assert left == {f"trial-{FAULTS.index(fault)}.txt" for fault in raised}

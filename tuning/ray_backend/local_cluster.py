@@ -25,7 +25,8 @@ FEW_PROCESSES = 1000  # Ray starts about ten processes of some thirty threads ea
 class Cluster:
     """A running Ray.
 
-    Set `on_capacity` to be told how many trials fit at once, whenever that changes.
+    Set `on_capacity` to be told how many trials fit at once, whenever that changes, and `say` to
+    print what the user should know.
 
     Args:
         dashboard: HOST:PORT of the dashboard, if there is one.
@@ -36,6 +37,7 @@ class Cluster:
         self.dashboard = f"http://{dashboard}" if dashboard else None
         self.has_token = has_token
         self.on_capacity: Callable[[int], None] = lambda count: None
+        self.say: Callable[[str], None] = lambda text: None
 
     def dead(self) -> str | None:
         """The part of Ray that has died, or None."""

@@ -5,7 +5,9 @@ Tune asks its scheduler before anything else, so the epoch is durable before the
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial as TuneTrial
@@ -29,10 +31,15 @@ class StandIn:
 
 
 class RecordingScheduler(FIFOScheduler):
-    """Commits every result to the study before the trial may go on. ASHA decides after that."""
+    """Commits every result to the study before the trial may go on. ASHA decides after that.
 
-    def __init__(self, study: Study) -> None:
+    Args:
+        on_death: called with Tune's id of a trial whose process died, and with Ray's error.
+    """
+
+    def __init__(self, study: Study, on_death: Callable[[str, str], None] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.on_death = on_death
         self.study = study
         self.search = study.space.search
         self.asha: Any = make_asha(self.search)  # it uses nothing of a trial but its `trial_id`
@@ -54,10 +61,17 @@ class RecordingScheduler(FIFOScheduler):
         if "disk" in result:
             study.suspend(result["disk"])
         elif "outcome" in result:
-            study.close(number, Outcome(result["outcome"]), result["cause"])
+            outcome, log = Outcome(result["outcome"]), result.get("log", "")
+            study.close(number, outcome, result["cause"], log)
         elif self._take(number, reported_epoch(result)):
             return STOP if study.suspended else CONTINUE
         return STOP
+
+    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """Tune tells its searcher that a trial died, but not why."""
+        if self.on_death and trial.error_file:
+            error = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+            self.on_death(trial.trial_id, error)
 
     def _take(self, number: int, epoch: Epoch) -> bool:
         """Record and judge an epoch. Returns whether the trial goes on."""

@@ -7,6 +7,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from text_recognizer.errors import NoResultError, RecogniserError, StorageError
+from tuning.ray_backend.deaths import describe_full_memory, oom_kills, read_death
 from tuning.run import Slots
 from tuning.worker import DISK_ERRORS, describe_error
 
@@ -63,6 +64,8 @@ def run_tasks(
 def task_error(call: str, error: RayError) -> RecogniserError:
     """The error of a call as one line, without Ray's traceback."""
     if not isinstance(error, RayTaskError):
+        if memory := read_death(str(error), oom_kills()).memory:
+            return StorageError(f"{call}: {describe_full_memory(memory)}.")
         return NoResultError(f"{call}: its process died twice ({type(error).__name__}).")
     cause = error.cause  # the exception of the worker
     if isinstance(cause, RecogniserError):

@@ -15,6 +15,7 @@ from tuning.ray_backend.local_cluster import Cluster
 from tuning.ray_backend.scheduler import RecordingScheduler
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.ray_backend.signals import Interruptions
+from tuning.ray_backend.waiting import StartWatch
 from tuning.study import Search
 from tuning.trials import Outcome
 
@@ -62,10 +63,12 @@ def run_trials(
     attempt = 0
     while interruptions.number is None:  # each attempt is a fresh experiment of Tune's
         with unwrap_tune_error():
+            searcher = StudySearcher(search, cluster, stopper.stop_all)
             tune.run(
                 search.name,
-                search_alg=StudySearcher(search, cluster, stopper.stop_all),
-                scheduler=RecordingScheduler(study),
+                search_alg=searcher,
+                scheduler=RecordingScheduler(study, searcher.died),
+                callbacks=[StartWatch(searcher, search.options.stall_limit)],
                 num_samples=-1,  # the searcher says when there is nothing more
                 reuse_actors=True,  # a new worker imports torch for ten seconds
                 trial_name_creator=lambda trial: f"trial-{trial.config['number']}",

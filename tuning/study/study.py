@@ -80,7 +80,8 @@ class Study:
         self._next_number = sum(trial.state != TrialState.WAITING for trial in frozen)
         self._unfinished = deque(trial.number for trial in own if trial.outcome is None)
         self._reported: dict[int, float] = {}  # when each trial was handed out, or reported last
-        self._causes: dict[int, str] = {}  # why each trial failed first, in this process
+        # why each trial failed first, in this process: without and with its log
+        self._causes: dict[int, tuple[str, str]] = {}
         # A search whose trials come to no epoch and fail alike has a cause outside of its trials.
         self._measured = False  # whether any trial reported an epoch, in this process
         # A killed process did not write `seconds`: its epochs say how long it worked.
@@ -161,9 +162,14 @@ class Study:
         self._measured = True
         self._change(replace(trial, epochs=(*trial.epochs, epoch)))
 
-    def close(self, number: int, outcome: Outcome, cause: str = "") -> None:
-        """End a trial with its outcome, or hand it out again if it failed and may be retried."""
-        trial = self._trials[number]
+    def close(self, number: int, outcome: Outcome, cause: str = "", log: str = "") -> None:
+        """End a trial with its outcome, or hand it out again if it failed and may be retried.
+
+        Args:
+            log: the file of the run that says more about a failure; named with the cause.
+        """
+        trial, plain_cause = self._trials[number], cause
+        cause = f"{cause}; see {log}" if log else cause
         may_retry = len(trial.failures) < self.retries and not self.stop_reason
         if ENDINGS[outcome].retried and may_retry:
             failures = (*trial.failures, cause)
@@ -174,7 +180,7 @@ class Study:
         else:
             self._end(trial, outcome, cause)
         if outcome == Outcome.FAILED:
-            self._causes.setdefault(number, cause)
+            self._causes.setdefault(number, (plain_cause, cause))
         self._stop_reason = self.stop_reason or self._same_failure()
 
     def hand_back(self, number: int) -> None:
@@ -218,9 +224,10 @@ class Study:
         cause may have been removed.
         """
         causes = list(self._causes.values())[:SAME_FAILURES]
-        if self._measured or len(causes) < SAME_FAILURES or len(set(causes)) > 1:
+        alike = len({plain for plain, _ in causes}) == 1
+        if self._measured or len(causes) < SAME_FAILURES or not alike:
             return None
-        return f"the first {SAME_FAILURES} trials failed alike: {causes[0]}"
+        return f"the first {SAME_FAILURES} trials failed alike: {causes[0][1]}"
 
     def _hand_out(self, trial: Trial) -> Trial:
         """Give a trial its parameters: those recorded before its process died, then new ones."""

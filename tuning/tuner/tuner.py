@@ -114,7 +114,7 @@ class Tuner:
             self.console.tell(f"{folder.name}: starting Ray …")
         cluster = until.enter_context(self.start_ray(self._last_words))
         self.interruptions.install()
-        cluster.on_capacity = self._on_capacity
+        cluster.on_capacity, cluster.say = self._on_capacity, self.console.note
         for path in (folder.checkpoints, folder.logs):  # a worker that sees none is on a wrong node
             make_folder(path)
         curves = Curves(folder.tensorboard, study.objective, self.console.note)

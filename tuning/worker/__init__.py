@@ -8,7 +8,9 @@ from tuning.worker.guard import (
     DISK_ERRORS,
     describe_error,
     describe_hang,
+    last_lines,
     logged_cause,
     stall_log,
     trial_log,
+    write_failure,
 )

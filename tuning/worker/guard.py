@@ -30,6 +30,7 @@ Report = Callable[[dict[str, Any]], None]
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the next trial would fail of it, too
 FAILURES_IN_A_ROW = 3  # then the process ends: what it fails of may be in the process
 LAST_LINES, LAST_BYTES = 20, 10_000  # of the worker's log, for the log of a failed trial
+OWN_LOG = Path("/proc/self/fd/2")  # Ray's workers write their stderr to a file
 STDLIB = sysconfig.get_paths()["stdlib"]
 FRAME = re.compile(r'File "(?P<file>[^"]*)", line (?P<line>\d+) in (?P<function>\S+)')
 
@@ -103,7 +104,8 @@ def attempt(
             return {"disk": cause}
         if failure_log:
             write_failure(failure_log, cause, traceback.format_exc(), said)
-        return {"outcome": str(outcome_of(error)), "cause": cause}
+        log = f"{failure_log.parent.name}/{failure_log.name}" if failure_log else ""
+        return {"outcome": str(outcome_of(error)), "cause": cause, "log": log}
 
 
 def clean_up() -> None:
@@ -141,9 +143,8 @@ def is_context_dead() -> bool:
     return bool(failure) and not failure.startswith("OutOfMemoryError")
 
 
-def last_lines() -> list[str]:
-    """The last lines of this process' log: Ray's workers write their stderr to a file."""
-    path = Path("/proc/self/fd/2")
+def last_lines(path: Path = OWN_LOG) -> list[str]:
+    """The last lines of a worker's log."""
     with suppress(OSError):
         if path.is_file():
             with path.open("rb") as file:
