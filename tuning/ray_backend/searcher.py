@@ -131,8 +131,8 @@ class StudySearcher(Searcher):
             self._fitting = max(1, min(self._fitting, len(self.live) + 1) - 1)
             self.cluster.on_capacity(int(self._fitting))
             self.cluster.say(
-                f"the memory of the machine is full ({memory}): trial {number} goes on later; trials "
-                f"at once now: {self._fitting}"
+                f"the memory of the machine is full ({memory}): trial {number} goes on later, and "
+                f"{self._fitting} at once from now on"
             )
 
     def _log_time(self, number: int) -> int:
