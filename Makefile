@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SPACE ?= search_spaces/mlp.yaml
+PROMISED := 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test unit browser cluster pictures faults soak bench-driver bench-search mutants check format schema lock clean
+.PHONY: help setup search test unit versions browser cluster pictures faults soak bench-driver bench-search mutants check format schema lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -21,6 +22,9 @@ test: $(READY) ## run all tests except those that need a browser or several mach
 
 unit: $(READY) ## run the tests that start no Ray
 	$(BIN)/python -m pytest tests/unit --numprocesses auto --maxprocesses 4
+
+versions: $(READY) ## run the unit tests on each promised Python that this machine has (about 6 GB each)
+	tests/versions.sh $(PROMISED)
 
 browser: $(READY) ## test report, dashboards and terminal in a real browser; installs Chromium if it can
 	tests/browser/install.sh
@@ -70,7 +74,7 @@ lock: $(READY) ## compile requirements.lock from pyproject.toml
 		--no-emit-index-url --no-emit-find-links --extra dev --extra dashboards --extra postgres pyproject.toml --output-file requirements.lock
 
 clean: ## delete .venv and caches; runs and data stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 
 # An environment that was copied, moved or linked from elsewhere runs other code: it is made anew.
 ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
