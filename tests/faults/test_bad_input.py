@@ -637,7 +637,7 @@ PATHS: dict[str, tuple[str, str]] = {
     "a device without an end": ("/dev/zero", "/dev/zero: not a regular file"),
     "a link to itself": ("loop", "loop: too many levels of symbolic links"),
     "a name of 300 letters": ("x" * 300, f"{'x' * 300}: file name too long"),
-    "a NUL in the path": ("a\0b", "a\\x00b: embedded null byte"),
+    "a NUL in the path": ("a\0b", "a\\x00b: …embedded null"),
     "a path of two lines": ("a\nb", "a\\nb: no such file"),
     "nothing": ("", ".: not a regular file"),
 }
