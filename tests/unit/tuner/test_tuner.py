@@ -1,20 +1,22 @@
-"""What a search hands over is evaluated again, whatever its record says."""
+"""How a search ends: what it hands over is evaluated again, and what is cut says how to go on."""
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from text_recognizer.data.digits import Digits
-from text_recognizer.errors import CheckpointError
+from text_recognizer.errors import CheckpointError, StorageError
 from text_recognizer.util import checksum
 from training.experiment import build_data, train
 from tuning.callbacks.artifacts import Artifacts
 from tuning.callbacks.console import SearchConsole
 from tuning.run.environment import environment
-from tuning.run.files import Validation
+from tuning.run.files import Summary, Validation
 from tuning.run.folder import create_run
 from tuning.run.options import Options
 from tuning.run.reading import read_existing, write_model
@@ -25,6 +27,7 @@ from tuning.study.search import Search
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
 from tuning.tuner.export import export_weights
+from tuning.tuner.tuner import Tuner
 from tuning.worker.training_task import SILENT
 
 SPACE = "experiment: {data_class: Digits}\nspace:\n  fc1: {type: int, low: 64, high: 65}\nsearch: {max_epochs: 1}\n"
@@ -33,9 +36,9 @@ SPACE = "experiment: {data_class: Digits}\nspace:\n  fc1: {type: int, low: 64, h
 @pytest.fixture
 def search(tmp_path: Path, database: Path) -> Search:
     """Two trials. The record has a better accuracy of the second than its weights reach."""
-    (tmp_path / "space.yaml").write_text(SPACE)
-    space = read_space(tmp_path / "space.yaml")
     folder = create_run(tmp_path / "runs", "r", "small")
+    folder.space.write_text(SPACE)
+    space = read_space(folder.space)
     write_model(folder.environment, environment())
     study = Study(create_record(f"sqlite:///{database}", space, "r"), space, trials=2)
     data = Digits().trainval
@@ -71,3 +74,46 @@ def test_without_weights_as_good_as_recorded_nothing_is_handed_over(search: Sear
         export_weights(search, Artifacts(search), SearchConsole())
     assert not search.folder.best_checkpoint.exists()
     assert not search.folder.validation.exists()
+
+
+def without_ray() -> NoReturn:
+    pytest.fail("Ray was started")
+
+
+def test_a_search_without_work_hands_over_its_result(
+    search: Search, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Tuner(search, SearchConsole(), without_ray).run() == 0
+    folder, said = search.folder, capsys.readouterr().out
+    assert "best: trial 0, val_acc 0." in said
+    for path in (folder.best_config, folder.best_checkpoint, folder.report):
+        assert f"wrote {path}" in said
+        assert path.is_file()
+    assert f"retrain: python tuning/retrain.py {folder.path}" in said
+    summary = read_existing(folder.summary, Summary)
+    assert (summary.status, summary.stop_reason) == ("complete", "all trials are done")
+    assert summary.sha256["best.ckpt"] == checksum(folder.best_checkpoint)
+    assert any("cannot be exported" in warning for warning in summary.warnings)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_ray_starts_interrupts_the_search(
+    number: signal.Signals, code: int, search: Search, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search.study.wanted = 3
+    tuner = Tuner(search, SearchConsole(), lambda: signal.raise_signal(number))  # type: ignore[arg-type,return-value]
+    assert tuner.run() == code
+    said = capsys.readouterr().out
+    assert "interrupted; nothing is lost. 2 complete" in said
+    assert "best so far: trial 1, val_acc" in said
+    assert f"resume: python tuning/search.py --resume {search.folder.path}" in said
+    summary = read_existing(search.folder.summary, Summary)
+    assert (summary.status, summary.stop_reason) == ("interrupted", number.name)
+
+
+def test_a_suspended_search_says_why_and_how_to_go_on(search: Search) -> None:
+    search.study.suspend("the disk is full")
+    with pytest.raises(StorageError, match=r"the disk is full\. Mend that, then: .* --resume"):
+        Tuner(search, SearchConsole(), without_ray).run()
+    summary = read_existing(search.folder.summary, Summary)
+    assert (summary.status, summary.stop_reason) == ("interrupted", "the disk is full")
