@@ -141,7 +141,8 @@ def main() -> None:
                 (copy / path).write_text(texts[path], encoding="utf-8")
                 killed += noticed is not None
                 print(f"    {noticed or 'SURVIVED'}", flush=True)
-        print(f"{killed} of {len(drawn)} killed; seed {flags.seed}, {len(possible)} possible")
+        result = "drawn" if flags.list else f"{killed} killed"
+        print(f"{len(drawn)} of {len(possible)} possible, seed {flags.seed}: {result}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ import os
 import shutil
 import socket
 import sys
+import sysconfig
 import threading
+import venv
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -132,6 +134,8 @@ with local_cluster.own_cluster(Node(1, 1)) as ours:
     ray.get(log.say.remote())
     from ray.util.state import get_log
     os.environ["RAY_ADDRESS"] = address  # this function follows it
+    path = ray.remote(num_cpus=0)(lambda: __import__("sys").path[:1])
+    print("workers look first in", *ray.get(path.remote()))
     print("log", *get_log(actor_id=log._actor_id.hex(), suffix="out"))
     ids = run_tasks(lambda call: os.getpid(), "abc", {}, Slots(1, 1, 0.5), lambda *_: None)
     print("processes", len(set(ids)), "for", len(ids), "calls on the one GPU")
@@ -148,11 +152,20 @@ class FirstStart:
     ran: Command
 
 
+def python_with_a_blank(folder: Path) -> str:
+    """This Python in an environment whose path has a blank."""
+    place = folder / "a b"
+    venv.create(place, with_pip=False, symlinks=True)
+    (packages,) = place.glob("lib/python*/site-packages")
+    (packages / "all.pth").write_text(sysconfig.get_paths()["purelib"])
+    return str(place / "bin/python")
+
+
 @pytest.fixture(scope="session")
 def first_start(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> FirstStart:
     """Ray started under bad conditions: another Ray runs, Ray's usual ports are taken, there is no
-    token yet, the umask is 0, and the environment switches authentication off (Ray takes an
-    unknown word for off).
+    token yet, the umask is 0, the path of Python has a blank, and the environment switches
+    authentication off (Ray takes an unknown word for off).
     """
     home = tmp_path_factory.mktemp("home")
     with ExitStack() as stack:
@@ -169,7 +182,7 @@ def first_start(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Firs
                 taken.listen()
         old = os.umask(0)
         try:
-            ran = run(["-c", STARTS_RAY], home)
+            ran = run(["-c", STARTS_RAY], home, python=python_with_a_blank(home))
         finally:
             os.umask(old)
     assert ran.process.returncode == 0, ran.errors

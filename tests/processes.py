@@ -55,12 +55,22 @@ class Command:
     Args:
         within: a command in front of it that replaces itself by it, such as one that enters a
             namespace.
+        python: the Python that runs it.
+        variables: of its environment.
     """
 
-    def __init__(self, arguments: Sequence[str], cwd: Path, within: Sequence[str] = ()) -> None:
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        cwd: Path,
+        within: Sequence[str] = (),
+        *,
+        python: str = sys.executable,
+        **variables: str,
+    ) -> None:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | variables
         self.process = subprocess.Popen(
-            [*within, sys.executable, *arguments],
+            [*within, python, *arguments],
             cwd=cwd,
             env=environment,
             stdout=subprocess.PIPE,
@@ -77,6 +87,13 @@ class Command:
         ]
         for reader in self._readers:
             reader.start()
+
+    def close_output(self) -> None:
+        """Close the pipe of its stdout, as `| head` does: its next line finds no reader."""
+        # Duplicated over, because a thread of this process waits in a read of it.
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, self.process.stdout.fileno())  # type: ignore[union-attr]
+        os.close(null)
 
     def _read(self, pipe: object, lines: list[str]) -> None:
         for line in pipe:  # type: ignore[attr-defined]
@@ -121,9 +138,11 @@ class Command:
         return "".join(self.complained)
 
 
-def run(arguments: Sequence[str], cwd: Path) -> Command:
+def run(
+    arguments: Sequence[str], cwd: Path, *, python: str = sys.executable, **variables: str
+) -> Command:
     """Run a command to its end."""
-    command = Command(arguments, cwd)
+    command = Command(arguments, cwd, python=python, **variables)
     command.end()
     return command
 

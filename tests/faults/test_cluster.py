@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import RAYS_PORTS, FirstStart
+from tests.conftest import RAYS_PORTS, ROOT, FirstStart
 from text_recognizer.errors import ClusterError
 from tuning.ray_backend.local_cluster import own_cluster
 from tuning.run.resources import Node
@@ -25,6 +25,7 @@ def test_c3_a_taken_port_another_ray_and_an_address_in_the_environment(
     assert "page <!doctype html" in said.lower()
     assert "a job without the token 401" in said
     assert "said" in said.split("log ")[1], "its agent took another port, and can show logs"
+    assert f"workers look first in {ROOT}\n" in said, "never in the current folder"
 
 
 def test_a_folder_in_which_ray_cannot_start_is_named(

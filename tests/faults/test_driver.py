@@ -44,8 +44,9 @@ FLAGS = ["--no-dashboard", "--max-concurrent", "1", "--trials", str(TRIALS), "--
 
 
 def start(folder: Path, name: str) -> Command:
-    (folder / "small.yaml").write_text(SPACE)
-    return Command([*SEARCH, "--space", "small.yaml", *FLAGS, name], folder)
+    """A search with a name that is not ASCII, and a home that cannot be written."""
+    (folder / "größe.yaml").write_text(SPACE)
+    return Command([*SEARCH, "--space", "größe.yaml", *FLAGS, name], folder, HOME="/proc/nobody")
 
 
 def study_of(run_folder: RunFolder) -> Study:
@@ -121,8 +122,11 @@ def resumes_as_if_undisturbed(folder: RunFolder, undisturbed: Measured) -> None:
         "it was cut in its middle"
     )
     check(study_of(folder), folder_of(folder.path), ended=False)
-    resumed = run([*SEARCH, "--resume", f"runs/{folder.name}"], folder.path.parents[1])
-    assert resumed.process.returncode == 0, resumed.errors
+    resumed = Command([*SEARCH, "--resume", f"runs/{folder.name}"], folder.path.parents[1])
+    resumed.wait_to_say("starting Ray")
+    resumed.close_output()
+    assert resumed.end() == 0, resumed.errors
+    assert resumed.errors == "", "nobody has to read what a search says"
     close(folder)
     assert measured(study_of(folder).trials) == undisturbed
 
@@ -142,6 +146,18 @@ def test_d1_d4_a_killed_driver_frees_its_lock_and_the_search_goes_on_as_if_undis
     assert json.loads(folder.summary.read_text())["status"] == "running", (
         "with a free lock that means killed"
     )
+    again = ["--resume", f"runs/{folder.name}"]
+    full = run(
+        [*SEARCH, *again],
+        tmp_path,
+        RAY_memory_usage_threshold="0.001",
+        RAY_memory_monitor_refresh_ms="100",
+    )
+    assert full.process.returncode == 5, full.errors
+    assert "the memory of the machine is full (" in full.errors
+    summary = json.loads(folder.summary.read_text())
+    assert (summary["status"], summary["counts"]["failed"]) == ("interrupted", 0)
+    assert "memory of the machine is full" in summary["stop_reason"]
     resumes_as_if_undisturbed(folder, undisturbed)
 
 
@@ -165,7 +181,7 @@ def test_d2_an_interrupted_search_says_how_to_resume(
         search.wait_to_say("stopping, nothing is lost")
     assert search.end() == code, search.errors
     assert "Traceback" not in search.errors
-    assert "resume: python tuning/search.py --resume runs/cut" in search.output
+    assert f"{ROOT}/tuning/search.py --resume runs/cut" in search.output
     assert "wrote" not in search.output, "an interrupted search has not finished"
     assert json.loads(folder.summary.read_text())["status"] == "interrupted"
     assert left(family) == [], "no process of the run is left"
@@ -242,3 +258,23 @@ def test_d1_nothing_at_all_is_left_of_a_killed_driver(tmp_path: Path) -> None:
     search.process.kill()
     search.end()
     assert left(family, agents=True) == []
+
+
+def test_workers_that_do_not_start_are_said_and_end_a_new_search_without_a_trace(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "small.yaml").write_text(SPACE)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, threading\n"
+        "if 'default_worker.py' in ' '.join(sys.orig_argv):\n"
+        "    sys.stderr.write('this worker waits for ever\\n')\n"
+        "    threading.Event().wait()\n"
+    )
+    flags = ["--space", "small.yaml", "--no-dashboard", "--stall-limit", "6s", "--name", "never"]
+    search = Command([str(ROOT / "tuning/search.py"), *flags], tmp_path, PYTHONPATH=str(tmp_path))
+    search.wait_to_say("no worker has started for 3s")
+    family = search.family()
+    assert search.end() == 6, search.output
+    assert search.errors.startswith("error: no worker has started for 6s; the last line of")
+    assert left(family) == []
+    assert list((tmp_path / "runs").iterdir()) == [], "neither the run nor a link to it"
