@@ -2,7 +2,7 @@
 share, memory by share.
 
 `benchmarks/gpu.sh` runs it where there is a GPU. `--device cpu` runs the same on a CPU, but for
-what CUDA alone has, with two epochs and two trials, to see that it works.
+what CUDA alone has, with two epochs and two trials of a small network, to see that it works.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ from tuning.worker.trainable import share_of_torch
 WARM_UP = 3  # steps before a graph is captured, which are ordinary steps of the training
 RESULTS = Path("docs/benchmarks_gpu.json")
 SHARES = (1.0, 0.5, 0.25)
+
+
+def widths(device: str) -> tuple[tuple[int, int], ...]:
+    """The networks, smallest first."""
+    return ((128, 64), (1024, 128)) if device == "cuda" else ((32, 16),)
 
 
 def sized(device: str, usual: int) -> int:
@@ -129,13 +134,14 @@ def steps(device: str, data_dir: str) -> Figures:
     whether the weights are the same.
     """
     figures: Figures = {}
-    rows = [["an epoch, alone on the device", "MLP 128-64", "MLP 1024-128"]]
+    networks = (f"MLP {fc1}-{fc2}" for fc1, fc2 in widths(device))
+    rows = [["an epoch, alone on the device", *networks]]
     kinds: dict[str, list[str]] = {
         "single steps": [],
         "whole epochs": [],
         "CUDA graph (prototype)": [],
     }
-    for fc1, fc2 in ((128, 64), (1024, 128)):
+    for fc1, fc2 in widths(device):
         given = {
             "data_class": "MNIST",
             "data_dir": data_dir,
@@ -166,14 +172,14 @@ def shares(device: str, data_dir: str) -> Figures:
     """
     figures: Figures = {}
     most, epochs = sized(device, 12), sized(device, 5)
-    rows = [
-        [f"{most} trials x {epochs} epochs, MLP 1024-128", "trials a minute", "a trial's epoch"]
-    ]
+    fc1, fc2 = widths(device)[-1]
+    what = f"{most} trials x {epochs} epochs, MLP {fc1}-{fc2}"
+    rows = [[what, "trials a minute", "a trial's epoch"]]
     tasks = {f"ours, {share:g} GPU a trial": ("ours", share, most) for share in SHARES}
     tasks["Ray's recipe, 0.5 GPU a trial"] = ("ray_recipe", 0.5, 2)
     for name, (who, share, trials) in tasks.items():
         gpus = share if device == "cuda" else 0
-        task = Task(1024, 128, trials, epochs, data_dir, gpus=gpus, dashboard=False)
+        task = Task(fc1, fc2, trials, epochs, data_dir, gpus=gpus, dashboard=False)
         done, _ = peer(who, task)
         first = min(map(min, done.epochs))
         figures[name] = {

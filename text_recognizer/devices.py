@@ -10,7 +10,7 @@ from multiprocessing.pool import ThreadPool
 import torch
 
 VARIABLE = "HIP_VISIBLE_DEVICES" if torch.version.hip else "CUDA_VISIBLE_DEVICES"
-PATIENCE_S = 120  # torch's import, and a context on a busy card
+ANSWERS_WITHIN_S = 120  # torch's import, and a context on a busy card
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ def try_gpu(environment: dict[str, str]) -> tuple[str, str]:
         errors="replace",
     )
     try:
-        said, complained = process.communicate(timeout=PATIENCE_S)
+        said, complained = process.communicate(timeout=ANSWERS_WITHIN_S)
     except subprocess.TimeoutExpired:
         process.kill()  # not waited for: no signal reaches a process that hangs in the driver
-        return "", f"no answer in {PATIENCE_S} s"
+        return "", f"no answer in {ANSWERS_WITHIN_S} s"
     if process.returncode:
         lines = complained.split("\n")[:-1]
         return "", lines[-1] if lines else f"its process ended with {process.returncode}"

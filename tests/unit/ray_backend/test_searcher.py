@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.formula import search_of, space_in
+from tuning.ray_backend.deaths import DIED
 from tuning.ray_backend.local_cluster import Cluster
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.ray_backend.signals import Interruptions
@@ -18,7 +19,7 @@ from tuning.space.schema import Stop
 from tuning.study.optuna_record import create_record
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
-from tuning.worker.guard import stall_log
+from tuning.worker.guard import stall_log, trial_log, write_failure
 
 FINISHED = "FINISHED"
 STACK = """Thread 0x1 (most recent call first):
@@ -145,3 +146,53 @@ def test_a_trial_under_which_node_after_node_dies_fails(study: Study, tmp_path: 
     study.retries = 0
     assert lose_nodes(1) == Outcome.FAILED
     assert study.trial(0).cause == "4 nodes died under it, the last 10.0.0.2"
+
+
+def test_a_process_that_ended_itself_wrote_the_cause_but_not_for_another_attempt(
+    study: Study, tmp_path: Path
+) -> None:
+    one = searcher(study, tmp_path, Nodes(1))
+    log = trial_log(tmp_path / "logs", one.suggest("a")["number"])
+    log.parent.mkdir()
+    write_failure(log, "AcceleratorError: an illegal access", "", [])
+    one.on_trial_complete("a", error=True)
+    number = one.suggest("b")["number"]
+    one.on_trial_complete("b", error=True)  # killed: the log is that of the attempt before
+    trial = study.trial(number)
+    assert trial.failures == ("AcceleratorError: an illegal access; see logs/trial-0.txt",)
+    assert trial.cause == f"{DIED} without a word: it was killed, or crashed; see logs/trial-0.txt"
+
+
+KILLED_BY_RAY = """Failure # 1 (occurred at 2026-11-27_12-00-00)
+1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 127.0.0.1,
+ID: da03) was 22.40GB used / 23.54GB limit (0.951)
+"""
+
+
+def test_full_memory_charges_no_trial_and_then_suspends_the_search(
+    study: Study, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    nodes = Nodes(2)
+    nodes.say = said.append
+    one = searcher(study, tmp_path, nodes)
+
+    def killed(*names: str) -> None:
+        for name in names:
+            one.died(name, KILLED_BY_RAY)
+            one.on_trial_complete(name, error=True)
+
+    one.suggest("a"), one.suggest("b")
+    killed("a", "b")
+    assert [trial.failures for trial in study.trials] == [(), ()]
+    assert "22.40GB of 23.54GB are used): trial 0 goes on later, and 1 at once" in said[0]
+    assert one.suggest("c")["number"] == 0
+    assert one.suggest("d") is None, "one at once from now on"
+    study.record_epoch(0, Epoch(1, {"val_acc": 0.5}))
+    killed("c")
+    assert study.suspended is None, "an epoch in between"
+    for name in ("e", "f"):
+        one.suggest(name)
+        killed(name)
+    assert "the memory of the machine is full (22.40GB of 23.54GB" in (study.suspended or "")
+    assert one.suggest("g") == FINISHED

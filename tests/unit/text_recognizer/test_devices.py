@@ -107,5 +107,5 @@ def test_only_cards_that_work_are_seen_from_then_on(
         "GPU 1: AcceleratorError: no kernel image; GPU 2: its process ended with -11"
     )
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
-    monkeypatch.setattr(devices, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(devices, "ANSWERS_WITHIN_S", 0.1)
     assert try_gpu(os.environ | {"CUDA_VISIBLE_DEVICES": "3"}) == ("", "no answer in 0.1 s")
