@@ -10,6 +10,49 @@ from typing import Any
 SURROGATE = re.compile("[\ud800-\udfff]")
 TEXT_RULE = "text of whole characters"
 MAX_LISTED = 12  # names in a hint
+# our name -> what other tools and people call it
+SYNONYMS = {
+    # settings of an experiment
+    "lr": "learning_rate learningrate eta step_size",
+    "batch_size": "batch bs",
+    "fc1": "hidden hidden_size hidden_dim units width n_units",
+    "fc_dim": "hidden hidden_size hidden_dim units width n_units fc1",
+    "conv_dim": "channels filters",
+    "weight_decay": "wd l2 decay",
+    "optimizer": "opt optim",
+    "data_class": "data dataset",
+    "model_class": "model net network arch architecture",
+    "seed": "random_state random_seed",
+    "gpus": "gpu device",
+    "gpus_per_trial": "gpu gpus",
+    "load_checkpoint": "checkpoint ckpt weights",
+    # keys of a search space
+    "space": "params parameters hyperparameters",
+    "max_epochs": "epoch epochs n_epochs num_epochs max_t",
+    "trials": "n_trials num_trials max_trials num_samples n_iter budget",
+    "metric": "monitor objective",
+    "mode": "direction maximize minimize",
+    "sampler": "algo algorithm search_alg",
+    "scheduler": "pruner",
+    "start_with": "points_to_evaluate",
+    "grace_epochs": "grace_period min_resource",
+    "reduction_factor": "eta",
+    "time": "timeout time_budget",
+    "low": "min lower",
+    "high": "max upper",
+    "choices": "values options categories",
+    "when": "if condition",
+    # their values
+    "int": "integer",
+    "float": "real double uniform loguniform",
+    "categorical": "choice enum",
+    "max": "maximize",
+    "min": "minimize",
+    "val_acc": "acc accuracy val_accuracy test_acc",
+    "val_loss": "loss test_loss",
+    "gp": "bo bayes gaussian_process",
+    "asha": "hyperband halving",
+}
 
 
 def shown(value: Any, limit: int = 80) -> str:
@@ -54,15 +97,36 @@ def is_text(value: Any) -> bool:
     return not isinstance(value, str) or not SURROGATE.search(value)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint with the closest of the `known` names, or else with all or the nearest 12 of them."""
+def did_you_mean(name: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
+    """A hint: the `suggested` name, or else all `known` names, or the 12 nearest of them."""
     known = sorted(known)
-    if close := closest(name, known):
-        return f"Did you mean {shown(close[0])}?"
+    if found := suggested(name, known, others):
+        return f"Did you mean {shown(found)}?"
     if len(known) <= MAX_LISTED:
         return f"Known: {', '.join(map(clipped, known))}." if known else ""
     near = closest(name, known, MAX_LISTED, cutoff=0.0)  # without a cutoff nothing is too far
     return f"The nearest of {len(known)} known ones: {', '.join(map(clipped, near))}."
+
+
+def suggested(name: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
+    """The name that was probably meant, or "".
+
+    Args:
+        known, others: names such as `lr`, also with their place: `stop.time`. Of two with the same
+            last part the `known` one is taken.
+    """
+    names = {full.rpartition(".")[2]: full for full in (*others, *known)}
+    words = {
+        word: names[ours]
+        for ours, theirs in SYNONYMS.items()
+        if ours in names
+        for word in theirs.split()
+    }
+    name = name.replace("-", "_")
+    # A synonym must be close: by chance a misspelt name resembles one of so many words.
+    if close := closest(name, words, cutoff=0.85):
+        return words[close[0]]
+    return names[close[0]] if (close := closest(name, names)) else ""
 
 
 def closest(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:

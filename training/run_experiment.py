@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from training.settings import Settings
 
 LOG_ROOT = Path("training/logs")
+# The command's own flags, for suggestions.
+OWN_FLAGS = dict.fromkeys(("config", "load_checkpoint", "print_config", "test"), "")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         print(__doc__)
         parser.print_help()
         return
-    settings, defaults = checked(given), parser.get_defaults().as_dict()
+    settings, defaults = checked(given, OWN_FLAGS), parser.get_defaults().as_dict()
     if wants_config:
         print(yaml.safe_dump(defaults | settings, sort_keys=False), end="")
         return

@@ -16,7 +16,7 @@ from text_recognizer.lit_models.base import BaseLitModel
 from text_recognizer.metrics import Metric
 from text_recognizer.registry import claim, hyperparameters, keyword_arguments
 from text_recognizer.tables import DATASETS, MODELS, chosen
-from text_recognizer.text import did_you_mean, shown
+from text_recognizer.text import did_you_mean, shown, suggested
 
 Settings = dict[str, Any]
 TRAINER_SKIPS = {"callbacks", "logger", "plugins"}  # these are objects, which no flag can hold
@@ -90,6 +90,7 @@ def settings_parser(model_class: str, data_class: str) -> jsonargparse.ArgumentP
     return parser
 
 
+@cache  # looked up for each value of a search space
 def known_settings(model_class: str, data_class: str) -> dict[str, str]:
     """Name -> type of every setting of an experiment with these classes. Raises `InputError`."""
     known = {
@@ -128,8 +129,35 @@ def with_defaults(settings: Mapping[str, Any]) -> Settings:
     return whole | dict(settings)
 
 
-def checked(settings: Mapping[str, Any]) -> Settings:
+def unknown_setting(
+    name: str, classes: tuple[str, str], elsewhere: Mapping[str, str]
+) -> Problem | None:
+    """The problem of a name that no experiment with these classes has, or None.
+
+    Args:
+        elsewhere: names that belong to another place -> a hint for each.
+    """
+    known = known_settings(*classes)
+    if name in known:
+        return None
+    # A name of ours was meant sooner than one of the Trainer's 40 flags.
+    own, flags = (
+        names - elsewhere.keys() for names in (known.keys() - TRAINER_NAMES, TRAINER_NAMES)
+    )
+    meant = suggested(name, [*own, *elsewhere], flags)
+    hint = did_you_mean(name, own, flags)
+    if meant in elsewhere:
+        question = "" if meant == name else f"Did you mean {shown(meant)}? "
+        hint = f"{question}{elsewhere[meant]}"
+    rule = f"an argument of {', '.join(classes)}, BaseLitModel or pl.Trainer"
+    return Problem(name, rule, shown(name), hint)
+
+
+def checked(settings: Mapping[str, Any], elsewhere: Mapping[str, str] | None = None) -> Settings:
     """Check the types of the settings and convert them (an int to a float, for example).
+
+    Args:
+        elsewhere: names that belong to another place -> a hint for each.
 
     Raises:
         InputError: a name is unknown or a value has a wrong type. It lists all of them.
@@ -139,9 +167,8 @@ def checked(settings: Mapping[str, Any]) -> Settings:
     result: Settings = {}
     problems: list[Problem] = []
     for name, value in settings.items():
-        if name not in known:
-            rule = f"an argument of {', '.join(classes)}, BaseLitModel or pl.Trainer"
-            problems.append(Problem(name, rule, shown(name), did_you_mean(name, known)))
+        if problem := unknown_setting(name, classes, elsewhere or {}):
+            problems.append(problem)
             continue
         try:  # one at a time, because the parser stops at the first problem
             result[name] = parser.parse_object({name: value}, defaults=False)[name]

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from text_recognizer.command import PROJECT
 from text_recognizer.paths import resolved
-from text_recognizer.text import printable, reason_of, shown, shown_path
+from text_recognizer.text import printable, reason_of, shown, shown_path, suggested
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,7 +38,15 @@ class Parser(argparse.ArgumentParser):
                 # Only the name: a value such as `my_run` keeps its `_`.
                 argument = name.replace("_", "-") + equals + value
             result.append(argument)
-        return self.parse_args(result)
+        found, unknown = self.parse_known_args(result)
+        if unknown:
+            flags = {
+                word[2:].replace("-", "_") for one in self._actions for word in one.option_strings
+            }
+            meant = suggested(unknown[0].lstrip("-").partition("=")[0], flags).replace("_", "-")
+            hint = f"; did you mean --{meant}?" if meant else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found
 
 
 def folder_path(text: str) -> Path:

@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def read_checked_space(flags: argparse.Namespace) -> SearchSpace:
     """The space with the flags' overrides. Raises `InputError` with all problems of both."""
-    from tuning.space import read_space
+    from tuning.space import is_all_known, parse_space
 
     problems = list(flag_problems(flags))
     overrides = {
@@ -119,9 +119,15 @@ def read_checked_space(flags: argparse.Namespace) -> SearchSpace:
         if name in OVERRIDES
     }
     try:
-        space = read_space(flags.space, overrides)
+        space, found = parse_space(flags.space, overrides)
     except InputError as error:
-        problems += error.problems
+        raise InputError(*problems, *error.problems) from None
+    problems += found
+    if problems and not is_all_known(space):
+        # Wrong names and types are said in the same round. It takes the classes to know them.
+        from tuning.verification import preflight
+
+        problems += preflight.setting_problems(space)
     if problems:
         # --trials and --time-budget are checked twice: as flags and as values of the file.
         raise InputError(*dict.fromkeys(problems))

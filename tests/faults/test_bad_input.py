@@ -139,6 +139,31 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         setting("max_epoch: 3"),
         ":3 search.max_epoch: `a known key`…Did you mean 'max_epochs'?",
     ),
+    "keys of other tools": (
+        f"{GOOD}search:\n  n_trials: 3\n  maximize: true\n  grace_period: 1\n  algo: tpe\n"
+        "  pruner: none\n  epochs: 3\n  timeout: 3h\n",
+        ":4 search.n_trials: `a known key`…Did you mean 'trials'?",
+        ":5 search.maximize: `a known key`…Did you mean 'mode'?",
+        ":6 search.grace_period: `a known key`…Did you mean 'asha.grace_epochs'?",
+        ":7 search.algo: `a known key`…Did you mean 'sampler'?",
+        ":8 search.pruner: `a known key`…Did you mean 'scheduler'?",
+        ":9 search.epochs: `a known key`…Did you mean 'max_epochs'?",
+        ":10 search.timeout: `a known key`…Did you mean 'stop.time'?",
+    ),
+    "a key of search beside the sections": (
+        f"{GOOD}num_samples: 3\n",
+        ":3 num_samples: `a known section`…Did you mean 'search.trials'?",
+    ),
+    "words of other tools": (
+        "space:\n  fc1: {type: integer, low: 8, high: 64}\n  fc2: {type: int, min: 8, high: 64}\n"
+        "search: {metric: accuracy, mode: maximize, sampler: Bayes}\n",
+        ":2 space.fc1: `type is int, float or categorical`…Did you mean 'int'?",
+        ":3 space.fc2.low: `low is given`",
+        ":3 space.fc2.min: `a known key`…Did you mean 'low'?",
+        ":4 search.metric: `…`…'accuracy'. Did you mean 'val_acc'?",
+        ":4 search.mode: `…`…'maximize'. Did you mean 'max'?",
+        ":4 search.sampler: `…`…'Bayes'. Did you mean 'gp'?",
+    ),
     "misspelt key of ASHA": (
         setting("asha: {grace: 1}"),
         ":3 search.asha.grace: `a known key`…Known: grace_epochs,",
@@ -181,8 +206,8 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         ":1 experiment.data_dir: `text of whole characters`",
     ),
     "half a character as a choice": (
-        parameter('type: categorical, choices: [a, "\\ud83d"]'),
-        ":2 space.fc1.choices.1: `text of whole characters` must hold, but got '\\ud83d'",
+        'space:\n  optimizer: {type: categorical, choices: [a, "\\ud83d"]}\n',
+        ":2 space.optimizer.choices.1: `text of whole characters` must hold, but got '\\ud83d'",
     ),
     "a key that colours the terminal": (
         GOOD.replace("fc1", '"\\e[31mfc1"'),
@@ -260,7 +285,7 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     ),
     "a quoted number": (
         parameter('type: float, low: "1e-4", high: 1'),
-        ":2 space.fc1.low: `a number` must hold, but got '1e-4'",
+        ":2 space.fc1.low: `a number` must hold, but got '1e-4'. Write it without quotes.",
     ),
     "wider than a number can be": (
         parameter("type: float, low: -1e308, high: 1e308"),
@@ -301,8 +326,8 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         ":2 space.fc1.choices.1: `a single value` must hold, but got [3]",
     ),
     "NaN as a choice": (
-        parameter("type: categorical, choices: [.nan, 1]"),
-        ":2 space.fc1.choices.0: `a finite number`",
+        "space:\n  lr: {type: categorical, choices: [.nan, 1]}\n",
+        ":2 space.lr.choices.0: `a finite number`",
     ),
     "duplicate choices": (
         parameter("type: categorical, choices: [1, 2, 1]"),
@@ -326,8 +351,8 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         ":2 space.optimizer.choices: `at least 2 of them`",
     ),
     "when in a circle": (
-        "space:\n  a: {type: int, low: 1, high: 3, when: {b: 1}}\n  b: {type: int, low: 1, high: 3, when: {a: 1}}\n",
-        ":2 space.a.when: `conditions form no circle` must hold, but got a depends on b depends on a.",
+        "space:\n  fc1: {type: int, low: 1, high: 3, when: {fc2: 1}}\n  fc2: {type: int, low: 1, high: 3, when: {fc1: 1}}\n",
+        ":2 space.fc1.when: `conditions form no circle` must hold, but got fc1 depends on fc2 depends on fc1.",
     ),
     "too many parameters": (
         "space:\n" + "".join(f"  p{i}: {{type: int, low: 1, high: 3}}\n" for i in range(201)),
@@ -336,6 +361,19 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     "too many choices": (
         parameter(f"type: categorical, choices: {list(range(201))}"),
         ":2 space.fc1.choices: `at most 200 of them, not 201`",
+    ),
+    "too many corners": (
+        "space:\n"
+        + "".join(
+            f"  {name}: {{type: categorical, choices: {list(range(1, 201))}}}\n"
+            for name in ("fc1", "fc2")
+        )
+        + "  lr: {type: float, low: 0.1, high: 1}\n",
+        ":1 space: `at most 400 ends and choices in all` must hold, but got 402",
+    ),
+    "more problems than anybody reads": (
+        setting(", ".join(f"key_{i}: 1" for i in range(150))),
+        *(f":3 search.key_{i}: `a known key`" for i in range(100)),
     ),
     "too many points": (
         setting(f"start_with: [{'{}, ' * 1001}]"),
@@ -367,9 +405,9 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
         ":3 space.fc1.when.dropout: `a parameter of whole numbers or choices`…hardly ever exactly",
     ),
     "when that is never met": (
-        "space:\n  a: {type: int, low: 1, high: 3}\n  b: {type: int, low: 1, high: 3, when: {a: 1}}\n"
-        "  c: {type: int, low: 1, high: 3, when: {b: 1, a: [2, 3]}}\n",
-        ":4 space.c.when: `a condition that can be met` must hold, but got {'b': [1], 'a': [2, 3]}. No value of a meets it",
+        "space:\n  fc1: {type: int, low: 1, high: 3}\n  fc2: {type: int, low: 1, high: 3, when: {fc1: 1}}\n"
+        "  batch_size: {type: int, low: 1, high: 3, when: {fc2: 1, fc1: [2, 3]}}\n",
+        ":4 space.batch_size.when: `a condition that can be met` must hold, but got {'fc2': [1], 'fc1': [2, 3]}. No value of fc1 meets it",
     ),
     "trials 0": (setting("trials: 0"), ":3 search.trials: `trials >= 1` must hold, but got 0"),
     "trials true": (
@@ -469,10 +507,6 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     "320 digits under experiment": (
         fixed(f"dropout: {'9' * 320}"),
         ":1 experiment.dropout: `a whole number from -9007199254740992 to 9007199254740992` must hold, but got 999",
-    ),
-    "NaN in a list under experiment": (
-        fixed("a: [1, {b: .nan}]"),
-        ":1 experiment.a.1.b: `a finite number` must hold, but got nan",
     ),
     "a key twice and a misspelt key": (
         setting("trials: 1, trials: 2, sampel: tpe"),
@@ -774,7 +808,38 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "a parameter that nothing has": (
         "space:\n  zzzz: {type: int, low: 8, high: 64}\n",
-        ":4 space.zzzz: `an argument of MLP, Digits, BaseLitModel or pl.Trainer`…The nearest of ",
+        ":4 space.zzzz: `an argument of MLP, Digits, BaseLitModel or pl.Trainer`…Known: augment, batch_size, data_dir, dropout, fc1, fc2, lr, mom",
+    ),
+    "names of other tools": (
+        "  epochs: 5\n  net: CNN\n  trials: 3\n  patiense: 3\n  precison: 32\nspace:\n"
+        "  learning_rate: {type: float, low: 0.1, high: 1}\n  hidden: {type: int, low: 8, high: 64}\n"
+        "  wd: {type: float, low: 0.1, high: 1}\n  dataset: {type: int, low: 8, high: 64}\n",
+        ":3 experiment.epochs: `an argument…'epochs'. Did you mean 'max_epochs'? Set it under search.",
+        ":4 experiment.net: `an argument…Did you mean 'model_class'?",
+        ":5 experiment.trials: `an argument…but got 'trials'. Set it under search.",
+        ":6 experiment.patiense: `an arg…Did you mean 'patience'? The scheduler stops trials; leave",
+        ":7 experiment.precison: `an argument…Did you mean 'precision'?",
+        ":9 space.learning_rate: `an argument…Did you mean 'lr'?",
+        ":10 space.hidden: `an argument…Did you mean 'fc1'?",
+        ":11 space.wd: `an argument…Did you mean 'weight_decay'?",
+        ":12 space.dataset: `an argument…Did you mean 'data_class'? It is the same for all trials",
+    ),
+    "mistakes of form, of names and of types in one round": (
+        "  model_class: MPL\n  fc2: [1, {b: .nan}]\n  one_cycle: 'on'\nspace:\n  fcc1: {type: int, low: 9, high: 8}\n"
+        "  lr: {type: categorical, choices: [fast, 1]}\nsearch:\n  n_trials: 3\n  start_with: [{lr: 2}]\n",
+        ":4 experiment.fc2.1.b: `a finite number`",
+        ":7 space.fcc1: `low < high`",
+        ":10 search.n_trials: `a known key`",
+        ":3 experiment.model_class: unknown model 'MPL'. Did you mean 'MLP'?",
+        ":4 experiment.fc2: `fc2 is int` must hold, but got [1,",
+        ":5 experiment.one_cycle: `one_cycle is bool`…the text 'on'. In YAML 1.2 it is text; write true",
+        ":7 space.fcc1: `an argument of MLP, Digits…Did you mean 'fc1'?",
+        ":8 space.lr: `lr is float` must hold, but got 'fast'",
+    ),
+    "a point outside beside another mistake": (
+        f"{GOOD}search: {{trials: 0, start_with: [{{fc1: 7}}]}}\n",
+        ":5 search.trials: `trials >= 1`",
+        ":5 search.start_with.0.fc1: `8 <= value <= 64`",
     ),
     "another model's parameter": (
         "  model_class: CNN\nspace:\n  fc2: {type: int, low: 8, high: 64}\n",
@@ -839,7 +904,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "yes for true": (
         f"  one_cycle: yes\n{GOOD}",
-        ":3 experiment.one_cycle: `one_cycle is bool`…the text 'yes'",
+        ":3 experiment.one_cycle: `one_cycle is bool`…the text 'yes'. In YAML 1.2 it is text; write true.",
     ),
     "momentum for Adam": (
         f"  momentum: 0.9\n{GOOD}",

@@ -44,6 +44,16 @@ def test_a_parser_quotes_what_a_terminal_would_obey(capsys: pytest.CaptureFixtur
     assert said.endswith("x.py: error: unrecognized arguments: \\x1b[31m a\\nb\n")
 
 
+def test_an_unknown_flag_is_answered_with_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = Parser("x.py", None)
+    parser.add_argument("--max-epochs")
+    parser.add_argument("--gpus-per-trial")
+    for given, ours in (("--epochs=5", "max-epochs"), ("--gpus", "gpus-per-trial")):
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse([given])
+        assert f"unrecognized arguments: {given}; did you mean --{ours}?" in capsys.readouterr().err
+
+
 def test_an_error_is_said_without_what_a_terminal_would_obey(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

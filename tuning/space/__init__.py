@@ -2,7 +2,7 @@
 
 from tuning.space.durations import seconds_of, shown_duration
 from tuning.space.owned_settings import OWNED_BY_SEARCH, SAME_FOR_ALL_TRIALS
-from tuning.space.reader import read_space
+from tuning.space.reader import parse_space, read_space
 from tuning.space.schema import (
     MAX_PARAMETERS,
     PARAMETER,
@@ -16,3 +16,5 @@ from tuning.space.schema import (
     Stop,
 )
 from tuning.space.search_space import SearchSpace
+from tuning.space.settings_list import SCHEMA_FILE, is_all_known
+from tuning.space.strict_yaml import quotes_hint

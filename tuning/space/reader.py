@@ -1,15 +1,26 @@
 """Reads a search space file and reports all its problems at once. Imports no torch."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from text_recognizer.errors import InputError
+from pydantic import ValidationError
+
+from text_recognizer.errors import InputError, Problem
 from text_recognizer.text import clipped, did_you_mean, shown
 from tuning.space.owned_settings import OWNED_BY_SEARCH, SAME_FOR_ALL_TRIALS
-from tuning.space.schema import MAX_PARAMETERS, PARAMETER, FloatParameter, Parameter, SearchSettings
+from tuning.space.schema import (
+    MAX_CORNERS,
+    MAX_PARAMETERS,
+    PARAMETER,
+    CategoricalParameter,
+    FloatParameter,
+    Parameter,
+    SearchSettings,
+)
 from tuning.space.schema_errors import MAPPING, validated
 from tuning.space.search_space import SearchSpace
 from tuning.space.strict_yaml import YamlFile
@@ -20,17 +31,37 @@ Overrides = Mapping[tuple[str, ...], tuple[str, Any]]  # keys -> (flag, value)
 # ASCII only: some letters of other alphabets look like a to z.
 SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}")
 SETTING_RULE = "a name of letters (a to z), digits and _, not a digit first, at most 80 long"
+# Stands for a parameter whose values cannot be read.
+UNREAD = CategoricalParameter.model_construct(type="categorical", choices=[])
 
 
 def read_space(path: Path, overrides: Overrides | None = None) -> SearchSpace:
-    """Read a search space.
+    """Read a search space; the arguments are those of `parse_space`.
+
+    Raises:
+        InputError: all problems of form, values and conditions, each with its line or flag.
+    """
+    space, problems = parse_space(path, overrides)
+    if problems:
+        raise InputError(*problems)
+    return space
+
+
+def parse_space(
+    path: Path, overrides: Overrides | None = None
+) -> tuple[SearchSpace, list[Problem]]:
+    """Read a search space as far as possible.
 
     Args:
         path: a file of at most 100 kB.
         overrides: keys of the file -> the flag and the value that replace the file's value.
 
+    Returns:
+        The space, and all problems of form, values and conditions. If there are any, the space
+        serves only to check the names and types of its settings.
+
     Raises:
-        InputError: all problems of form, values and conditions, each with its line or flag.
+        InputError: the file cannot be read, or its YAML cannot be parsed.
     """
     file = YamlFile(path)
     # Before the models, so that they check a flag like the value that it replaces.
@@ -40,17 +71,33 @@ def read_space(path: Path, overrides: Overrides | None = None) -> SearchSpace:
     for name in experiment:
         is_free(("experiment", name), OWNED_BY_SEARCH, file)
     parameters = read_parameters(raw_parameters, experiment, file)
+    read = {name: parameter for name, parameter in parameters.items() if parameter is not UNREAD}
     search = validated(SearchSettings.model_validate, raw_search, ("search",), file)
-    check_conditions(parameters, raw_parameters, file)
-    # What follows needs parameters that are valid and conditions that can be ordered.
-    if file.problems or search is None:
-        raise InputError(*file.problems.values())
-    space = SearchSpace(experiment, parameters, search, file.where)
-    check_possible(space, file)
-    check_start_points(space, file)
+    sound = True
+    for problem in condition_problems(read, raw_parameters, file.where):
+        file.note(problem)
+        sound = False
+    space = SearchSpace(experiment, read, search or points_only(raw_search), file.where)
+    # This needs valid parameters, and conditions that can be ordered.
+    if sound and read and len(read) == len(raw_parameters):
+        check_possible(space, file)
+        check_start_points(space, file)
     if file.problems:
-        raise InputError(*file.problems.values())
-    return space
+        fixed = {
+            name: value
+            for name, value in experiment.items()
+            if file.where("experiment", name) not in file.problems
+        }
+        space = replace(space, experiment=fixed, parameters=parameters)
+    return space, list(file.problems.values())
+
+
+def points_only(raw: Section) -> SearchSettings:
+    """The settings of a section that was refused: its points to try first, if these are valid."""
+    try:
+        return SearchSettings.model_validate({"start_with": raw.get("start_with", [])})
+    except ValidationError:
+        return SearchSettings()
 
 
 def read_sections(file: YamlFile) -> list[Section]:
@@ -58,7 +105,9 @@ def read_sections(file: YamlFile) -> list[Section]:
     sections: dict[str, Section] = {name: {} for name in SECTIONS}
     for name, section in file.content.items():
         if name not in SECTIONS:
-            file.refuse((name,), "a known section", shown(name), did_you_mean(name, SECTIONS))
+            inner = [f"search.{key}" for key in SearchSettings.model_fields]
+            hint = did_you_mean(name, SECTIONS, inner)
+            file.refuse((name,), "a known section", shown(name), hint)
         elif isinstance(section, dict):
             sections[name] = section
         elif section is not None:  # a section whose lines are all comments is None
@@ -86,7 +135,10 @@ def is_free(keys: tuple[str, str], owned: Mapping[str, str], file: YamlFile) -> 
 
 
 def read_parameters(raw: Section, experiment: Section, file: YamlFile) -> dict[str, Parameter]:
-    """The valid parameters. Note the problems of the others."""
+    """The parameters whose names are allowed here. Note the problems of the others.
+
+    `UNREAD` stands for one that was refused for its form.
+    """
     found: dict[str, Parameter] = {}
     if len(raw) > MAX_PARAMETERS:
         file.refuse(("space",), f"at most {MAX_PARAMETERS} parameters", str(len(raw)))
@@ -98,33 +150,43 @@ def read_parameters(raw: Section, experiment: Section, file: YamlFile) -> dict[s
         if name in experiment:
             rule = "a parameter is either fixed or searched"
             file.refuse(keys, rule, f"{name} under experiment too", "Remove one.")
-        elif parameter := validated(PARAMETER.validate_python, value, keys, file):
-            found[name] = parameter
+        else:
+            found[name] = validated(PARAMETER.validate_python, value, keys, file) or UNREAD
+    corners = sum(len(parameter.corner_values()) for parameter in found.values())
+    if corners > MAX_CORNERS:
+        rule, hint = (
+            f"at most {MAX_CORNERS} ends and choices in all",
+            "Use int or float for ranges.",
+        )
+        file.refuse(("space",), rule, str(corners), hint)
     return found
 
 
-def check_conditions(parameters: dict[str, Parameter], raw: Section, file: YamlFile) -> None:
-    """Note the problems of each `when`."""
+def condition_problems(
+    parameters: dict[str, Parameter], raw: Section, where: Callable[..., str]
+) -> Iterator[Problem]:
+    """The problems of each `when`."""
     for name, parameter in parameters.items():
         for other, values in parameter.when.items():
             keys = ("space", name, "when", other)
             if isinstance(parameters.get(other), FloatParameter):
                 hint = "A float is hardly ever exactly some value."
-                file.refuse(keys, "a parameter of whole numbers or choices", "a float", hint)
+                rule = "a parameter of whole numbers or choices"
+                yield Problem(where(*keys), rule, "a float", hint)
             elif other in parameters:
                 for i, value in enumerate(values):
-                    if rule := parameters[other].problem(value):
-                        file.refuse((*keys, i), f"{other} can be {rule}", shown(value))
+                    if rule := parameters[other].problem(value) or "":
+                        yield Problem(where(*keys, i), f"{other} can be {rule}", shown(value))
             elif other not in raw:  # otherwise the other parameter is invalid and was refused
                 hint = did_you_mean(other, parameters.keys() - {name})
-                file.refuse(keys, "a searched parameter", shown(other), hint)
+                yield Problem(where(*keys), "a searched parameter", shown(other), hint)
     # `SearchSpace.in_order` would never end at a circle.
     try:
         TopologicalSorter({name: one.when for name, one in parameters.items()}).prepare()
     except CycleError as error:
         _, circle = error.args  # a list that begins and ends with the same name
         got = clipped(" depends on ".join(reversed(circle)), 200)
-        file.refuse(("space", circle[0], "when"), "conditions form no circle", got)
+        yield Problem(where("space", circle[0], "when"), "conditions form no circle", got)
 
 
 def check_possible(space: SearchSpace, file: YamlFile) -> None:
@@ -142,6 +204,7 @@ def check_start_points(space: SearchSpace, file: YamlFile) -> None:
     points = space.search.start_with
     for i, point in enumerate(points):
         keys = ("search", "start_with", i)
-        file.problems |= {one.where: one for one in space.point_problems(point, *keys)}
+        for problem in space.point_problems(point, *keys):
+            file.note(problem)
         if point in points[:i]:  # Optuna would run it twice
             file.refuse(keys, "each point is listed once", f"{shown(point)} again", "Remove one.")

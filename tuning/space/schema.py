@@ -26,6 +26,7 @@ from tuning.space.strict_yaml import MAX_INT
 # Far more than any search needs. They bound the time of all checks, which compare each with each.
 MAX_PARAMETERS = 200
 MAX_CHOICES = 200
+MAX_CORNERS = 400  # ends and choices of all parameters: building 400 corners takes 2 s
 MAX_POINTS = 1000  # of start_with
 
 

@@ -18,6 +18,7 @@ from text_recognizer.text import TEXT_RULE, clipped, is_text, printable, reason_
 
 # PyYAML reads the densest file of this size, a list of 50,000 ones, in 1.0 to 1.3 s.
 MAX_SPACE_BYTES = 100_000
+MAX_PROBLEMS = 100
 MAX_DEPTH = 20  # a search space needs 5
 SUCH_AS = "Give the path of a search space such as search_spaces/mlp.yaml."
 MAX_INT = 2**53  # the study stores numbers as doubles, which are exact up to here
@@ -77,10 +78,20 @@ class YamlFile:
         parent[keys[-1]] = value
 
     def refuse(self, keys: Keys, rule: str, got: str, hint: str = "") -> None:
-        """Note a problem and go on, so that the user sees all problems at once."""
+        """Note a problem and go on, so that the user sees all problems at once.
+
+        Raises:
+            InputError: at the hundredth, with all of them.
+        """
+        self.note(Problem(self.where(*keys), rule, got, hint))
+
+    def note(self, problem: Problem) -> None:
+        """`refuse` for a problem that is made already."""
         # One for each place: a NaN is no finite number, and then no whole number either.
-        where = self.where(*keys)
-        self.problems.setdefault(where, Problem(where, rule, got, hint))
+        self.problems.setdefault(problem.where, problem)
+        # Nobody reads more, and the hints of thousands would take 20 s.
+        if len(self.problems) == MAX_PROBLEMS:
+            raise InputError(*self.problems.values())
 
     def _stop(self, message: str, line: int | None = None) -> NoReturn:
         """Refuse a file that cannot be read any further."""
@@ -217,3 +228,9 @@ def scalar(text: str) -> Any:
     if INTEGER.fullmatch(text):
         return int(text)
     return float(text) if FLOAT.fullmatch(text) else text
+
+
+def quotes_hint(value: Any) -> str:
+    """A hint if a text would be another value without its quotes."""
+    is_quoted = isinstance(value, str) and scalar(value) != value
+    return "Write it without quotes." if is_quoted else ""

@@ -3,21 +3,21 @@
 import json
 import sys
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from text_recognizer.command import exit_code_of
+from text_recognizer.registry import hyperparameters
 from text_recognizer.tables import DATASETS, MODELS
-from training.settings import known_settings
+from training.settings import RUN_DEFAULTS, known_settings
 from tuning.space import (
     MAX_PARAMETERS,
     OWNED_BY_SEARCH,
     PARAMETER,
     SAME_FOR_ALL_TRIALS,
+    SCHEMA_FILE,
     SearchSettings,
 )
 
-TARGET = Path(__file__).resolve().parents[2] / "search_spaces" / "schema.json"
 JSON_TYPES = {
     "int": "integer",
     "float": "number",
@@ -63,15 +63,19 @@ def fixed_settings() -> dict[str, Any]:
         types = [JSON_TYPES.get(part) for part in kinds[name].split(" | ")]
         # Other types, such as a list, have no name in JSON: the reader alone checks these.
         found[name] = ({} if None in types else {"type": types}) | {"description": kinds[name]}
+    for table in (MODELS, DATASETS):
+        for owner, cls in sorted(table.items()):
+            for name in hyperparameters(cls):
+                found[name].setdefault("x-of", []).append(owner)
     # An editor can then complete the names.
-    found["model_class"] = {"enum": sorted(MODELS)}
-    found["data_class"] = {"enum": sorted(DATASETS)}
+    for name, table in (("model_class", MODELS), ("data_class", DATASETS)):
+        found[name] = {"enum": sorted(table), "default": RUN_DEFAULTS[name]}
     return found
 
 
 def main() -> None:
     """Write the schema."""
-    TARGET.write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")
+    SCHEMA_FILE.write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Checks a search before anything runs: builds the corners of its space, and prepares its data."""
 
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,7 +14,8 @@ from text_recognizer.data.util import BaseDataset
 from text_recognizer.devices import try_gpus
 from text_recognizer.errors import DataError, InputError, Problem, ensure
 from text_recognizer.lit_models.base import BaseLitModel
-from text_recognizer.text import TEXT_RULE, is_text, shown
+from text_recognizer.tables import DATASETS, MODELS
+from text_recognizer.text import TEXT_RULE, is_text, shown, suggested
 from training.experiment import (
     build_data,
     build_lit_model,
@@ -21,15 +23,29 @@ from training.experiment import (
     make_trainer,
     quiet_lightning,
 )
-from training.settings import TRAINER_NAMES, Settings, checked, chosen_classes, known_settings
+from training.settings import (
+    TRAINER_NAMES,
+    Settings,
+    checked,
+    chosen_classes,
+    known_settings,
+    unknown_setting,
+)
 from tuning.run import Node
-from tuning.space import SearchSpace
+from tuning.space import (
+    OWNED_BY_SEARCH,
+    SAME_FOR_ALL_TRIALS,
+    SearchSettings,
+    SearchSpace,
+    quotes_hint,
+)
 
 FALLBACK_DATA = "Digits"
+SEARCH_KEYS = dict.fromkeys(SearchSettings.model_fields.keys() - {"seed"}, "Set it under search.")
 
 
 def check_space(space: SearchSpace, data_class: str) -> None:
-    """Check the classes, then each setting, then every corner of the space as a real experiment.
+    """Check each setting, then every corner of the space as a real experiment.
 
     Args:
         data_class: the data set to check with.
@@ -38,37 +54,41 @@ def check_space(space: SearchSpace, data_class: str) -> None:
         InputError: with all problems of the first step that finds any.
     """
     space = replace(space, experiment=space.experiment | {"data_class": data_class})
-    # In this order: without a known model no setting is known, and no corner can be built.
-    for step in (class_problems, setting_problems, corner_problems):
+    # In this order: a corner needs known settings.
+    for step in (setting_problems, corner_problems):
         # A dict, because many corners have the same problem.
         if problems := dict.fromkeys(step(space)):
             raise InputError(*problems)
 
 
-def class_problems(space: SearchSpace) -> Iterator[Problem]:
-    """Unknown models and data sets."""
-    for name, value in class_settings(space).items():
-        yield from setting_problem({name: value}, name, space.where("experiment", name))
-
-
 def setting_problems(space: SearchSpace) -> Iterator[Problem]:
-    """Unknown names, and values of another type than the constructor's argument has."""
-    classes = class_settings(space)
-    for name, value in space.experiment.items():
-        yield from setting_problem(classes | {name: value}, name, space.where("experiment", name))
-    for name, parameter in space.parameters.items():
-        for value in parameter.corner_values():
-            yield from setting_problem(classes | {name: value}, name, space.where("space", name))
+    """Unknown classes and names, and values of another type than the constructor's argument has."""
+    model, data = chosen_classes(space.experiment)
+    for name, value in (("model_class", model), ("data_class", data)):
+        yield from value_problem({name: value}, name, space.where("experiment", name))
+    # The settings of a misspelt class are judged by the class that was meant.
+    model, data = suggested(model, MODELS), suggested(data, DATASETS)
+    if not (model and data):
+        return
+    classes = {"model_class": model, "data_class": data}
+    fixed = {name: [value] for name, value in space.experiment.items() if name not in classes}
+    searched = {name: one.corner_values() for name, one in space.parameters.items()}
+    not_searched = OWNED_BY_SEARCH | SAME_FOR_ALL_TRIALS
+    for section, settings, owned in (
+        ("experiment", fixed, OWNED_BY_SEARCH),
+        ("space", searched, not_searched),
+    ):
+        for name, values in settings.items():
+            where = space.where(section, name)
+            if problem := unknown_setting(name, (model, data), SEARCH_KEYS | owned):
+                yield moved(problem, where)
+                continue
+            for value in values:
+                yield from value_problem(classes | {name: value}, name, where)
 
 
-def class_settings(space: SearchSpace) -> Settings:
-    """The settings that choose the model and the data set of all trials."""
-    model_class, data_class = chosen_classes(space.experiment)
-    return {"model_class": model_class, "data_class": data_class}
-
-
-def setting_problem(settings: Settings, name: str, where: str) -> Iterator[Problem]:
-    """Problems of the setting `name` beside the classes in `settings`."""
+def value_problem(settings: Settings, name: str, where: str) -> Iterator[Problem]:
+    """Problems of the value of the setting `name`, beside the classes in `settings`."""
     try:
         found = checked(settings)[name]
         if name in TRAINER_NAMES:
@@ -80,8 +100,10 @@ def setting_problem(settings: Settings, name: str, where: str) -> Iterator[Probl
     # `checked` converts text to numbers, because flags are text. A trial gets the values of the
     # file as they are, so here a text is no number.
     if isinstance(value, str) and not isinstance(found, str):
-        got, hint = f"the text {shown(value)}", "Write it without quotes."
-        yield Problem(where, f"{name} is {kind}", got, hint)
+        hint = (
+            quotes_hint(value) or f"In YAML 1.2 it is text; write {json.dumps(found, default=str)}."
+        )
+        yield Problem(where, f"{name} is {kind}", f"the text {shown(value)}", hint)
     # The parser takes None for a number.
     elif value is None and "None" not in kind and "Optional" not in kind:
         yield Problem(where, f"{name} is {kind}", "nothing", "Give a value, or leave it out.")

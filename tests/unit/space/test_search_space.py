@@ -11,6 +11,7 @@ import pytest
 from text_recognizer.errors import InputError
 from tuning.space.reader import read_space
 from tuning.space.search_space import SearchSpace
+from tuning.space.settings_list import is_all_known
 
 Write = Callable[[str], Path]
 
@@ -20,6 +21,8 @@ space:
   momentum: {type: float, low: 0, high: 0.9, when: {optimizer: [SGD, RMSprop]}}
   lr: {type: float, low: 1e-4, high: 1e-1, log: true}
 """
+
+SPACE = "space: {fc1: {type: int, low: 8, high: 64}}\n"
 
 GOOD = """
 experiment: {model_class: MLP}
@@ -128,3 +131,14 @@ def test_a_space_of_the_largest_allowed_size_is_read_in_time(space_file: Write) 
     space = read_space(space_file(text))
     assert list(space.in_order) == list(space.parameters)
     assert len(space.needs("p199")) == 199
+
+
+def test_a_setting_that_the_list_lacks_is_left_to_the_classes(space_file: Write) -> None:
+    def known(experiment: str) -> bool:
+        return is_all_known(read_space(space_file(f"experiment: {{{experiment}}}\n{SPACE}")))
+
+    assert known("data_class: Digits, lr: 1, weight_decay: null, data_dir: x, augment: true")
+    for unknown in ("model_class: CNN", "model_class: [MLP]", "fc2: 8.0", "fc2: true", "fc9: 8"):
+        assert not known(unknown)
+    # The list has no JSON type for it.
+    assert not known("precision: 32")

@@ -40,6 +40,35 @@ def test_all_bad_settings_are_said_at_once_with_type_and_suggestion() -> None:
     assert len(lines) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("learning_rate", "'lr'"),
+        ("learing_rate", "'lr'"),
+        ("epochs", "'max_epochs'"),
+        ("bs", "'batch_size'"),
+        ("batches", "'batch_size'"),
+        ("l2", "'weight_decay'"),
+        ("opt", "'optimizer'"),
+        ("hidden", "'fc1'"),
+        ("dataset", "'data_class'"),
+        ("device", "'gpus'"),
+        ("checkpoint", "'load_checkpoint'"),
+        ("precison", "'precision'"),  # the Trainer's
+    ],
+)
+def test_a_flag_of_other_tools_is_answered_with_ours(name: str, ours: str) -> None:
+    with pytest.raises(InputError, match=f"Did you mean {ours}"):
+        run_experiment.main([f"--{name}=1"])
+
+
+def test_without_a_close_name_no_flag_of_the_trainer_is_listed() -> None:
+    with pytest.raises(InputError, match="The nearest of 18 known") as error:
+        checked({"zzzz": 1})
+    assert "min_epochs" not in str(error.value)
+    assert "momentum" in str(error.value)
+
+
 @pytest.mark.parametrize("gpus", [2, -1, 8])
 def test_one_experiment_uses_one_device(gpus: int) -> None:
     with pytest.raises(InputError, match="0 <= gpus < 2"):

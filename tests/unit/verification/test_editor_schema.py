@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from tuning.space.settings_list import SCHEMA_FILE
 from tuning.space.strict_yaml import YamlFile
-from tuning.verification.editor_schema import TARGET, json_schema
+from tuning.verification.editor_schema import json_schema
 
-SPACES = sorted(TARGET.parent.glob("*.yaml"))
+SPACES = sorted(SCHEMA_FILE.parent.glob("*.yaml"))
 
 
 def complaints(path: Path) -> list[str]:
@@ -22,7 +23,7 @@ def complaints(path: Path) -> list[str]:
 
 
 def test_the_file_in_the_repository_is_what_make_schema_writes() -> None:
-    assert json.loads(TARGET.read_text()) == json.loads(json.dumps(json_schema())), (
+    assert json.loads(SCHEMA_FILE.read_text()) == json.loads(json.dumps(json_schema())), (
         "run `make schema`"
     )
     Draft202012Validator.check_schema(json_schema())
