@@ -123,7 +123,8 @@ def make_trainer(
     all_flags = defaults | flags | given | device_flags(settings)
     try:
         trainer = pl.Trainer(**all_flags, callbacks=[epoch_seed, *callbacks])
-    except (ValueError, TypeError, MisconfigurationException) as error:
+    # `ImportError`: for a precision or a profiler whose package is not installed
+    except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
         raise InputError(f"Trainer: {error}") from None
     # On several devices each process would need its own part of a batch, which our loader does not
     # serve. A search runs a trial on each device instead.

@@ -931,6 +931,14 @@ NAMES: dict[str, tuple[str, ...]] = {
         f"  strategy: warp\n{GOOD}",
         ":3 experiment.strategy: `a setting that can be built`",
     ),
+    "a strategy for several devices": (
+        f"  strategy: ddp_spawn\n{GOOD}",
+        ":3 experiment.strategy: `a strategy for one device` must hold, but got 'ddp_spawn'",
+    ),
+    "a precision whose package is missing": (
+        f"  precision: transformer-engine\n{GOOD}",
+        ":3 experiment.precision: `a setting that can be built`…transformer_engine",
+    ),
     "a fraction above 1": (
         f"  limit_train_batches: 5.5\n{GOOD}",
         ":3 experiment.limit_train_batches: `a setting that can be",
@@ -938,6 +946,25 @@ NAMES: dict[str, tuple[str, ...]] = {
     "steps of no batch": (
         f"  accumulate_grad_batches: 0\n{GOOD}",
         ":3 experiment.accumulate_grad_batches: `accum",
+    ),
+    # What only a batch shows. Lightning refuses the first two; the others measure nothing.
+    "less than a batch": (
+        f"  limit_train_batches: 0.01\n{GOOD}",
+        ":3 experiment.limit_train_batches: `a trial can train and validate one batch` must hold, but got 0.01. Trainer: ",
+    ),
+    "less than a batch of the largest, and a validation every no step": (
+        "  val_check_interval: 0\nspace:\n  limit_train_batches: {type: float, low: 0.2, high: 1}\n"
+        "  batch_size: {type: categorical, choices: [32, 64, 1024]}\n",
+        ":3 experiment.val_check_interval: `a trial can…but got 0. ",
+        ":5 space.limit_train_batches: `a trial can…0.2. Trainer: ",
+    ),
+    "no batch": (
+        f"  limit_train_batches: 0\n{GOOD}",
+        ":3 experiment.limit_train_batches: `a trial can train…but got 0.0. val_acc is not measured",
+    ),
+    "a validation after an hour": (
+        f"  val_check_interval: '00:01:00:00'\n{GOOD}search: {{metric: val_loss}}\n",
+        ":3 experiment.val_check_interval: `a trial can…val_loss is not measured",
     ),
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import joblib
 import torch
+from pytorch_lightning.strategies import SingleDeviceStrategy
 
 from text_recognizer.data.base_data_module import find_data_dir
 from text_recognizer.data.util import BaseDataset
@@ -39,13 +40,14 @@ from tuning.space import (
     SearchSpace,
     quotes_hint,
 )
+from tuning.verification.rehearsal import rehearsal_problems
 
 FALLBACK_DATA = "Digits"
 SEARCH_KEYS = dict.fromkeys(SearchSettings.model_fields.keys() - {"seed"}, "Set it under search.")
 
 
 def check_space(space: SearchSpace, data_class: str) -> None:
-    """Check each setting, then every corner of the space as a real experiment.
+    """Check each setting, then every corner of the space as a real experiment, then a batch.
 
     Args:
         data_class: the data set to check with.
@@ -54,8 +56,8 @@ def check_space(space: SearchSpace, data_class: str) -> None:
         InputError: with all problems of the first step that finds any.
     """
     space = replace(space, experiment=space.experiment | {"data_class": data_class})
-    # In this order: a corner needs known settings.
-    for step in (setting_problems, corner_problems):
+    # In this order: a corner needs known settings, and a batch needs a corner.
+    for step in (setting_problems, corner_problems, rehearsal_problems):
         # A dict, because many corners have the same problem.
         if problems := dict.fromkeys(step(space)):
             raise InputError(*problems)
@@ -115,9 +117,15 @@ def try_trainer(name: str, value: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # half precision fits a GPU well
         # on a CPU, which every machine has
-        make_trainer(
+        trainer = make_trainer(
             {name: value, "gpus": 0}, enable_progress_bar=False, enable_model_summary=False
         )
+    # The others open ports or start processes.
+    rule, is_single = (
+        "a strategy for one device",
+        isinstance(trainer.strategy, SingleDeviceStrategy),
+    )
+    ensure(name, rule, value, is_single, "One trial uses one device; leave it out.")
 
 
 def corner_problems(space: SearchSpace) -> Iterator[Problem]:

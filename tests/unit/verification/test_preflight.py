@@ -8,8 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
+from text_recognizer.data.digits import Digits
 from text_recognizer.errors import DataError, InputError
+from text_recognizer.models.mlp import MLP
+from text_recognizer.tables import MODELS
 from tuning.space.reader import read_space
 from tuning.verification.preflight import check_space, prepare_data
 
@@ -100,6 +105,72 @@ def test_a_condition_keeps_an_impossible_pair_from_being_built(space_file: Write
 def test_a_billion_units_cost_no_memory_to_check(space_file: Write) -> None:
     check_space(
         read_space(space_file("space:\n  fc1: {type: int, low: 1, high: 1000000000}\n")), "Digits"
+    )
+
+
+WORKS = {
+    "accumulate_grad_batches": "3",
+    "gradient_clip_val": "0.5",
+    "limit_train_batches": "0.5",
+    "min_steps": "1000000000",
+    "num_sanity_val_steps": "-1",
+    "one_cycle": "true",
+    "profiler": "pytorch",  # it writes files, but not before a search begins
+    "val_check_interval": "0.5",
+}
+
+
+def test_what_trains_in_a_trial_passes_and_leaves_nothing_behind(
+    space_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Digits, "load_trainval", None)  # the batch is made up
+    threads, fixed = torch.get_num_threads(), ", ".join(": ".join(one) for one in WORKS.items())
+    torch.set_num_threads(threads + 1)
+    text = f"""experiment: {{{fixed}}}
+space:
+  batch_size: {{type: categorical, choices: [1, 2, 300]}}
+  precision: {{type: categorical, choices: [64-true, bf16-mixed, 16-true]}}
+"""
+    check_space(read_space(space_file(text)), "Digits")
+    assert torch.get_num_threads() == threads + 1
+    torch.set_num_threads(threads)
+    assert [path.name for path in tmp_path.iterdir()] == ["space.yaml"]
+
+
+class Fails(MLP):
+    """A network that cannot be trained."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise RuntimeError(f"no kernel for {images.dtype}")
+
+
+class FailsInHalf(Fails):
+    """A network that the CPU cannot train in half precision."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) if images.dtype == torch.half else MLP.forward(self, images)
+
+
+def test_a_network_that_fails_is_refused_and_half_precision_is_left_to_the_gpu(
+    space_file: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cls in (Fails, FailsInHalf):
+        monkeypatch.setitem(MODELS, cls.__name__, cls)
+    text = """experiment: {model_class: FailsInHalf, precision: 16-true, fc2: 8}
+space:
+  fc1: {type: int, low: 1, high: 8}
+"""
+    check_space(read_space(space_file(text)), "Digits")
+    with pytest.raises(InputError, match=r":2 space: .*RuntimeError.*no kernel for torch.float32"):
+        check_space(
+            read_space(space_file(text.replace("InHalf, precision: 16-true", ""))), "Digits"
+        )
+    # Its weights alone would take 3 GB.
+    large = text.replace("InHalf, precision: 16-true, fc2: 8", ", fc2: 100000")
+    check_space(
+        read_space(space_file(large.replace("low: 1,", "low: 1000,").replace("8}", "1001}"))),
+        "Digits",
     )
 
 
