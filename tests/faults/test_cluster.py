@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RAYS_PORTS, ROOT, FirstStart
-from text_recognizer.errors import ClusterError
+from text_recognizer.errors import ClusterError, InputError
 from tuning.ray_backend.local_cluster import own_cluster
 from tuning.run.resources import Node
 
@@ -31,9 +31,14 @@ def test_c3_a_taken_port_another_ray_and_an_address_in_the_environment(
 def test_a_folder_in_which_ray_cannot_start_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "missing"))
-    with (
-        pytest.raises(ClusterError, match=f"Ray cannot start: .*{tmp_path}/missing.*RAY_TMPDIR"),
-        own_cluster(Node(1, 0)),
+    for folder, kind, said in (
+        (
+            "/proc/no",
+            ClusterError,
+            "Ray cannot start: /proc/no/ray-0: No such file.* Set RAY_TMPDIR",
+        ),
+        (f"/tmp/{chr(120) * 90}", InputError, "RAY_TMPDIR: `a folder whose path has at most"),
     ):
-        pytest.fail("it has started")
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        with pytest.raises(kind, match=said), own_cluster(Node(1, 0)):
+            pytest.fail("it has started")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from text_recognizer.command import exit_code_of
 from text_recognizer.errors import RunError
-from tuning.cli import Parser, folder_path
+from text_recognizer.text import shown_path
+from tuning.cli import Parser, folder_path, typed_script
 
 
 def test_dashes_and_underscores_are_the_same_in_a_flag_alone() -> None:
@@ -69,3 +75,116 @@ def test_sigterm_is_143_whoever_turned_it_into_an_exit() -> None:
         raise SystemExit(int(signal.SIGTERM))
 
     assert exit_code_of(ended) == 143
+
+
+@pytest.mark.parametrize(
+    ("place", "code"), [("pipe", 0), ("/dev/full", 0), ("/dev/full", 5), ("closed", 0)]
+)
+def test_output_that_nobody_takes_ends_nothing(
+    place: str, code: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if place == "pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+        stream = os.fdopen(writer, "w")
+    else:
+        stream = open("/dev/full", "w") if place == "/dev/full" else None  # noqa: SIM115, PTH123
+    done: list[str] = []
+
+    def work() -> None:
+        for _ in range(3):
+            print("a line that is long" * 1000)
+        done.append("all")
+
+    monkeypatch.setattr("sys.stdout", stream)
+    assert exit_code_of(work, output_is_result=code == 5) == code
+    if stream:
+        stream.close()
+    assert done == ["all"]
+    said = "error: the output cannot be written: No space left on device\n"
+    assert capfd.readouterr().err == (said if place == "/dev/full" else "")
+
+
+def test_a_refusal_keeps_its_exit_code_whatever_its_output_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> int:
+        print("a line" * 10_000)
+        raise RunError("damaged")
+
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        monkeypatch.setattr("sys.stdout", full)
+        monkeypatch.setattr("sys.stderr", full)
+        assert exit_code_of(fail, output_is_result=True) == 4
+
+
+def test_a_name_that_a_terminal_cannot_show_ends_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw := io.BytesIO(), "ascii"))
+    assert exit_code_of(lambda: print("größe \udcff")) == 0
+    assert raw.getvalue() == b"gr\\xf6\\xdfe \\udcff\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_lets_a_command_clean_up(number: signal.Signals) -> None:
+    cleaned: list[bool] = []
+
+    def work() -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            cleaned.append(True)
+
+    before = signal.signal(number, signal.SIG_DFL)
+    assert exit_code_of(work) == 128 + number
+    assert signal.signal(number, before) == signal.SIG_DFL
+    assert cleaned == [True]
+
+
+def test_without_a_package_the_environment_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def needs(name: str) -> int:
+        return exit_code_of(lambda: __import__(name) and None)
+
+    assert needs("no_such_package") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{sys.executable} has no package 'no_such_package'" in said
+    assert f"source {shown_path(ROOT / '.venv/bin/activate')}" in said
+    monkeypatch.setattr("text_recognizer.command.PROJECT", tmp_path)
+    needs("no_such_package")
+    assert f"make -C {tmp_path} setup && source {tmp_path}/.venv" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert needs("tuning.no_such_module") == 70, "a bug of ours"
+
+
+def test_a_command_is_typed_with_the_python_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    beside = Path(sys.executable)
+    monkeypatch.setenv("PATH", str(beside.parent))
+    assert typed_script("tuning/search.py") == "python tuning/search.py"
+    # The system's Python is the same file, but not this environment.
+    (tmp_path / "python").symlink_to(beside.resolve())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert typed_script("tuning/search.py") == f"{beside} {ROOT}/tuning/search.py"
+
+
+def test_make_notices_an_environment_of_another_folder(tmp_path: Path) -> None:
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / ".venv").mkdir()
+    ready = tmp_path / ".venv/.ready"
+
+    def planned(owner: Path) -> str:
+        ready.write_text(f"{owner}\n")
+        return subprocess.run(
+            ["make", "-n", "setup"], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert "Nothing to be done" in planned(tmp_path)
+    assert "rm -rf .venv" in planned(ROOT)

@@ -11,6 +11,8 @@ os.environ.update(
     RAY_AUTH_MODE="token",  # the dashboard and the job API ask for the token in ~/.ray
     # keeps 127.0.0.1 as the node's address, so that its agents listen there only
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+    # else the driver waits for workers that Tune does not use; `StartWatch` waits for Tune's
+    RAY_prestart_worker_first_driver="0",
     RAY_CHDIR_TO_TRIAL_DIR="0",
     RAY_AIR_NEW_OUTPUT="0",  # the other output prints a box even when told to be silent
     TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",

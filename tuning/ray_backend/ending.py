@@ -1,5 +1,6 @@
 """Ends this process where nothing else can: it waits in a call of Ray that never returns."""
 
+import faulthandler
 import os
 import signal
 import socket
@@ -63,9 +64,12 @@ def start_watched(dead: Callable[[], str | None], last_words: LastWords) -> Iter
         target=watch_start, args=(ours, ended, dead, last_words), name="start-watch", daemon=True
     )
     watch.start()
+    # If Ray holds the interpreter's lock, no thread of Python runs; this one is C's.
+    faulthandler.dump_traceback_later(START_LIMIT_S + 2 * LAST_WORDS_S, file=2, exit=True)
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         signal.set_wakeup_fd(old)
         ended.set()
         watch.join()

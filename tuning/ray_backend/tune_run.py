@@ -62,23 +62,7 @@ def run_trials(
     stopper = SearchStopper(search, cluster, interruptions)
     attempt = 0
     while interruptions.number is None:  # each attempt is a fresh experiment of Tune's
-        with unwrap_tune_error():
-            searcher = StudySearcher(search, cluster, stopper.stop_all)
-            tune.run(
-                search.name,
-                search_alg=searcher,
-                scheduler=RecordingScheduler(study, searcher.died),
-                callbacks=[StartWatch(searcher, search.options.stall_limit)],
-                num_samples=-1,  # the searcher says when there is nothing more
-                reuse_actors=True,  # a new worker imports torch for ten seconds
-                trial_name_creator=lambda trial: f"trial-{trial.config['number']}",
-                trial_dirname_creator=lambda trial: str(trial.config["number"]),
-                name=f"tune-{attempt}",
-                storage_path=str(search.folder.ray),
-                stop=stopper,
-                verbose=0,
-                raise_on_failed_trial=False,  # the searcher decides about a dead worker
-            )
+        run_tune(search, cluster, stopper, attempt)
         attempt += 1
         if study.suspended or interruptions.number is not None:
             return
@@ -90,6 +74,27 @@ def run_trials(
             study.close(number, Outcome.FAILED, "Ray Tune lost the trial")
         if not lost:
             return
+
+
+def run_tune(search: Search, cluster: Cluster, stopper: SearchStopper, attempt: int) -> None:
+    """One experiment of Tune's, with the study as its searcher and its scheduler."""
+    searcher = StudySearcher(search, cluster, stopper.stop_all)
+    with unwrap_tune_error():
+        tune.run(
+            search.name,
+            search_alg=searcher,
+            scheduler=RecordingScheduler(search.study, searcher.died),
+            callbacks=[StartWatch(searcher, search.options.stall_limit)],
+            num_samples=-1,  # the searcher says when there is nothing more
+            reuse_actors=True,  # a new worker imports torch for ten seconds
+            trial_name_creator=lambda trial: f"trial-{trial.config['number']}",
+            trial_dirname_creator=lambda trial: str(trial.config["number"]),
+            name=f"tune-{attempt}",
+            storage_path=str(search.folder.ray),
+            stop=stopper,
+            verbose=0,
+            raise_on_failed_trial=False,  # the searcher decides about a dead worker
+        )
 
 
 def register(search: Search, body: Callable[..., Any]) -> None:

@@ -14,7 +14,7 @@ from tuning.space import seconds_of, shown_duration
 from tuning.worker import last_lines
 
 LOOK_EVERY_S = 1
-PATIENCE_S = 60  # a worker imports torch for 5 seconds, on slow disks for 30
+SAY_AFTER_S = 60  # a worker imports torch for 5 seconds, on slow disks for 30
 
 
 class StartWatch(Callback):
@@ -28,7 +28,7 @@ class StartWatch(Callback):
     def __init__(self, searcher: StudySearcher, limit: str) -> None:
         self.searcher = searcher
         self.limit = seconds_of(limit)
-        self.patience = min(PATIENCE_S, self.limit / 2)
+        self.patience = min(SAY_AFTER_S, self.limit / 2)
         self._looked = self._since = self._said = time.monotonic()
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:

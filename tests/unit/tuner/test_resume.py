@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from tests import shapes
 from text_recognizer.data.digits import Digits
 from text_recognizer.data.util import BaseDataset
-from text_recognizer.errors import CheckpointError, InputError, NoResultError, RunError
+from text_recognizer.errors import CheckpointError, DataError, InputError, NoResultError, RunError
 from text_recognizer.models import mlp
 from text_recognizer.util import checksum
 from tuning import retrain, search
@@ -297,3 +297,39 @@ def test_the_final_script_refuses_a_search_that_has_not_ended(status: str, run: 
     write_model(run.summary, SUMMARY.model_copy(update={"status": status, "stop_reason": None}))
     with pytest.raises(NoResultError, match=f"it is {status}.*--resume"):
         retrain.check_finished(run)
+
+
+def test_data_that_was_moved_is_named_on_a_resume_and_compared(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = read_space(run.space)
+    old = replace(space, experiment=space.experiment | {"data_dir": "/old"})
+    write_text(run.space, old.as_yaml())
+    recorded = get_attr(open_study(run), "fingerprint")
+    set_attr(open_study(run), "fingerprint", recorded | {"space": old.as_plain()})
+    assert search.main(["--resume", str(run.path), "--data-dir", str(tmp_path)]) == 0
+    assert read_space(run.space).experiment["data_dir"] == str(tmp_path)
+    assert search.main(["--resume", str(run.path)]) == 0, "it is remembered"
+    data = Digits().trainval
+    other = BaseDataset(data.images, data.labels.flip(0))
+    set_attr(open_study(run), "fingerprint", fingerprint(space, other))
+    with pytest.raises(RunError, match=r"data\.Digits"):
+        search.main(["--resume", str(run.path), "--data-dir", str(tmp_path)])
+
+
+def test_data_that_is_not_there_any_more_can_be_named(run: RunFolder, tmp_path: Path) -> None:
+    space = read_space(run.space)
+    gone = {"data_class": "MNIST", "data_dir": str(tmp_path)}
+    space = replace(space, experiment=gone)
+    write_text(run.space, space.as_yaml())
+    recorded = get_attr(open_study(run), "fingerprint")
+    set_attr(open_study(run), "fingerprint", recorded | {"space": space.as_plain()})
+    with pytest.raises(DataError, match=r"If it was moved, say where it is: --data-dir DIR\."):
+        resume.resume(run.path)
+
+
+def test_a_folder_of_checkpoints_is_refused_for_a_run_that_has_none(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"--checkpoint-dir: .* are in its folder"):
+        search.main(["--resume", str(run.path), "--checkpoint-dir", str(tmp_path)])

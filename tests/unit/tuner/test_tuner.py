@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import NoReturn
 
 import pytest
 
+from tests.conftest import ROOT
+from text_recognizer.atomic import checksum
 from text_recognizer.data.digits import Digits
-from text_recognizer.errors import CheckpointError, StorageError
-from text_recognizer.util import checksum
+from text_recognizer.errors import CheckpointError, ClusterError, StorageError
+from text_recognizer.text import shown_path
 from training.experiment import build_data, train
 from tuning.callbacks.artifacts import Artifacts
 from tuning.callbacks.console import SearchConsole
@@ -76,7 +79,7 @@ def test_without_weights_as_good_as_recorded_nothing_is_handed_over(search: Sear
     assert not search.folder.validation.exists()
 
 
-def without_ray() -> NoReturn:
+def without_ray(last_words: object) -> NoReturn:
     pytest.fail("Ray was started")
 
 
@@ -89,7 +92,7 @@ def test_a_search_without_work_hands_over_its_result(
     for path in (folder.best_config, folder.best_checkpoint, folder.report):
         assert f"wrote {path}" in said
         assert path.is_file()
-    assert f"retrain: python tuning/retrain.py {folder.path}" in said
+    assert f"/python {shown_path(ROOT / 'tuning/retrain.py')} {folder.path}" in said
     summary = read_existing(folder.summary, Summary)
     assert (summary.status, summary.stop_reason) == ("complete", "all trials are done")
     assert summary.sha256["best.ckpt"] == checksum(folder.best_checkpoint)
@@ -101,12 +104,12 @@ def test_a_signal_while_ray_starts_interrupts_the_search(
     number: signal.Signals, code: int, search: Search, capsys: pytest.CaptureFixture[str]
 ) -> None:
     search.study.wanted = 3
-    tuner = Tuner(search, SearchConsole(), lambda: signal.raise_signal(number))  # type: ignore[arg-type,return-value]
+    tuner = Tuner(search, SearchConsole(), lambda _: signal.raise_signal(number))  # type: ignore[arg-type,return-value]
     assert tuner.run() == code
     said = capsys.readouterr().out
     assert "interrupted; nothing is lost. 2 complete" in said
     assert "best so far: trial 1, val_acc" in said
-    assert f"resume: python tuning/search.py --resume {search.folder.path}" in said
+    assert f"{shown_path(ROOT / 'tuning/search.py')} --resume {search.folder.path}" in said
     summary = read_existing(search.folder.summary, Summary)
     assert (summary.status, summary.stop_reason) == ("interrupted", number.name)
 
@@ -117,3 +120,57 @@ def test_a_suspended_search_says_why_and_how_to_go_on(search: Search) -> None:
         Tuner(search, SearchConsole(), without_ray).run()
     summary = read_existing(search.folder.summary, Summary)
     assert (summary.status, summary.stop_reason) == ("interrupted", "the disk is full")
+
+
+def no_ray_here(last_words: object) -> NoReturn:
+    raise ClusterError("Ray cannot start: its raylet died.")
+
+
+def test_a_new_run_whose_ray_does_not_start_is_removed_and_a_resumed_one_is_not(
+    search: Search,
+) -> None:
+    search.study.wanted = 3
+    removed: list[bool] = []
+    tuner = Tuner(search, SearchConsole(), no_ray_here, lambda: removed.append(True))
+    with pytest.raises(ClusterError, match=r"its raylet died\.\nresume: .* --resume"):
+        tuner.run()
+    summary = read_existing(search.folder.summary, Summary)
+    assert summary.status == "interrupted"
+    assert removed == [], "it has trained epochs"
+    search.study._trials.clear()
+    with pytest.raises(ClusterError, match=r"its raylet died\.$"):
+        tuner.run()
+    assert removed == [True]
+
+
+class Interrupted(SearchConsole):
+    """A console that is interrupted while the result is said."""
+
+    def say(self, text: str, style: str = "") -> None:
+        if text.startswith("best:"):
+            raise KeyboardInterrupt
+
+
+def test_once_a_result_is_written_nothing_makes_the_run_unfinished(search: Search) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Tuner(search, Interrupted(), without_ray).run()
+    assert read_existing(search.folder.summary, Summary).status == "complete"
+
+
+def test_a_damaged_result_is_written_again_from_the_trials_checkpoints(
+    search: Search, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = search.folder
+    assert Tuner(search, SearchConsole(), without_ray).run() == 0
+    sound = checksum(folder.best_checkpoint)
+    os.truncate(folder.best_checkpoint, 1000)
+    folder.best_config.write_text("fc1: 9\n")
+    capsys.readouterr()
+    assert Tuner(search, SearchConsole(), without_ray).run() == 0
+    said = capsys.readouterr().out
+    for path in (folder.best_checkpoint, folder.best_config):
+        assert f"{path} is not the file that the search wrote" in said
+    assert checksum(folder.best_checkpoint) == sound
+    assert folder.best_config.with_suffix(".changed.yaml").read_text() == "fc1: 9\n"
+    assert Tuner(search, SearchConsole(), without_ray).run() == 0
+    assert "r has ended: all trials are done" in capsys.readouterr().out
