@@ -5,8 +5,8 @@ RecogniserError
  ├─ NoResultError      3  no trial produced a usable result
  ├─ RunError           4  the run folder is locked, changed or damaged
  │   └─ CheckpointError   a checkpoint is missing, damaged or of another model
- ├─ StorageError       5  the runs folder or the study's database cannot be used
- ├─ ClusterError       6  Ray died during the search, which can be resumed
+ ├─ StorageError       5  a disk, the study's database or the machine's memory cannot be used now
+ ├─ ClusterError       6  Ray or its workers cannot start, or Ray died during a search
  └─ DataError          7  a data set cannot be read, downloaded or verified
 
 Any other exception is a bug: exit code 70, with its traceback.
@@ -75,13 +75,13 @@ class CheckpointError(RunError):
 
 
 class StorageError(RecogniserError):
-    """The runs folder or the study's database cannot be used."""
+    """A disk, the study's database or the machine's memory cannot be used now."""
 
     exit_code = 5
 
 
 class ClusterError(RecogniserError):
-    """Ray died during a search. The record is complete, and a resume continues."""
+    """Ray or its workers cannot start, or Ray died. The record is complete: a resume continues."""
 
     exit_code = 6
 
