@@ -76,8 +76,8 @@ lock: $(READY) ## compile requirements.lock from pyproject.toml
 clean: ## delete .venv and caches; runs and data stay
 	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 
-# An environment that was copied, moved or linked from elsewhere runs other code: it is made anew.
-ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+# The programs of an environment have its path in them: one that was copied or moved is made anew.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(realpath $(VENV)))
 .PHONY: $(READY)
 endif
 
@@ -85,10 +85,10 @@ endif
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 …")'
 	@echo "installing into $(VENV) (the first time: about 6 GB, some minutes)"
-	@test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || rm -rf $(VENV)
+	@test "$$(cat $@ 2>/dev/null)" = "$(realpath $(VENV))" || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	@echo "$(CURDIR)" > $@
+	@cd $(VENV) && pwd -P > .ready

@@ -66,7 +66,7 @@ def test_t2_a_killed_process_is_retried_from_the_last_checkpoint(
     log = trial_log(folder / "run" / "logs", trial.number)
     assert failure == f"{logged_cause(log)}; see logs/{log.name}"
     assert failure.startswith("the trial's process died without a word")
-    assert f"trial {trial.number}" in log.read_text(), "what its worker wrote last"
+    assert "lines of the worker's log:" in log.read_text()
 
 
 def test_t3_the_same_failure_in_the_first_three_trials_ends_the_search(

@@ -186,5 +186,5 @@ def test_make_notices_an_environment_of_another_folder(tmp_path: Path) -> None:
             ["make", "-n", "setup"], cwd=tmp_path, capture_output=True, text=True, check=True
         ).stdout
 
-    assert "Nothing to be done" in planned(tmp_path)
-    assert "rm -rf .venv" in planned(ROOT)
+    assert "Nothing to be done" in planned(tmp_path / ".venv")
+    assert "rm -rf .venv" in planned(ROOT / ".venv")
