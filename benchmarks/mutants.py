@@ -25,9 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = [
     *("text_recognizer/models/mlp.py", "text_recognizer/lit_models/base.py"),
     *("training/experiment.py", "tuning/space/search_space.py", "tuning/trials/trial.py"),
-    *("tuning/tuner/start.py", "tuning/tuner/tuner.py", "tuning/ray_backend/tune_run.py"),
-    *("tuning/ray_backend/searcher.py", "tuning/ray_backend/scheduler.py"),
-    *("tuning/worker/trainable.py", "tuning/study/*.py"),
+    *("tuning/tuner/start.py", "tuning/tuner/resume.py", "tuning/tuner/tuner.py"),
+    *("tuning/ray_backend/tune_run.py", "tuning/ray_backend/searcher.py"),
+    *("tuning/ray_backend/scheduler.py", "tuning/worker/trainable.py", "tuning/study/*.py"),
 ]
 UNIT = ["tests/unit", "--numprocesses", "2"]
 SEARCHES = [
