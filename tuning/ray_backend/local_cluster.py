@@ -15,7 +15,7 @@ from ray._private.parameter import RayParams
 from text_recognizer.command import PROJECT
 from text_recognizer.errors import ClusterError
 from tuning.ray_backend.ending import LastWords, complain, start_watched
-from tuning.ray_backend.private import keep_the_token_private, private_folder
+from tuning.ray_backend.private import keep_the_token_private, private_folder, shorten_tmpdir
 from tuning.run import Node, Slots
 
 DAEMONS = ("raylet", "gcs_server")
@@ -89,6 +89,7 @@ def own_cluster(
         RayParams.__init__, dashboard_agent_listen_port=0
     )
     keep_the_token_private()
+    shorten_tmpdir()
     folder = str(private_folder() / "ray")
     # Ray starts its workers by a line of bash in which this path is not quoted.
     python = shlex.quote(sys.executable)
@@ -133,11 +134,16 @@ def is_dead(process: psutil.Process) -> bool:
 
 
 def not_started(reason: str) -> str:
-    """Why Ray cannot start, and what may help."""
+    """Why Ray cannot start, and what may help.
+
+    Args:
+        reason: Ray's error. It may end with a traceback, whose last line says what is wrong.
+    """
     processes = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     few = 0 <= processes < FEW_PROCESSES
+    last = [line for line in reason.splitlines() if line.strip()][-1:] or ["no reason given"]
     limit = f" `ulimit -u` allows {processes} processes and threads; allow more." if few else ""
     return (
-        f"Ray cannot start: {reason.strip().rstrip('.')}.{limit} Its files and logs are in "
+        f"Ray cannot start: {last[0].strip().rstrip('.')}.{limit} Its files and logs are in "
         f"{private_folder()}; RAY_TMPDIR names another place."
     )

@@ -1,6 +1,7 @@
 """Ray's files of this user, readable for nobody else: its folder, its token, a home for both."""
 
 import os
+import pwd
 import secrets
 import tempfile
 from contextlib import suppress
@@ -9,8 +10,11 @@ from pathlib import Path
 from text_recognizer.errors import ClusterError, InputError, Problem
 from text_recognizer.text import reason_of
 
-# A socket's path has at most 107 bytes, and so many are Ray's own.
-LONGEST_PATH = 107 - len("/ray/session_2026-11-27_12-00-00_000000_4194304/sockets/plasma_store")
+LONGEST_SOCKET = 107  # bytes of a socket's path
+LONGEST_PATH = LONGEST_SOCKET - len(
+    "/ray/session_2026-11-27_12-00-00_000000_4194304/sockets/plasma_store"
+)
+LONGEST_TMPDIR = LONGEST_SOCKET - len("/pymp-00000000/listener-00000000")  # of Ray's dashboard
 
 
 def ensure_home() -> None:
@@ -24,7 +28,16 @@ def ensure_home() -> None:
         home = private_folder()
         os.environ["HOME"] = str(home)
         os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(home / "auth_token"))
-    os.environ.setdefault("USER", str(os.getuid()))  # libraries look the name up, and some fail
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ.setdefault("USER", str(os.getuid()))  # libraries ask for the name, and some fail
+
+
+def shorten_tmpdir() -> None:
+    """Name another folder of temporary files to Ray's processes if this one's path is too long."""
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR:
+        os.environ["TMPDIR"] = str(private_folder())
 
 
 def private_folder() -> Path:
