@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +84,53 @@ def test_a_pipe_gets_whole_lines_and_no_colours(
         assert "\x1b" not in listed
         assert not any(line.endswith(" ") for line in listed.splitlines())
         assert "…" not in listed
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [SEARCH, *MLP],
+        [RETRAIN, "runs/x"],
+        [REPORT, "runs/x"],
+        [RUNS],
+        ["training/run_experiment.py", "--max_epochs=1"],
+        ["-m", "text_recognizer.predict", "best.ckpt", "digit.png"],
+        ["-m", "text_recognizer.data.mnist"],
+    ],
+    ids=" ".join,
+)
+def test_without_the_environment_a_command_says_in_one_line_how_to_enter_it(
+    command: list[str],
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-S", *command],  # -S: a Python without installed packages
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.count("\n") == 1, ran.stderr
+    assert "Use the project's environment: source .venv/bin/activate" in ran.stderr
+
+
+def test_the_code_beside_a_script_runs_whatever_the_environment_was_made_from(
+    tmp_path: Path, runs_dir: Path
+) -> None:
+    for name in ("text_recognizer", "training", "tuning"):
+        shutil.copytree(ROOT / name, tmp_path / "copy" / name)
+    with (tmp_path / "copy/tuning/run/listing.py").open("a") as file:
+        file.write("raise SystemExit('the copy runs')\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # The current folder is the other checkout's: it must not come before the script's own.
+    script = tmp_path / "copy/tuning/runs.py"
+    ran = subprocess.run(
+        [sys.executable, script, "--runs-dir", runs_dir],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stderr == "the copy runs\n"

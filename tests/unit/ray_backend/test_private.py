@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from tuning.ray_backend.private import (
 
 
 @pytest.fixture(autouse=True)
-def place(monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A short folder of the test's own for Ray's files, and an environment that comes back."""
     folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
     folder.chmod(0o777)
@@ -25,7 +27,8 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("TMPDIR", "HOME", "USER", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
         monkeypatch.delenv(name)
-    return folder
+    yield folder
+    shutil.rmtree(folder)
 
 
 def test_temporary_files_have_a_short_path(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
