@@ -188,7 +188,7 @@ def test_ctrl_c_says_what_happens_and_how_to_go_on(terminal: Terminal) -> None:
     terminal.press("C-c")
     terminal.wait_for("stopping, nothing is lost; once more to stop at once")
     terminal.wait_for("interrupted; nothing is lost")
-    terminal.wait_for(r"resume: python tuning/search\.py --resume runs/seen")
+    terminal.wait_for(r"resume: python .*/tuning/search\.py --resume runs/seen")
     terminal.wait_for("ended with 130")
 
 
@@ -201,7 +201,7 @@ def test_kept_alive_ray_and_its_dashboard_outlive_the_search_until_enter(
     )
     try:
         url = again.wait_for(r"dashboard (http://127\.0\.0\.1:\d+)")[1]
-        again.wait_for("retrain: python tuning/retrain.py runs/seen")
+        again.wait_for(r"retrain: python .*/tuning/retrain\.py runs/seen")
         again.wait_for("press Enter or Ctrl-C to end")
         assert "<html" in urllib.request.urlopen(url).read().decode().lower()
         again.press("Enter")
