@@ -77,7 +77,8 @@ clean: ## delete .venv and caches; runs and data stay
 	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 
 # The programs of an environment have its path in them: one that was copied or moved is made anew.
-ifneq ($(shell cat $(READY) 2>/dev/null),$(realpath $(VENV)))
+OF_ANOTHER_PLACE := $(filter-out $(realpath $(VENV)),$(shell sed -n 's/^command = .* -m venv //p' $(VENV)/pyvenv.cfg 2>/dev/null))
+ifneq ($(OF_ANOTHER_PLACE),)
 .PHONY: $(READY)
 endif
 
@@ -85,10 +86,10 @@ endif
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12 …")'
 	@echo "installing into $(VENV) (the first time: about 6 GB, some minutes)"
-	@test "$$(cat $@ 2>/dev/null)" = "$(realpath $(VENV))" || rm -rf $(VENV)
+	$(if $(OF_ANOTHER_PLACE),rm -rf $(VENV))
 	$(PYTHON) -m venv $(VENV)
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	@cd $(VENV) && pwd -P > .ready
+	@touch $@

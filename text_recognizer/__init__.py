@@ -7,5 +7,5 @@ from importlib.util import find_spec
 if sys.argv[:1] == ["-m"] and not find_spec("torch"):
     from text_recognizer.command import no_environment
 
-    sys.stderr.write(f"error: {no_environment('torch')}\n")
+    sys.stderr.write("error: " + no_environment("package 'torch'") + "\n")
     sys.exit(2)

@@ -9,6 +9,7 @@ import atexit
 import errno
 import io
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ from text_recognizer.text import printable_lines, shown_path
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 NOBODY_READS = (errno.EPIPE, errno.EIO)  # the reader of a pipe has ended; the terminal was closed
+OLDEST_PYTHON = (3, 11)
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -68,14 +70,18 @@ def exit_code_of(main: Callable[[], int | None], *, output_is_result: bool = Fal
     """
     with safe_output() as stdout, signals_raise():
         code = code_of(main)
-    if stdout.error and stdout.error.errno not in NOBODY_READS:
-        print(f"error: the output cannot be written: {stdout.error.strerror}", file=sys.stderr)
-        return code or (StorageError.exit_code if output_is_result else 0)
+        stdout.flush()
+        if stdout.error and stdout.error.errno not in NOBODY_READS:
+            print(f"error: the output cannot be written: {stdout.error.strerror}", file=sys.stderr)
+            code = code or (StorageError.exit_code if output_is_result else 0)
     return code
 
 
 def code_of(main: Callable[[], int | None]) -> int:
     """Run a command, print its error, and return its exit code."""
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        print(f"error: {no_environment('Python 3.11 or newer')}", file=sys.stderr)
+        return InputError.exit_code
     try:
         return main() or 0
     except RecogniserError as error:
@@ -85,7 +91,7 @@ def code_of(main: Callable[[], int | None]) -> int:
     except ModuleNotFoundError as error:
         if error.name and (PROJECT / error.name.partition(".")[0]).is_dir():
             return bug()
-        print(f"error: {no_environment(error.name)}", file=sys.stderr)
+        print(f"error: {no_environment(f'package {error.name!r}')}", file=sys.stderr)
         return InputError.exit_code
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit):
@@ -109,13 +115,15 @@ def bug() -> int:
     return BUG
 
 
-def no_environment(missing: str | None) -> str:
-    """What to do where a package is missing: the wrong Python runs the command."""
-    activate = PROJECT / ".venv/bin/activate"
-    make = "" if activate.exists() else f"make -C {shown_path(PROJECT)} setup && "
+def no_environment(missing: str) -> str:
+    """What to do where something is missing: the wrong Python runs the command."""
+    place, activate = PROJECT / ".venv", PROJECT / ".venv/bin/activate"
+    # What is active, but lacks a package, is to be mended, not to be entered.
+    is_whole = activate.exists() and Path(sys.prefix) != place
+    make = "" if is_whole else f"make -C {shlex.quote(shown_path(PROJECT))} setup && "
     return (
-        f"{sys.executable} has no package {missing!r}. Use the project's environment: "
-        f"{make}source {shown_path(activate)}"
+        f"{sys.executable} has no {missing}. Use the project's environment: "
+        f"{make}source {shlex.quote(shown_path(activate))}"
     )
 
 

@@ -12,6 +12,8 @@ RecogniserError
 Any other exception is a bug: exit code 70, with its traceback.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf

@@ -2,6 +2,8 @@
 a file stays fast.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -1,5 +1,7 @@
 """Paths as a user gives them."""
 
+from __future__ import annotations
+
 import errno
 from pathlib import Path
 

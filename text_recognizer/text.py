@@ -1,5 +1,7 @@
 """Text that is safe to show: on one line, escaped and clipped; and suggestions for wrong names."""
 
+from __future__ import annotations
+
 import difflib
 import re
 from collections.abc import Iterable

@@ -1,5 +1,7 @@
 """The commands' parser of flags, and paths as a user would type them."""
 
+from __future__ import annotations
+
 import argparse
 import shlex
 import shutil

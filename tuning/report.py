@@ -1,5 +1,7 @@
 """Writes the report of a run again from the run's folder, or prints its numbers."""
 
+from __future__ import annotations
+
 import os
 import sys
 from pathlib import Path

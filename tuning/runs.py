@@ -1,5 +1,7 @@
 """Lists the runs of a folder, newest first, or compares two of them."""
 
+from __future__ import annotations
+
 import json
 import sys
 from pathlib import Path

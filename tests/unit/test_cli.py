@@ -156,6 +156,9 @@ def test_without_a_package_the_environment_is_named(
     monkeypatch.setattr("text_recognizer.command.PROJECT", tmp_path)
     needs("no_such_package")
     assert f"make -C {tmp_path} setup && source {tmp_path}/.venv" in capsys.readouterr().err
+    monkeypatch.setattr("text_recognizer.command.OLDEST_PYTHON", (3, 99))
+    assert needs("json") == 2
+    assert "has no Python 3.11 or newer" in capsys.readouterr().err
     monkeypatch.undo()
     assert needs("tuning.no_such_module") == 70, "a bug of ours"
 
@@ -178,10 +181,10 @@ def test_make_notices_an_environment_of_another_folder(tmp_path: Path) -> None:
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     (tmp_path / ".venv").mkdir()
-    ready = tmp_path / ".venv/.ready"
 
-    def planned(owner: Path) -> str:
-        ready.write_text(f"{owner}\n")
+    def planned(made: Path) -> str:
+        (tmp_path / ".venv/pyvenv.cfg").write_text(f"command = /usr/bin/python3 -m venv {made}\n")
+        (tmp_path / ".venv/.ready").touch()
         return subprocess.run(
             ["make", "-n", "setup"], cwd=tmp_path, capture_output=True, text=True, check=True
         ).stdout

@@ -78,8 +78,9 @@ def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunD
         # a killed search did not write a last summary: its study knows more
         newer = {"counts": counts(trials), "epochs_trained": epochs_trained(trials)}
         damaged: list[str] = []
+        final = read_optional(folder.final / "metrics.json", FinalMetrics, damaged)
         if summary.status == "complete":
-            damaged += changed_results(folder, summary).values()
+            damaged += changed_results(folder, summary, final).values()
         return RunData(
             summary=summary.model_copy(update=newer),
             environment=read_existing(folder.environment, Environment),
@@ -88,7 +89,7 @@ def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunD
             path=folder.path,
             best_config=read_text(folder.best_config),
             validation=read_optional(folder.validation, Validation, damaged),
-            final=read_optional(folder.final / "metrics.json", FinalMetrics, damaged),
+            final=final,
             damaged=damaged,
         )
 

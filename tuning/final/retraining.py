@@ -162,7 +162,7 @@ class Retraining:
             shutil.rmtree(place, ignore_errors=True)
             sys.stderr.write(f"\nerror: {reason}; the run was not changed.\n")
 
-        ray = own_cluster(self.machine, dashboard=False)
+        ray = own_cluster(self.machine, dashboard=False, last_words=last_words)
         with ray as cluster, self.interruptions.ray_watched(cluster, last_words):
             self.interruptions.install()  # ray.init has taken SIGTERM for itself
             yield

@@ -15,9 +15,7 @@ PID = re.compile(r"\bpid[:=] ?(\d+)")
 EXIT_CODE = re.compile(r"exit code (\d+)")
 SIGNAL = re.compile(r"\*\*\* (SIG[A-Z]+) received")  # Ray's handler writes it to the worker's log
 # Ray's monitor ends processes before Linux does.
-MEMORY = re.compile(
-    r"was (\S+) used / (\S+) limit"
-)  # Ray's monitor ends processes before Linux does
+MEMORY = re.compile(r"was (\S+) used / (\S+) limit")
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,11 @@ def read_death(text: str, oom_kills_before: int) -> Death:
     said = tuple(last_lines(worker_log(f"*-{pid[1]}.err"))) if pid else ()
     if found := MEMORY.search(text):
         return Death(f"{DIED}: Ray ended it", said, f"{found[1]} of {found[2]} are used")
-    if oom_kills() > oom_kills_before:
-        return Death(f"{DIED}: Linux ended it", said, "nothing was left")
     if found := EXIT_CODE.search(text):
         return Death(f"{DIED} with exit code {found[1]}", said)
     signals = SIGNAL.findall("\n".join(said))
+    if not signals and oom_kills() > oom_kills_before:
+        return Death(f"{DIED}: Linux ended it", said, "nothing was left")
     how = f"of {signals[-1]}" if signals else "without a word: it was killed, or crashed"
     return Death(f"{DIED} {how}", said)
 

@@ -34,7 +34,8 @@ def end_process(code: int, last_words: LastWords, reason: str) -> NoReturn:
     # Even writing them may hang, on a disk that died with Ray's head.
     end = threading.Timer(LAST_WORDS_S, os._exit, [code])
     end.daemon = True
-    end.start()
+    with suppress(RuntimeError):  # no thread can be started any more
+        end.start()
     try:
         last_words(reason)
         sys.stderr.flush()
@@ -90,7 +91,7 @@ def watch_start(
         seconds = time.monotonic() - begun
         with suppress(BlockingIOError):
             number = signals.recv(1)[0]
-            code, reason = 128 + number, signal.Signals(number).name
+            code, reason = 128 + number, f"{signal.Signals(number).name} while Ray started"
         reason = reason or dead() or ""
         if reason:
             grace += CHECK_EVERY_S

@@ -5,7 +5,7 @@ import resource
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from functools import partialmethod
 
 import psutil
@@ -33,6 +33,8 @@ class Cluster:
         has_token: whether the cluster asks for a token.
     """
 
+    is_own = False  # whether this process started it, and nobody else uses it
+
     def __init__(self, dashboard: str | None = None, *, has_token: bool = True) -> None:
         self.dashboard = f"http://{dashboard}" if dashboard else None
         self.has_token = has_token
@@ -58,6 +60,8 @@ class Cluster:
 
 class OwnCluster(Cluster):
     """A Ray whose processes are children of this one."""
+
+    is_own = True
 
     def __init__(self, dashboard: str | None = None) -> None:
         super().__init__(dashboard)
@@ -124,8 +128,10 @@ def daemons() -> dict[str, psutil.Process]:
 
 def dead_daemon() -> str | None:
     """Why Ray cannot start if one of its processes died while it starts, or None."""
-    dead = (name for name, process in daemons().items() if is_dead(process))
-    return next((not_started(f"its {name} died") for name in dead), None)
+    with suppress(psutil.Error):  # a child that ended just now
+        dead = (name for name, process in daemons().items() if is_dead(process))
+        return next((not_started(f"its {name} died") for name in dead), None)
+    return None
 
 
 def is_dead(process: psutil.Process) -> bool:

@@ -5,6 +5,7 @@ import pwd
 import secrets
 import tempfile
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from text_recognizer.errors import ClusterError, InputError, Problem
@@ -20,8 +21,12 @@ LONGEST_TMPDIR = LONGEST_SOCKET - len("/pymp-00000000/listener-00000000")  # of 
 def ensure_home() -> None:
     """Give this process and its children a home if it has none: a user id without a password entry.
 
-    Ray writes its token there, and cannot even be imported without one.
+    Ray writes its token there, and cannot even be imported without one. Paths for Ray in the
+    environment become absolute: Ray is started in another folder.
     """
+    for name in ("RAY_TMPDIR", "RAY_AUTH_TOKEN_PATH"):
+        if path := os.environ.get(name):
+            os.environ[name] = str(Path(path).absolute())
     try:
         Path.home()
     except RuntimeError:
@@ -35,8 +40,12 @@ def ensure_home() -> None:
 
 
 def shorten_tmpdir() -> None:
-    """Name another folder of temporary files to Ray's processes if this one's path is too long."""
-    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_TMPDIR:
+    """Name another folder of temporary files to Ray's processes if this one does not suit."""
+    try:
+        usable = len(os.fsencode(tempfile.gettempdir())) <= LONGEST_TMPDIR
+    except FileNotFoundError:  # none can be written
+        usable = False
+    if not usable:
         os.environ["TMPDIR"] = str(private_folder())
 
 
@@ -47,9 +56,14 @@ def private_folder() -> Path:
         InputError: its path is too long.
         ClusterError: it cannot be made.
     """
+    return make_private(os.environ.get("RAY_TMPDIR") or "/tmp")
+
+
+@cache  # one folder for a process, also where it gets a name of its own
+def make_private(parent: str) -> Path:
+    """The folder in `parent`; see `private_folder`."""
     # Ray makes its folder 0777 (ray-project/ray#4593), so it lies inside a private one.
-    parent = os.environ.get("RAY_TMPDIR") or "/tmp"
-    path = Path(parent).absolute() / f"ray-{os.getuid()}"
+    path = Path(parent) / f"ray-{os.getuid()}"
     if len(os.fsencode(path)) > LONGEST_PATH:
         rule = f"a folder whose path has at most {LONGEST_PATH - len(path.name) - 1} bytes"
         raise InputError(Problem("RAY_TMPDIR", rule, parent, "The system's sockets allow no more."))

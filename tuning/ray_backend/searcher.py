@@ -125,14 +125,19 @@ class StudySearcher(Searcher):
         deaths = deaths + 1 if epochs == at else 1
         self._memory_deaths = (deaths, epochs)
         self.study.hand_back(number)
-        if deaths >= MEMORY_DEATHS:
+        trained = any(trial.epochs for trial in self.study.trials if trial.number != number)
+        if deaths >= MEMORY_DEATHS and trained and not self.live:
+            # It fills the memory alone: a resume would come to the same end.
+            cause = f"the memory of the machine is full ({memory}) with this trial alone"
+            self.study.close(number, Outcome.OUT_OF_MEMORY, cause)
+        elif deaths >= MEMORY_DEATHS:
             self.study.suspend(describe_full_memory(memory))
         else:
             self._fitting = max(1, min(self._fitting, len(self.live) + 1) - 1)
             self.cluster.on_capacity(int(self._fitting))
             self.cluster.say(
-                f"the memory of the machine is full ({memory}): trial {number} goes on later, and "
-                f"{self._fitting} at once from now on"
+                f"the memory of the machine is full ({memory}): trial {number} goes on later; "
+                f"from now on at most {self._fitting} at once"
             )
 
     def _log_time(self, number: int) -> int:

@@ -72,7 +72,11 @@ class Interruptions:
         def watch() -> None:
             while not ended.wait(CHECK_EVERY_S):
                 if name := cluster.dead():
-                    end_process(ClusterError.exit_code, last_words, f"{name} died")
+                    ended.wait(CHECK_EVERY_S)  # for a signal that has ended both
+                    if self.number is None:
+                        end_process(ClusterError.exit_code, last_words, f"{name} died")
+                    reason = f"{signal.Signals(self.number).name} has ended Ray, too"
+                    end_process(self.exit_code, last_words, reason)
 
         thread = threading.Thread(target=watch, name="ray-watch", daemon=True)
         thread.start()

@@ -50,21 +50,25 @@ def run_tasks(
     references = {name: ray.put(value) for name, value in shared.items()}
     started = {task.remote(call, **references): call for call in calls}
     results: dict[ray.ObjectRef[Answer], Answer] = {}
-    waiting = list(started)
+    waiting, kills = list(started), oom_kills()
     while waiting:
         (done,), waiting = ray.wait(waiting)  # returns as soon as one call has ended
         try:
             results[done] = ray.get(done)
         except RayError as error:
-            raise task_error(str(started[done]), error) from None
+            raise task_error(str(started[done]), error, kills) from None
         on_done(started[done], results[done])
     return [results[one] for one in started]
 
 
-def task_error(call: str, error: RayError) -> RecogniserError:
-    """The error of a call as one line, without Ray's traceback."""
+def task_error(call: str, error: RayError, kills: int = 0) -> RecogniserError:
+    """The error of a call as one line, without Ray's traceback.
+
+    Args:
+        kills: `oom_kills()` when the calls began.
+    """
     if not isinstance(error, RayTaskError):
-        if memory := read_death(str(error), oom_kills()).memory:
+        if memory := read_death(str(error), kills).memory:
             return StorageError(f"{call}: {describe_full_memory(memory)}.")
         return NoResultError(f"{call}: its process died twice ({type(error).__name__}).")
     cause = error.cause  # the exception of the worker

@@ -22,12 +22,13 @@ class StartWatch(Callback):
     cannot be started, and tries for ever.
 
     Args:
-        limit: seconds without a worker after which the search ends with a `ClusterError`.
+        limit: how long the search waits before it ends with a `ClusterError`, at least a minute.
+            It is not ended on a cluster of others, whose jobs may hold all CPUs.
     """
 
     def __init__(self, searcher: StudySearcher, limit: str) -> None:
         self.searcher = searcher
-        self.limit = seconds_of(limit)
+        self.limit = max(SAY_AFTER_S, seconds_of(limit))
         self.patience = min(SAY_AFTER_S, self.limit / 2)
         self._looked = self._since = self._said = time.monotonic()
 
@@ -38,7 +39,7 @@ class StartWatch(Callback):
         self._looked = now
         if not self._waits(trials):
             self._since = self._said = now
-        elif now - self._since > self.limit:
+        elif now - self._since > self.limit and self.searcher.cluster.is_own:
             raise ClusterError(self._describe(now))
         elif now - self._said > self.patience:
             self._said = now

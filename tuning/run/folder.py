@@ -138,8 +138,12 @@ def point_latest(runs_dir: Path, name: str) -> None:
 
 
 def unpoint_latest(runs_dir: Path, name: str) -> None:
-    """Remove the link `runs/latest` if it points to this run, which is gone."""
+    """Point `runs/latest` to the newest other run if it points to this one, which is gone."""
     with suppress(OSError):
         latest = runs_dir / "latest"
         if str(latest.readlink()) == name:
             latest.unlink()
+            others = (path.parent for path in runs_dir.glob("*/search.yaml"))
+            newest = max(others, key=lambda run: run.stat().st_mtime, default=None)
+            if newest:
+                point_latest(runs_dir, newest.name)

@@ -196,15 +196,23 @@ def info_or_damage(folder: RunFolder) -> RunInfo:
         return RunInfo(folder.name, folder.path, begun(folder), "damaged", str(error))
 
 
-def changed_results(folder: RunFolder, summary: Summary) -> dict[Path, str]:
-    """The files that a search handed over and that are no longer as it wrote them, each with a
-    sentence that says so.
+def changed_results(
+    folder: RunFolder, summary: Summary, final: FinalMetrics | None = None
+) -> dict[Path, str]:
+    """The files that a search and its final script handed over and that are no longer as they
+    wrote them, each with a sentence that says so.
     """
+    handed = dict.fromkeys((folder.best_config, folder.best_checkpoint), summary.sha256)
+    if final:
+        handed[folder.final / "model.ckpt"] = final.sha256
     found = {}
-    for path in (folder.best_config, folder.best_checkpoint):
-        recorded = summary.sha256.get(path.name)  # older versions did not record it
-        if not path.is_file():
-            found[path] = f"{path} is missing"
-        elif recorded and checksum(path) != recorded:
-            found[path] = f"{path} is not the file that the search wrote"
+    for path, sums in handed.items():
+        recorded = sums.get(path.name)  # older versions did not record it
+        try:
+            if recorded and checksum(path) != recorded:
+                found[path] = f"{path} is not the file that was written"
+            elif not path.is_file():
+                found[path] = f"{path} is missing"
+        except OSError as error:
+            found[path] = f"{path} cannot be read: {reason_of(error)}"
     return found

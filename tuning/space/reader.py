@@ -154,11 +154,8 @@ def read_parameters(raw: Section, experiment: Section, file: YamlFile) -> dict[s
             found[name] = validated(PARAMETER.validate_python, value, keys, file) or UNREAD
     corners = sum(len(parameter.corner_values()) for parameter in found.values())
     if corners > MAX_CORNERS:
-        rule, hint = (
-            f"at most {MAX_CORNERS} ends and choices in all",
-            "Use int or float for ranges.",
-        )
-        file.refuse(("space",), rule, str(corners), hint)
+        rule = f"at most {MAX_CORNERS} ends and choices in all"
+        file.refuse(("space",), rule, str(corners), "Use int or float for ranges.")
     return found
 
 

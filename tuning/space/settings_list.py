@@ -25,12 +25,12 @@ def is_all_known(space: SearchSpace) -> bool:
     """
     try:
         known = json.loads(SCHEMA_FILE.read_bytes())["properties"]["experiment"]["properties"]
-    except (OSError, ValueError, KeyError):
+        classes = {
+            str(space.experiment.get(name, known[name]["default"]))
+            for name in ("model_class", "data_class")
+        }
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    classes = {
-        str(space.experiment.get(name, known[name]["default"]))
-        for name in ("model_class", "data_class")
-    }
     values = {name: [value] for name, value in space.experiment.items()}
     values |= {name: parameter.corner_values() for name, parameter in space.parameters.items()}
     return all(

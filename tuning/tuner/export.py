@@ -3,19 +3,24 @@ files of the run.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import yaml
 
+from text_recognizer.atomic import checksum
 from text_recognizer.errors import CheckpointError, RunError
 from text_recognizer.text import printable, shown_path
 from tuning.analysis.html import write_report
 from tuning.analysis.run_data import read_run_data
 from tuning.callbacks import Artifacts, SearchConsole
+from tuning.cli import typed_path, typed_script
 from tuning.run import (
     RunFolder,
     Summary,
+    Validation,
     changed_results,
     read_existing,
+    read_model,
     read_whole,
     write_bytes,
     write_model,
@@ -40,6 +45,8 @@ def export_weights(search: Search, artifacts: Artifacts, console: SearchConsole)
     folder, first = search.folder, None
     # Trials with a lower rank have no checkpoint any more.
     for best in search.study.ranked[: search.options.keep]:
+        if is_exported(folder, best):
+            return best
         try:
             settings = search.trial_settings | best.trial.params
             evaluation.export_best(folder.checkpoints, best, folder.best_checkpoint)
@@ -62,6 +69,15 @@ def export_weights(search: Search, artifacts: Artifacts, console: SearchConsole)
     return None
 
 
+def is_exported(folder: RunFolder, best: Best) -> bool:
+    """Whether an earlier process exported and evaluated this trial, and its weights are there."""
+    with suppress(RunError, OSError):
+        answers = read_model(folder.validation, Validation)
+        if answers and answers.trial == best.trial.number:
+            return checksum(folder.best_checkpoint) == answers.sha256
+    return False
+
+
 def write_result(search: Search, artifacts: Artifacts, best: Best, reason: str) -> None:
     """Write the best config, the summary and the report of a search that has ended.
 
@@ -69,21 +85,26 @@ def write_result(search: Search, artifacts: Artifacts, best: Best, reason: str) 
         best: the exported trial.
         reason: why the search ended.
     """
+    write_config(search, best)
+    artifacts.write_summary("complete", reason)
+    # From the files, as `report.py` does: the page of a finished search shows what is on disk.
+    write_report(read_run_data(search.folder, search.study.record))
+
+
+def write_config(search: Search, best: Best) -> None:
+    """Write the best trial as a configuration file of an experiment."""
     folder, trial = search.folder, best.trial
     metric = search.study.objective.metric
     header = [
         f"# The best of {folder.name}: trial {trial.number}, {metric} {best.value:.4f} at epoch "
         f"{best.epoch.epoch}.",
-        "# Train it again: python training/run_experiment.py --config "
-        f"{shown_path(folder.best_config)}",
+        f"# Train it again: {typed_script('training/run_experiment.py')} --config "
+        f"{typed_path(folder.best_config)}",
     ]
     settings = search.trial_settings | trial.params
     del settings["gpus"]  # on which device it runs is left to the machine
     config = yaml.safe_dump(settings, sort_keys=False)
     write_text(folder.best_config, "\n".join([*map(printable, header), config]))
-    artifacts.write_summary("complete", reason)
-    # From the files, as `report.py` does: the page of a finished search shows what is on disk.
-    write_report(read_run_data(folder, search.study.record))
 
 
 def is_finished(folder: RunFolder, note: Callable[[str], None]) -> bool:

@@ -10,7 +10,7 @@ import optuna
 
 from text_recognizer.data.base_data_module import find_data_dir
 from text_recognizer.data.util import BaseDataset
-from text_recognizer.errors import DataError, InputError, Problem, RunError
+from text_recognizer.errors import DataError, InputError, Problem, RunError, ensure
 from training.experiment import build_data
 from tuning.callbacks import SearchConsole
 from tuning.run import (
@@ -94,8 +94,9 @@ def slots_for(
 
 def moved_data(space: SearchSpace, data_dir: str | None) -> SearchSpace:
     """The space, with the folder where its data is now. Raises `InputError`."""
-    if not data_dir:
+    if data_dir is None:
         return space
+    ensure("--data-dir", "the path of a folder", data_dir, bool(data_dir))
     return replace(space, experiment=space.experiment | {"data_dir": str(find_data_dir(data_dir))})
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 
 from text_recognizer.atomic import HALF, is_abandoned
-from text_recognizer.errors import ClusterError, NoResultError, StorageError
+from text_recognizer.errors import ClusterError, InputError, NoResultError, StorageError
 from text_recognizer.text import shown_path
 from tuning.callbacks import Artifacts, Curves, Retention, SearchConsole, TrialTable, tally
 from tuning.cli import typed_command, typed_path, typed_script
@@ -32,7 +32,7 @@ class Tuner:
 
     Args:
         start_ray: starts or joins Ray. It is called only if there are trials to run.
-        discard: removes a new run whose Ray does not start; None for a run that is resumed.
+        discard: removes a new run that has trained nothing when Ray fails; None on a resume.
     """
 
     def __init__(
@@ -93,9 +93,9 @@ class Tuner:
                 # Ray takes SIGTERM itself while it starts.
                 self.interruptions.number = self.interruptions.number or signal.SIGTERM
                 return self._end_interrupted()
-            case ClusterError() if self._removed():
+            case ClusterError() | InputError() if self._removed():
                 pass
-            case ClusterError() | StorageError():
+            case ClusterError() | InputError() | StorageError():
                 with suppress(StorageError):  # the disk may be the reason
                     self.artifacts.write_summary("interrupted", self.study.suspended or str(error))
                 if isinstance(error, ClusterError):
@@ -196,10 +196,14 @@ class Tuner:
             self.artifacts.write_summary("interrupted", reason)
 
     def _removed(self) -> bool:
-        """Remove a new run that has trained nothing. Returns whether it is gone."""
-        if not self.discard or any(trial.epochs for trial in self.study.trials):
+        """Remove a new run that has trained nothing, unless a signal came. Returns whether it is
+        gone.
+        """
+        trained = any(one.epochs or one.failures or one.outcome for one in self.study.trials)
+        if not self.discard or trained or self.interruptions.number is not None:
             return False
         self.discard()
+        self.console.note(f"{self.folder.name} is removed: it has trained nothing")
         return True
 
     def _keep_alive(self) -> None:

@@ -116,16 +116,14 @@ def try_trainer(name: str, value: Any) -> None:
     quiet_lightning(silent=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # half precision fits a GPU well
-        # on a CPU, which every machine has
+        # On a CPU, which every machine has.
         trainer = make_trainer(
             {name: value, "gpus": 0}, enable_progress_bar=False, enable_model_summary=False
         )
     # The others open ports or start processes.
-    rule, is_single = (
-        "a strategy for one device",
-        isinstance(trainer.strategy, SingleDeviceStrategy),
-    )
-    ensure(name, rule, value, is_single, "One trial uses one device; leave it out.")
+    is_single = isinstance(trainer.strategy, SingleDeviceStrategy)
+    hint = "One trial uses one device; leave it out."
+    ensure(name, "a strategy for one device", value, is_single, hint)
 
 
 def corner_problems(space: SearchSpace) -> Iterator[Problem]:

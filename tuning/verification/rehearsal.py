@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import pytorch_lightning as pl
 import torch
@@ -101,7 +102,9 @@ def rehearse(settings: Settings, metric: str) -> Exception | None:
     settings = {name: value for name, value in settings.items() if name not in UNREHEARSED}
     settings |= {"gpus": 0, "max_epochs": 1}
     try:
-        with warnings.catch_warnings():
+        # Lightning asks each GPU for the state of its random numbers, which would begin a context
+        # on it: so it is told that there is none.
+        with warnings.catch_warnings(), patch.object(torch.cuda, "is_available", lambda: False):
             warnings.simplefilter("ignore")
             trainer, _ = train(
                 settings,

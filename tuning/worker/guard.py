@@ -63,8 +63,11 @@ def run_guarded(
     watchdog = Watchdog(stall_limit, log)
     end = attempt(work, folders, watchdog, failure_log)
     if end.get("outcome") == Outcome.OUT_OF_MEMORY:
-        # Ended trials may have held the memory. The sampler is told only of what a device has not
-        # that was cleaned.
+        # Ended trials may have held the memory. It is believed if it happens again on a clean
+        # device.
+        with suppress(OSError):
+            if failure_log:
+                failure_log.unlink(missing_ok=True)
         end = attempt(work, folders, watchdog, failure_log)
     if end.get("outcome") == Outcome.FAILED:
         failures = before + 1

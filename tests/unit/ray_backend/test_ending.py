@@ -43,7 +43,7 @@ def test_a_process_of_rays_that_died_ends_the_start(tmp_path: Path) -> None:
 
 def test_a_signal_ends_a_start_that_does_not_heed_it(tmp_path: Path) -> None:
     assert hangs(tmp_path / "told", lambda: None, signal.SIGTERM) == 143
-    assert (tmp_path / "told").read_text() == "SIGTERM\n"
+    assert (tmp_path / "told").read_text() == "SIGTERM while Ray started\n"
 
 
 def test_a_start_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

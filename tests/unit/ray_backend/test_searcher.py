@@ -185,7 +185,7 @@ def test_full_memory_charges_no_trial_and_then_suspends_the_search(
     one.suggest("a"), one.suggest("b")
     killed("a", "b")
     assert [trial.failures for trial in study.trials] == [(), ()]
-    assert "22.40GB of 23.54GB are used): trial 0 goes on later, and 1 at once" in said[0]
+    assert "22.40GB of 23.54GB are used): trial 0 goes on later; from now on at most 1" in said[0]
     assert one.suggest("c")["number"] == 0
     assert one.suggest("d") is None, "one at once from now on"
     study.record_epoch(0, Epoch(1, {"val_acc": 0.5}))
@@ -196,3 +196,19 @@ def test_full_memory_charges_no_trial_and_then_suspends_the_search(
         killed(name)
     assert "the memory of the machine is full (22.40GB of 23.54GB" in (study.suspended or "")
     assert one.suggest("g") == FINISHED
+
+
+def test_a_trial_that_fills_the_memory_alone_is_out_of_memory(study: Study, tmp_path: Path) -> None:
+    """Else a resume would come to the same end again and again."""
+    one = searcher(study, tmp_path, Nodes(1))
+    one.suggest("a")
+    study.record_epoch(0, Epoch(1, {"val_acc": 0.5}))
+    study.close(0, Outcome.COMPLETE)
+    one.on_trial_complete("a")
+    for name in ("b", "c", "d"):
+        assert one.suggest(name)["number"] == 1
+        one.died(name, KILLED_BY_RAY)
+        one.on_trial_complete(name, error=True)
+    assert study.trial(1).outcome == Outcome.OUT_OF_MEMORY
+    assert "22.40GB of 23.54GB are used) with this trial alone" in study.trial(1).cause
+    assert study.suspended is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -169,8 +170,14 @@ def test_a_damaged_result_is_written_again_from_the_trials_checkpoints(
     assert Tuner(search, SearchConsole(), without_ray).run() == 0
     said = capsys.readouterr().out
     for path in (folder.best_checkpoint, folder.best_config):
-        assert f"{path} is not the file that the search wrote" in said
+        assert f"{path} is not the file that was written" in said
     assert checksum(folder.best_checkpoint) == sound
     assert folder.best_config.with_suffix(".changed.yaml").read_text() == "fc1: 9\n"
     assert Tuner(search, SearchConsole(), without_ray).run() == 0
     assert "r has ended: all trials are done" in capsys.readouterr().out
+    shutil.rmtree(folder.checkpoints)
+    folder.report.unlink()
+    folder.best_config.write_text("fc1: 9\n")
+    assert Tuner(search, SearchConsole(), without_ray).run() == 0
+    assert checksum(folder.best_checkpoint) == sound, "it needs no checkpoint of a trial"
+    assert folder.report.is_file()
