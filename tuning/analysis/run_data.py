@@ -78,6 +78,7 @@ def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunD
         # a killed search did not write a last summary: its study knows more
         newer = {"counts": counts(trials), "epochs_trained": epochs_trained(trials)}
         damaged: list[str] = []
+        validation = read_optional(folder.validation, Validation, damaged)
         final = read_optional(folder.final / "metrics.json", FinalMetrics, damaged)
         if summary.status == "complete":
             damaged += changed_results(folder, summary, final).values()
@@ -88,7 +89,7 @@ def read_run_data(folder: RunFolder, record: optuna.Study | None = None) -> RunD
             trials=trials,
             path=folder.path,
             best_config=read_text(folder.best_config),
-            validation=read_optional(folder.validation, Validation, damaged),
+            validation=validation,
             final=final,
             damaged=damaged,
         )
