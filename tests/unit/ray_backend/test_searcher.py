@@ -198,6 +198,18 @@ def test_full_memory_charges_no_trial_and_then_suspends_the_search(
     assert one.suggest("g") == FINISHED
 
 
+def test_where_memory_is_short_one_trial_less_runs_at_once(study: Study, tmp_path: Path) -> None:
+    study.wanted = 4
+    one = searcher(study, tmp_path, Nodes(3))
+    assert None not in [one.suggest(name) for name in ("a", "b", "c")]
+    one.died("a", KILLED_BY_RAY)
+    one.on_trial_complete("a", error=True)
+    assert one.suggest("d") is None, "two at once"
+    study.close(1, Outcome.STOPPED_EARLY)
+    one.on_trial_complete("b")
+    assert one.suggest("e") is not None
+
+
 def test_a_trial_that_fills_the_memory_alone_is_out_of_memory(study: Study, tmp_path: Path) -> None:
     """Else a resume would come to the same end again and again."""
     one = searcher(study, tmp_path, Nodes(1))

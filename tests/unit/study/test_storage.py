@@ -9,11 +9,17 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
-from text_recognizer.errors import InputError, RunError
+from text_recognizer.errors import InputError, RunError, StorageError
 from tuning.run.folder import RunFolder
 from tuning.run.storage_url import StorageUrl
 from tuning.study import storage
-from tuning.study.storage import open_storage, read_storage_note, sqlite_url, write_storage_note
+from tuning.study.storage import (
+    open_storage,
+    read_storage_note,
+    sqlite_url,
+    storage_errors,
+    write_storage_note,
+)
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
@@ -111,3 +117,9 @@ def test_a_database_that_does_not_answer_is_waited_for_and_that_is_said_once(
     with pytest.raises(OperationalError, match="unable to open"):
         engine.connect()
     assert (len(said), len(slept)) == (2, 3)
+
+
+def test_a_database_that_wants_a_password_is_answered_with_where_it_is_taken_from() -> None:
+    with pytest.raises(StorageError, match="no password supplied\nSet PGPASSWORD, or use"):
+        with storage_errors():
+            raise OSError("no password supplied")

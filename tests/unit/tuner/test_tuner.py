@@ -181,3 +181,14 @@ def test_a_damaged_result_is_written_again_from_the_trials_checkpoints(
     assert Tuner(search, SearchConsole(), without_ray).run() == 0
     assert checksum(folder.best_checkpoint) == sound, "it needs no checkpoint of a trial"
     assert folder.report.is_file()
+
+
+def test_the_first_signal_says_how_to_go_on_and_another_capacity_is_written_down(
+    search: Search, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuner = Tuner(search, SearchConsole(), without_ray)
+    tuner._on_first_signal()
+    assert f"to go on: {tuner._resume_command()}\n" in capsys.readouterr().out
+    tuner._on_capacity(7)
+    assert tuner.artifacts.write_summary("running").resources.slots == 7
+    assert tuner.table.slots == 7
