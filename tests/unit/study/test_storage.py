@@ -120,6 +120,8 @@ def test_a_database_that_does_not_answer_is_waited_for_and_that_is_said_once(
 
 
 def test_a_database_that_wants_a_password_is_answered_with_where_it_is_taken_from() -> None:
-    with pytest.raises(StorageError, match="no password supplied\nSet PGPASSWORD, or use"):
-        with storage_errors():
-            raise OSError("no password supplied")
+    with (
+        pytest.raises(StorageError, match="no password supplied\nSet PGPASSWORD, or use"),
+        storage_errors(),
+    ):
+        raise OSError("no password supplied")
