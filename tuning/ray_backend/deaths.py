@@ -15,7 +15,8 @@ PID = re.compile(r"\bpid[:=] ?(\d+)")
 EXIT_CODE = re.compile(r"exit code (\d+)")
 SIGNAL = re.compile(r"\*\*\* (SIG[A-Z]+) received")  # Ray's handler writes it to the worker's log
 # Ray's monitor ends processes before Linux does.
-MEMORY = re.compile(r"was (\S+) used / (\S+) limit")
+MEMORY = re.compile(r"was (\S+) used / ([\d.]+GB) limit")
+HELD = re.compile(r"Selected to kill:.*actual memory used=([\d.]+)GB")
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,13 @@ class Death:
         cause: for the user, one line.
         said: the last lines of the process' log.
         memory: how full the machine's memory was, if the process was ended for it.
+        is_greedy: whether the process itself held more than half of that memory.
     """
 
     cause: str
     said: tuple[str, ...] = ()
     memory: str = ""
+    is_greedy: bool = False
 
 
 def read_death(text: str, oom_kills_before: int) -> Death:
@@ -43,7 +46,13 @@ def read_death(text: str, oom_kills_before: int) -> Death:
     pid = PID.search(text)
     said = tuple(last_lines(worker_log(f"*-{pid[1]}.err"))) if pid else ()
     if found := MEMORY.search(text):
-        return Death(f"{DIED}: Ray ended it", said, f"{found[1]} of {found[2]} are used")
+        memory, held = f"{found[1]} of {found[2]} are used", HELD.search(text)
+        share = float(held[1]) / float(found[2].removesuffix("GB")) if held else 0.0
+        if share > 0.5:
+            return Death(
+                f"its process held {held[1] if held else 0} GB ({memory})", said, memory, True
+            )
+        return Death(f"{DIED}: Ray ended it", said, memory)
     if found := EXIT_CODE.search(text):
         return Death(f"{DIED} with exit code {found[1]}", said)
     signals = SIGNAL.findall("\n".join(said))

@@ -110,11 +110,12 @@ class StudySearcher(Searcher):
         if self._log_time(number) != handed.log_time:
             # A worker that must not go on writes why, and ends without a report.
             self.study.close(number, Outcome.FAILED, logged_cause(log) or death.cause, name)
-        elif death.memory:
+        elif death.memory and not death.is_greedy:
             self._save_memory(number, death.memory)
         else:
             write_failure(log, death.cause, "", death.said)
-            self.study.close(number, Outcome.FAILED, death.cause, name)
+            outcome = Outcome.OUT_OF_MEMORY if death.is_greedy else Outcome.FAILED
+            self.study.close(number, outcome, death.cause, name)
 
     def _save_memory(self, number: int, memory: str) -> None:
         """The machine's memory is full, whoever filled it: run fewer trials, or suspend the search.
@@ -125,12 +126,7 @@ class StudySearcher(Searcher):
         deaths = deaths + 1 if epochs == at else 1
         self._memory_deaths = (deaths, epochs)
         self.study.hand_back(number)
-        trained = any(trial.epochs for trial in self.study.trials if trial.number != number)
-        if deaths >= MEMORY_DEATHS and trained and not self.live:
-            # It fills the memory alone: a resume would come to the same end.
-            cause = f"the memory of the machine is full ({memory}) with this trial alone"
-            self.study.close(number, Outcome.OUT_OF_MEMORY, cause)
-        elif deaths >= MEMORY_DEATHS:
+        if deaths >= MEMORY_DEATHS:
             self.study.suspend(describe_full_memory(memory))
         else:
             self._fitting = max(1, min(self._fitting, len(self.live) + 1) - 1)

@@ -120,9 +120,9 @@ def discard(search: Search, runs_dir: Path) -> None:
     with suppress(StorageError):
         if folder.storage.exists():
             delete_record(search.study.record)
-    unpoint_latest(runs_dir, folder.name)
     for path in filter(None, (folder.path, folder.shared)):
         shutil.rmtree(path, ignore_errors=True)
+    unpoint_latest(runs_dir, folder.name)  # after it: the newest run that is left is taken
 
 
 @contextmanager

@@ -210,17 +210,13 @@ def test_where_memory_is_short_one_trial_less_runs_at_once(study: Study, tmp_pat
     assert one.suggest("e") is not None
 
 
-def test_a_trial_that_fills_the_memory_alone_is_out_of_memory(study: Study, tmp_path: Path) -> None:
-    """Else a resume would come to the same end again and again."""
+def test_a_trial_that_holds_most_of_the_memory_itself_is_out_of_memory(
+    study: Study, tmp_path: Path
+) -> None:
+    (tmp_path / "logs").mkdir()
     one = searcher(study, tmp_path, Nodes(1))
     one.suggest("a")
-    study.record_epoch(0, Epoch(1, {"val_acc": 0.5}))
-    study.close(0, Outcome.COMPLETE)
-    one.on_trial_complete("a")
-    for name in ("b", "c", "d"):
-        assert one.suggest(name)["number"] == 1
-        one.died(name, KILLED_BY_RAY)
-        one.on_trial_complete(name, error=True)
-    assert study.trial(1).outcome == Outcome.OUT_OF_MEMORY
-    assert "22.40GB of 23.54GB are used) with this trial alone" in study.trial(1).cause
-    assert study.suspended is None
+    one.died("a", f"{KILLED_BY_RAY}Selected to kill: (pid=7, actual memory used=19.10GB, worker)")
+    one.on_trial_complete("a", error=True)
+    assert study.trial(0).outcome == Outcome.OUT_OF_MEMORY
+    assert study.trial(0).cause.startswith("its process held 19.10 GB (22.40GB of 23.54GB are")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from tests.unlockable import unlockable
 from text_recognizer.errors import InputError, RunError, StorageError
 from tuning.run.files import StorageNote
-from tuning.run.folder import NAME, create_run, open_run, point_latest
+from tuning.run.folder import NAME, create_run, open_run, point_latest, unpoint_latest
 from tuning.run.lock import is_locked, locked
 from tuning.run.reading import read_existing, read_model, write_model, write_text
 
@@ -160,3 +161,21 @@ def test_a_damaged_or_missing_file_is_a_run_error_that_names_it(tmp_path: Path) 
     assert read_model(path, StorageNote) is None
     with pytest.raises(RunError, match=r"a\.json is missing"):
         read_existing(path, StorageNote)
+
+
+def test_latest_goes_back_to_the_newest_run_that_is_left(tmp_path: Path) -> None:
+    for at, name in enumerate(("old", "newer", "gone")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "search.yaml").touch()
+        os.utime(tmp_path / name, (at, at))
+    point_latest(tmp_path, "newer")
+    unpoint_latest(tmp_path, "gone")
+    assert (tmp_path / "latest").readlink() == Path("newer"), "it was not the newest"
+    point_latest(tmp_path, "gone")
+    shutil.rmtree(tmp_path / "gone")
+    unpoint_latest(tmp_path, "gone")
+    assert (tmp_path / "latest").readlink() == Path("newer")
+    shutil.rmtree(tmp_path / "newer")
+    shutil.rmtree(tmp_path / "old")
+    unpoint_latest(tmp_path, "newer")
+    assert list(tmp_path.iterdir()) == []
