@@ -1,4 +1,4 @@
-"""Writes a file in one step: a reader sees the old content or the new one, never a half. Sums."""
+"""Files: written in one step, so that a reader never sees a half of one; and their checksums."""
 
 import hashlib
 import os

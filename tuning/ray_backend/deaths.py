@@ -15,8 +15,9 @@ PID = re.compile(r"\bpid[:=] ?(\d+)")
 EXIT_CODE = re.compile(r"exit code (\d+)")
 SIGNAL = re.compile(r"\*\*\* (SIG[A-Z]+) received")  # Ray's handler writes it to the worker's log
 # Ray's monitor ends processes before Linux does.
-MEMORY = re.compile(r"was (\S+) used / ([\d.]+GB) limit")
-HELD = re.compile(r"Selected to kill:.*actual memory used=([\d.]+)GB")
+MEMORY = re.compile(r"was (\S+) used / ([\d.]+)GB limit")
+# Of one process: where several were ended, the error does not say which of them was the trial's.
+HELD = re.compile(r"\b1 worker\(s\) were killed.*actual memory used=([\d.]+)GB", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,9 @@ def read_death(text: str, oom_kills_before: int) -> Death:
     pid = PID.search(text)
     said = tuple(last_lines(worker_log(f"*-{pid[1]}.err"))) if pid else ()
     if found := MEMORY.search(text):
-        memory, held = f"{found[1]} of {found[2]} are used", HELD.search(text)
-        share = float(held[1]) / float(found[2].removesuffix("GB")) if held else 0.0
-        if share > 0.5:
-            return Death(
-                f"its process held {held[1] if held else 0} GB ({memory})", said, memory, True
-            )
+        memory, held = f"{found[1]} of {found[2]}GB are used", HELD.search(text)
+        if held and float(held[1]) > float(found[2]) / 2:
+            return Death(f"its process held {held[1]} GB ({memory})", said, memory, is_greedy=True)
         return Death(f"{DIED}: Ray ended it", said, memory)
     if found := EXIT_CODE.search(text):
         return Death(f"{DIED} with exit code {found[1]}", said)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.formula import search_of, space_in
-from tuning.ray_backend.deaths import DIED
+from tuning.ray_backend.deaths import DIED, read_death
 from tuning.ray_backend.local_cluster import Cluster
 from tuning.ray_backend.searcher import StudySearcher
 from tuning.ray_backend.signals import Interruptions
@@ -220,3 +220,5 @@ def test_a_trial_that_holds_most_of_the_memory_itself_is_out_of_memory(
     one.on_trial_complete("a", error=True)
     assert study.trial(0).outcome == Outcome.OUT_OF_MEMORY
     assert study.trial(0).cause.startswith("its process held 19.10 GB (22.40GB of 23.54GB are")
+    several = KILLED_BY_RAY.replace("1 worker", "2 worker")
+    assert not read_death(f"{several}(pid=7, actual memory used=19.10GB)", 0).is_greedy
