@@ -7,7 +7,7 @@ SPACE ?= search_spaces/mlp.yaml
 PROMISED := 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test unit versions browser cluster pictures faults soak bench-driver bench-search mutants check format schema lock clean
+.PHONY: help setup search test unit versions browser cluster gpu pictures faults soak bench-driver bench-search mutants check format schema lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ browser: $(READY) ## test report, dashboards and terminal in a real browser; ins
 cluster: $(READY) ## test searches over several machines and PostgreSQL; needs root; installs PostgreSQL if it can
 	tests/cluster/install.sh
 	$(BIN)/python -m pytest tests/cluster -m "cluster and not slow"
+
+gpu: $(READY) ## test what only a GPU shows: about ten minutes
+	$(BIN)/python -m pytest tests/gpu -m gpu
 
 pictures: $(READY) ## take the pictures of the docs again (docs/images)
 	tests/browser/install.sh

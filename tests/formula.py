@@ -110,6 +110,11 @@ def break_down(fault: str, marker: Path) -> None:
             import torch
 
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.00 GiB.")
+        case "poisons its GPU" if first:
+            import torch
+
+            one = torch.ones(1, dtype=torch.int64, device="cuda")
+            one[one].item()  # an index out of range: no later call of this process works
         case "alike":
             raise ImportError("no module named torch")
 

@@ -68,7 +68,9 @@ class Command:
         python: str = sys.executable,
         **variables: str,
     ) -> None:
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | variables
+        # A GPU's machine has packages in a folder of the path.
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        environment = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | variables
         self.process = subprocess.Popen(
             [*within, python, *arguments],
             cwd=cwd,

@@ -71,10 +71,18 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         # As a generator it draws the order together with the first batch. At a resume Lightning
         # asks for the iterator before it restores the number of the epoch.
+        for indices in self.slices():
+            yield self.batch(indices)
+
+    def slices(self) -> Iterator[Tensor]:
+        """The examples of each batch of an epoch, as indices into the data set."""
         indices = self.order(self.indices) if self.order else self.indices
-        for batch in torch.split(indices, self.batch_size):
-            # `images[batch]` gives the same, but takes 92 µs for a batch instead of 9.
-            yield self.dataset.images.index_select(0, batch), self.dataset.labels[batch]
+        yield from torch.split(indices, self.batch_size)
+
+    def batch(self, indices: Tensor) -> Batch:
+        """These examples as a batch."""
+        # `images[indices]` gives the same, but takes 92 µs for a batch instead of 9.
+        return self.dataset.images.index_select(0, indices), self.dataset.labels[indices]
 
 
 def split(n: int, validation: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 import inspect
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import asdict
 from math import inf
 from typing import Any
@@ -19,7 +18,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from text_recognizer.data.base_data_module import DataConfig
 from text_recognizer.data.util import Batch
 from text_recognizer.errors import ensure, ensure_range, unknown
-from text_recognizer.whole_epochs import train_epoch, training_steps
+from text_recognizer.whole_epochs import EpochLoader, Measured, train_epoch, training_steps
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {cls.__name__: cls for cls in (Adam, AdamW, SGD, RMSprop)}
 
@@ -76,7 +75,7 @@ class BaseLitModel(pl.LightningModule):
         self.one_cycle = one_cycle
         # (loss, logits, labels) of the batches of an epoch. Validation runs inside of the training
         # epoch, so each part has its own list.
-        self.batches: defaultdict[str, list[tuple[Tensor, Tensor, Tensor]]] = defaultdict(list)
+        self.batches: defaultdict[str, list[Measured]] = defaultdict(list)
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, channels, height, width) normalised images to (batch, classes) logits."""
@@ -109,27 +108,33 @@ class BaseLitModel(pl.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def training_step(self, batch: Batch | Iterator[Batch], batch_idx: int) -> Tensor | None:
-        """The loss of a batch. Given an iterator of batches, train on all of them instead."""
-        if isinstance(batch, Iterator):
+    def training_step(self, batch: Batch | EpochLoader, batch_idx: int) -> Tensor | None:
+        """The loss of a batch. Given all batches of an epoch, train on them instead."""
+        if isinstance(batch, EpochLoader):
             train_epoch(self, batch)
             return None
-        return self._step("train", batch)
+        measured = self.measure(batch)
+        self.keep("train", measured)
+        return measured[0]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step("val", batch)
+        self.keep("val", self.measure(batch))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step("test", batch)
+        self.keep("test", self.measure(batch))
 
-    def _step(self, part: str, batch: Batch) -> Tensor:
+    def measure(self, batch: Batch) -> Measured:
+        """The loss of a batch, its logits of shape (batch, classes), and its labels."""
         images, labels = batch
         logits = self.model(images)
-        loss = cross_entropy(logits, labels)
+        return cross_entropy(logits, labels), logits, labels
+
+    def keep(self, part: str, measured: Measured) -> None:
+        """Keep what was measured until the end of the epoch."""
         # Summing each batch here would take 0.1 ms, a fifth of a small step. All logits of an epoch
-        # take 2 MB. Not detached, they would keep the graphs of all steps in memory.
+        # take 2 MB. Not detached, they would keep the autograd graphs of all steps in memory.
+        loss, logits, labels = measured
         self.batches[part].append((loss.detach(), logits.detach(), labels))
-        return loss
 
     def on_train_epoch_end(self) -> None:
         self._log("train")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.mirror import small_mnist
+from text_recognizer import whole_epochs
 from text_recognizer.data.digits import Digits
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.errors import CheckpointError, InputError
@@ -149,6 +150,50 @@ def test_whole_epochs_give_the_weights_metrics_and_count_of_single_steps(
     assert_same_weights(steps, fast)
     assert trainer.callback_metrics == fast_trainer.callback_metrics
     assert trainer.global_step == fast_trainer.global_step == 2 * 9  # batches of 128
+
+
+@pytest.mark.parametrize("extra", [{}, HARD, {"model_class": "CNN", "conv_dim": 4}])
+def test_a_graphs_steps_give_the_weights_and_metrics_of_single_steps(
+    extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole path of a CUDA graph, on a CPU: `replay` runs what a GPU would have recorded."""
+    captured: list[Callable[[], None]] = []
+
+    def capture(work: Callable[[], None]) -> Callable[[], None]:
+        captured.append(work)
+        return work
+
+    settings = checked(
+        {"data_class": "Digits", "gpus": 0, "threads": 1, "max_epochs": 2, "lr": 0.01} | extra
+    )
+    _, steps = train(settings, build_data(settings), enable_checkpointing=False, **SILENT)
+    monkeypatch.setattr(whole_epochs, "can_capture", lambda _: True)
+    monkeypatch.setattr(whole_epochs, "capture", capture)
+    trainer, graphed = train(
+        settings, build_data(settings), whole_epochs=True, enable_checkpointing=False, **SILENT
+    )
+    assert_same_weights(steps, graphed)
+    assert trainer.global_step == 2 * 9
+    # A schedule of rates that are not on the device would be frozen into the graph.
+    assert len(captured) == (0 if extra.get("one_cycle") else 1)
+
+
+def test_a_model_that_cannot_be_captured_trains_without_a_graph_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def capture(work: Callable[[], None]) -> Callable[[], None]:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    settings = checked(SMALL | {"max_epochs": 2})
+    _, plain = train(settings, build_data(settings), enable_checkpointing=False, **SILENT)
+    monkeypatch.setattr(whole_epochs, "can_capture", lambda _: True)
+    monkeypatch.setattr(whole_epochs, "capture", capture)
+    with pytest.warns(UserWarning, match="without a CUDA graph: operation not perm") as warned:
+        _, tried = train(
+            settings, build_data(settings), whole_epochs=True, enable_checkpointing=False, **SILENT
+        )
+    assert len([one for one in warned if "CUDA graph" in str(one.message)]) == 1
+    assert_same_weights(plain, tried)
 
 
 @pytest.mark.parametrize(

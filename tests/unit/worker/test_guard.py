@@ -9,6 +9,7 @@ import os
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from text_recognizer.errors import InputError
 from text_recognizer.metrics import Objective
 from tuning.worker import guard, logged_cause, trial_log
 from tuning.worker.guard import Report, run_guarded
-from tuning.worker.trainable import TrialJob, as_dataset, run_trial, share_of_torch
+from tuning.worker.trainable import TrialJob, as_dataset, limit_memory, run_trial, share_of_torch
 
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.00 GiB.")
 
@@ -225,7 +226,19 @@ def test_the_trials_of_a_worker_share_one_copy_of_the_data_and_none_on_a_cpu() -
 
 
 def test_a_share_of_a_gpu_holds_the_cuda_context_too() -> None:
-    assert share_of_torch(0.5, 10e9) == pytest.approx(0.45)
+    assert share_of_torch(0.5, 10e9) == pytest.approx(0.41)
     assert share_of_torch(1, 80e9) < 1
-    with pytest.raises(InputError, match=r"`gpus-per-trial > 0.0625, .* 8 GB` must hold.*0.05"):
-        share_of_torch(0.05, 8e9)
+    with pytest.raises(InputError, match=r"`gpus-per-trial > 0.113, .* 8 GB` must hold.*0.1"):
+        share_of_torch(0.1, 8e9)
+
+
+def test_memory_is_limited_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share of a GPU that this machine has not is no error here: Lightning refuses it."""
+    limited: list[float] = []
+    memory = SimpleNamespace(total_memory=10e9)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: memory)
+    monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", limited.append)
+    for there in (False, True):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
+        limit_memory(0.5)
+    assert limited == [pytest.approx(0.41)]
