@@ -14,6 +14,7 @@ from tuning.run.folder import RunFolder
 from tuning.run.storage_url import StorageUrl
 from tuning.study import storage
 from tuning.study.storage import (
+    noted_url,
     open_storage,
     read_storage_note,
     sqlite_url,
@@ -71,11 +72,13 @@ def test_a_run_knows_its_own_database_alone(tmp_path: Path) -> None:
         read_storage_note(folder)
     folder.study.touch()
     assert read_storage_note(folder) == (sqlite_url(folder.study), None)
+    assert noted_url(folder) is None
     with pytest.raises(InputError, match="is in its folder"):
         read_storage_note(folder, "postgresql://me@h/x")
     write_storage_note(folder, StorageUrl.parse("postgresql://me@h/x"), "name")
     assert json.loads(folder.storage.read_text()) == {"url": "postgresql://me@h/x", "study": "name"}
     assert read_storage_note(folder) == ("postgresql+psycopg://me@h/x", "name")
+    assert noted_url(folder) == "postgresql://me@h/x"
     given = "postgresql://you@h:5432/x"
     assert read_storage_note(folder, given) == ("postgresql+psycopg://you@h:5432/x", "name")
     for other in ("h/y", "g/x", "h:5433/x"):

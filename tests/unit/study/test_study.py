@@ -277,6 +277,7 @@ def test_a_limit_ends_the_search_and_no_trial_stays_open(url: str, tmp_path: Pat
         Outcome.FAILED,
         Outcome.FAILED,
     ]
+    assert study.trial(first).cause == study.stop_reason
     again = Study(load_record(url, "limited"), space, trials=9)
     assert again.stop_reason == study.stop_reason
     assert not again.has_work()
