@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.tune.registry import get_trainable_cls
 
 from tests.formula import search_of, space_in
 from tuning.ray_backend import tune_run
@@ -37,3 +38,13 @@ def test_a_trial_that_tune_forgets_is_retried_and_then_has_failed(
     (trial,) = study.trials
     assert (trial.outcome, trial.cause) == (Outcome.FAILED, "Ray Tune lost the trial")
     assert attempts == [*range(study.retries + 2)], "the last one finds nothing to do"
+
+
+def test_rays_dashboard_shows_the_name_of_the_search(tmp_path: Path, database: Path) -> None:
+    """As the class of a worker's actor, and as its representation."""
+    space = space_in(tmp_path)
+    study = Study(create_record(f"sqlite:///{database}", space, "run"), space, trials=1)
+    search = search_of(study, tmp_path, Slots(1, 1, 0))
+    tune_run.register(search, lambda config: None)
+    shown: Any = get_trainable_cls(search.name)
+    assert (shown.__name__, repr(object.__new__(shown))) == (search.name, search.name)

@@ -238,7 +238,9 @@ def test_memory_is_limited_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch)
     memory = SimpleNamespace(total_memory=10e9)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: memory)
     monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", limited.append)
-    for there in (False, True):
-        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
-        limit_memory(0.5)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    limit_memory(0.5)
+    assert not limited
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    limit_memory(0.5)
     assert limited == [pytest.approx(0.41)]
