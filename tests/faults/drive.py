@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 from tests.formula import run, space_in
+from text_recognizer.command import exit_code_of, leave
+from tuning.ray_backend.ending import complain
 from tuning.ray_backend.local_cluster import own_cluster
 from tuning.ray_backend.signals import Interruptions
 from tuning.run.resources import Node, Slots
@@ -31,9 +33,13 @@ def main(folder: Path, trials: int) -> None:
     )
     (folder / CREATED).touch()
     study = Study(record, space, trials=trials, retries=RETRIES)
-    with own_cluster(Node(1, 0), dashboard=False):
-        run(study, folder, Slots(1, 1, 0), Interruptions())
+    interruptions = Interruptions()
+    with (
+        own_cluster(Node(1, 0), dashboard=False) as cluster,
+        interruptions.ray_watched(cluster, complain),
+    ):
+        run(study, folder, Slots(1, 1, 0), interruptions, cluster=cluster)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    leave(exit_code_of(lambda: main(Path(sys.argv[1]), int(sys.argv[2]))))
