@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RAYS_PORTS, ROOT, FirstStart
+from tests.processes import run
 from text_recognizer.errors import ClusterError, InputError
 from tuning.ray_backend.local_cluster import own_cluster
 from tuning.run.resources import Node
@@ -26,6 +27,17 @@ def test_c3_a_taken_port_another_ray_and_an_address_in_the_environment(
     assert "a job without the token 401" in said
     assert "said" in said.split("log ")[1], "its agent took another port, and can show logs"
     assert f"workers look first in {ROOT}\n" in said, "never in the current folder"
+
+
+def test_without_the_packages_of_rays_dashboard_the_flag_is_named(tmp_path: Path) -> None:
+    (tmp_path / "aiohttp.py").write_text("raise ImportError('no module named aiohttp')")
+    (tmp_path / "space.yaml").write_text("space: {lr: {type: float, low: 1e-4, high: 1e-2}}")
+    script = [str(ROOT / "tuning/search.py"), "--space", "space.yaml", "--data-class", "Digits"]
+    ran = run(script, tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert ran.process.returncode == 6, ran.errors
+    assert "--no-dashboard starts it without." in ran.errors
+    assert "Traceback" not in ran.errors
+    assert not [*tmp_path.glob("runs/*")]
 
 
 def test_a_folder_in_which_ray_cannot_start_is_named(

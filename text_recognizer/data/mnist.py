@@ -107,7 +107,9 @@ class MNIST(BaseDataModule):
         index = [known for known, _ in self.archives].index(name)
         md5, content = self.archives[index][1], self.contents[index]
         problems = []
-        for path in (archive, archive.with_suffix("")):
+        unpacked = archive.with_suffix("")
+        dotted = unpacked.with_name(unpacked.name.replace("-idx", ".idx"))  # Kaggle's names
+        for path in (archive, unpacked, dotted):
             try:
                 found = checksum(path, "md5")
                 if found != md5:  # an archive that was packed again has its content still

@@ -148,8 +148,10 @@ def not_started(reason: str) -> str:
     processes = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     few = 0 <= processes < FEW_PROCESSES
     last = [line for line in reason.splitlines() if line.strip()][-1:] or ["no reason given"]
-    limit = f" `ulimit -u` allows {processes} processes and threads; allow more." if few else ""
+    advice = f" `ulimit -u` allows {processes} processes and threads; allow more." if few else ""
+    if "dashboard" in last[0]:
+        advice += " --no-dashboard starts it without."
     return (
-        f"Ray cannot start: {last[0].strip().rstrip('.')}.{limit} Its files and logs are in "
+        f"Ray cannot start: {last[0].strip().rstrip('.')}.{advice} Its files and logs are in "
         f"{private_folder()}; RAY_TMPDIR names another place."
     )

@@ -17,7 +17,7 @@ from tuning.ray_backend.deaths import Death, describe_full_memory, oom_kills, re
 from tuning.ray_backend.local_cluster import Cluster
 from tuning.study import Search
 from tuning.trials import Outcome, Trial
-from tuning.worker import describe_hang, logged_cause, stall_log, trial_log, write_failure
+from tuning.worker import describe_hang, log_name, logged_cause, stall_log, trial_log, write_failure
 
 NODES_PER_TRIAL = 3  # a trial under which more nodes die may be what kills them
 MEMORY_DEATHS = 3  # without an epoch in between, before the search is suspended
@@ -98,7 +98,7 @@ class StudySearcher(Searcher):
             stacks = stalled.read_text(encoding="utf-8", errors="replace")
             write_failure(log, hang, stacks, read_death(error_text, handed.oom_kills).said)
             stalled.unlink()
-            self.study.close(number, Outcome.STALLED, hang, f"{log.parent.name}/{log.name}")
+            self.study.close(number, Outcome.STALLED, hang, log_name(log))
         elif node := self.cluster.lost_node(handed.begun):
             self._lose(number, node)
         else:
@@ -106,7 +106,7 @@ class StudySearcher(Searcher):
 
     def _close_dead(self, handed: Handed, death: Death, log: Path) -> None:
         """A trial's process died alone: it ended itself, or was ended."""
-        name, number = f"{log.parent.name}/{log.name}", handed.number
+        name, number = log_name(log), handed.number
         if self._log_time(number) != handed.log_time:
             # A worker that must not go on writes why, and ends without a report.
             self.study.close(number, Outcome.FAILED, logged_cause(log) or death.cause, name)

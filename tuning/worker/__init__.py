@@ -9,6 +9,7 @@ from tuning.worker.guard import (
     describe_error,
     describe_hang,
     last_lines,
+    log_name,
     logged_cause,
     stall_log,
     trial_log,

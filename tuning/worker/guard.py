@@ -107,7 +107,7 @@ def attempt(
             return {"disk": cause}
         if failure_log:
             write_failure(failure_log, cause, traceback.format_exc(), said)
-        log = f"{failure_log.parent.name}/{failure_log.name}" if failure_log else ""
+        log = log_name(failure_log) if failure_log else ""
         return {"outcome": str(outcome_of(error)), "cause": cause, "log": log}
 
 
@@ -159,6 +159,11 @@ def last_lines(path: Path = OWN_LOG) -> list[str]:
 def trial_log(folder: Path, number: int) -> Path:
     """Where a trial's last failure is written."""
     return folder / f"trial-{number}.txt"
+
+
+def log_name(log: Path) -> str:
+    """A trial's log as the cause of its end names it: `logs/trial-N.txt`."""
+    return f"{log.parent.name}/{log.name}"
 
 
 def write_failure(log: Path, cause: str, stack: str, said: Sequence[str]) -> None:

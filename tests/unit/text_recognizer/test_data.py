@@ -233,6 +233,7 @@ def test_the_folder_may_be_named_too_deep_and_the_content_decides(
     train, test = raw / "train-images-idx3-ubyte.gz", raw / "t10k-images-idx3-ubyte"
     train.with_suffix("").write_bytes(b"damaged")
     test.with_suffix(".gz").write_bytes(b"damaged")
+    test.rename(raw / "t10k-images.idx3-ubyte")  # as Kaggle names it
     labels = raw / "train-labels-idx1-ubyte.gz"
     labels.write_bytes(gzip.compress(gzip.decompress(labels.read_bytes()), mtime=1))
     (raw / "t10k-labels-idx1-ubyte").rename(raw / "t10k-labels-idx1-ubyte.gz")
