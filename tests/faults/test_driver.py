@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,12 @@ FLAGS = ["--no-dashboard", "--max-concurrent", "1", "--trials", str(TRIALS), "--
 
 
 def start(folder: Path, name: str) -> Command:
-    """A search with a name that is not ASCII, and a home that cannot be written."""
+    """A search with a name that is not ASCII, and a home that cannot be written. It leads a group
+    of processes, as one that was typed into a terminal.
+    """
     (folder / "größe.yaml").write_text(SPACE)
-    return Command([*SEARCH, "--space", "größe.yaml", *FLAGS, name], folder, HOME="/proc/nobody")
+    flags = ["--space", "größe.yaml", *FLAGS, name]
+    return Command([*SEARCH, *flags], folder, ["setsid"], HOME="/proc/nobody")
 
 
 def study_of(run_folder: RunFolder) -> Study:
@@ -163,21 +168,27 @@ def test_d1_d4_a_killed_driver_frees_its_lock_and_the_search_goes_on_as_if_undis
 
 @pytest.mark.slow  # Ctrl-C in a terminal, and a resume, are in tests/browser/test_search.py
 @pytest.mark.parametrize(
-    ("signals", "code"),
+    ("signals", "code", "send"),
     [
-        ([signal.SIGINT], 130),
-        ([signal.SIGTERM], 143),
-        ([signal.SIGHUP], 129),
-        ([signal.SIGINT, signal.SIGINT], 130),
+        ([signal.SIGINT], 130, os.kill),
+        ([signal.SIGTERM], 143, os.kill),
+        ([signal.SIGHUP], 129, os.kill),
+        ([signal.SIGINT, signal.SIGINT], 130, os.kill),
+        ([signal.SIGTERM], 143, os.killpg),  # Ray ends of it, too
+        ([signal.SIGHUP], 129, os.killpg),
     ],
 )
 def test_d2_an_interrupted_search_says_how_to_resume(
-    signals: list[signal.Signals], code: int, tmp_path: Path, undisturbed: Measured
+    signals: list[signal.Signals],
+    code: int,
+    send: Callable[[int, int], None],
+    tmp_path: Path,
+    undisturbed: Measured,
 ) -> None:
     search, folder = in_full_swing(tmp_path)
     family = search.family()
     for number in signals:
-        search.process.send_signal(number)
+        send(search.process.pid, number)
         search.wait_to_say("stopping, nothing is lost")
     assert search.end() == code, search.errors
     assert "Traceback" not in search.errors

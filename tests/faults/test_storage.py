@@ -378,16 +378,19 @@ search: {trials: 4, max_epochs: 6, scheduler: none}
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("room", [120, 160, 200, 240, 280, 320, 380, 440, 500])  # pages
 def test_a_full_disk_is_no_trials_failure_and_a_resume_completes_the_search(
-    disk: Disk, tmp_path: Path
+    room: int, disk: Disk, tmp_path: Path
 ) -> None:
+    """A checkpoint, the study or the report is what does not fit."""
     (tmp_path / "small.yaml").write_text(SMALL)
+    disk.fill(room)
     place = ["--runs-dir", str(disk.path / "runs"), "--name", "x"]
     search = processes.run(
         [str(SEARCH), "--space", "small.yaml", "--no-dashboard", *place], tmp_path
     )
     assert search.process.returncode == 5, search.errors
-    assert "No space left on device" in search.errors
+    assert "No space left on device" in search.errors or "disk is full" in search.errors
     assert "--resume disk/runs/x" in search.errors
     assert "Traceback" not in search.errors
     disk.grow()

@@ -98,8 +98,8 @@ class Tuner:
             case ClusterError() | InputError() | StorageError():
                 with suppress(StorageError):  # the disk may be the reason
                     self.artifacts.write_summary("interrupted", self.study.suspended or str(error))
-                if isinstance(error, ClusterError):
-                    raise ClusterError(f"{error}\nresume: {self._resume_command()}") from None
+                if not isinstance(error, InputError):
+                    raise type(error)(f"{error}\nresume: {self._resume_command()}") from None
             case NoResultError():
                 pass  # its summary is written
             case _:
@@ -150,7 +150,7 @@ class Tuner:
         self._tidy()
         study.end_session()
         if study.suspended:
-            raise StorageError(f"{study.suspended}. Mend that, then: {self._resume_command()}")
+            raise StorageError(f"{study.suspended}. Mend that first.")
         if self.interruptions.number is not None:
             raise KeyboardInterrupt
         reason = study.stop_reason or ALL_TRIALS

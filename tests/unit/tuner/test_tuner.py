@@ -117,7 +117,7 @@ def test_a_signal_while_ray_starts_interrupts_the_search(
 
 def test_a_suspended_search_says_why_and_how_to_go_on(search: Search) -> None:
     search.study.suspend("the disk is full")
-    with pytest.raises(StorageError, match=r"the disk is full\. Mend that, then: .* --resume"):
+    with pytest.raises(StorageError, match=r"the disk is full\. .*\nresume: .* --resume"):
         Tuner(search, SearchConsole(), without_ray).run()
     summary = read_existing(search.folder.summary, Summary)
     assert (summary.status, summary.stop_reason) == ("interrupted", "the disk is full")
