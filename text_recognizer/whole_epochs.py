@@ -6,7 +6,8 @@
 # optimizer steps in one `training_step`. The weights are the same bit by bit.
 #
 # On a GPU, starting a small network's kernels one by one takes most of the time: of 1.3 ms a step
-# 1.1. There a step is captured as a CUDA graph, which starts all of them at once.
+# 1.1. There a step is captured as a CUDA graph, which starts all of them at once. What a model
+# decides in Python would be decided once and for all, so only models with `capturable = True` are.
 
 from __future__ import annotations
 
@@ -80,7 +81,11 @@ def train_epoch(lit_model: BaseLitModel, epoch: EpochLoader) -> None:
         return measured
 
     fit_to_device(optimizer, lit_model.device, scheduled=bool(schedule))
-    graphs = can_capture(lit_model.device) and (not schedule or rates_on_device(optimizer))
+    graphs = (
+        can_capture(lit_model.device)
+        and getattr(lit_model.model, "capturable", False)
+        and (not schedule or rates_on_device(optimizer))
+    )
     if graphs and epoch.graph is None:
         epoch.graph = GraphedStep(step, epoch.loader.batch_size, lit_model.device)
     take = epoch.graph or step

@@ -219,6 +219,8 @@ def test_memory_of_a_process_stays_within_its_share(
 class AsksTheDevice(nn.Module):
     """A model whose forward reads a number from the device, which a graph cannot hold."""
 
+    capturable = True  # which is not true
+
     def __init__(self, input_dims: tuple[int, int, int], num_classes: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))

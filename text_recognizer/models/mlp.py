@@ -22,6 +22,8 @@ class MLP(nn.Module):
         InputError: an argument is out of its range.
     """
 
+    capturable = True  # runs the same kernels in each step, see `text_recognizer.whole_epochs`
+
     def __init__(
         self,
         input_dims: tuple[int, int, int],
