@@ -18,9 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 300
 
 
-def heed_ctrl_c() -> None:
-    """Handle SIGINT again: children of a shell's background job ignore it."""
+def heed_signals() -> None:
+    """Handle SIGINT and SIGHUP again: children of a shell's background job ignore the one, and
+    those of `nohup` the other.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def heavy_imports(script: str, *arguments: str) -> tuple[int, list[str], str]:
@@ -78,7 +81,7 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=heed_ctrl_c,
+            preexec_fn=heed_signals,
         )
         self.said: list[str] = []
         self.complained: list[str] = []
