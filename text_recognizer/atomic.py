@@ -38,8 +38,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)  # half a file would keep a full disk full
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # a write names no file
         raise
     for folder in path.absolute().parents[:2]:  # the file's folder may be new, too
         sync_folder(folder)

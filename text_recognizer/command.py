@@ -21,9 +21,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from text_recognizer.errors import BUG, InputError, RecogniserError, StorageError
-from text_recognizer.text import printable_lines, shown_path
+from text_recognizer.text import printable_lines, reason_of, shown_path
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
+AROUND = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)  # no bug of ours
 NOBODY_READS = (errno.EPIPE, errno.EIO)  # the reader of a pipe has ended; the terminal was closed
 OLDEST_PYTHON = (3, 11)
 PROJECT = Path(__file__).resolve().parents[1]
@@ -88,11 +89,12 @@ def code_of(main: Callable[[], int | None]) -> int:
         # The text may hold the name of a stranger's file, and that name control characters.
         print(printable_lines(f"error: {error}"), file=sys.stderr)
         return error.exit_code
-    except ModuleNotFoundError as error:
-        if error.name and (PROJECT / error.name.partition(".")[0]).is_dir():
+    except (ImportError, OSError) as error:
+        reason = surroundings(error)
+        if reason is None:
             return bug()
-        print(f"error: {no_environment(f'package {error.name!r}')}", file=sys.stderr)
-        return InputError.exit_code
+        print(printable_lines(f"error: {reason}"), file=sys.stderr)
+        return InputError.exit_code if isinstance(error, ImportError) else StorageError.exit_code
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit):
             if end.code == signal.SIGTERM:  # Ray's handler exits with the signal's number
@@ -108,6 +110,21 @@ def code_of(main: Callable[[], int | None]) -> int:
         return bug()
 
 
+def surroundings(error: ImportError | OSError) -> str | None:
+    """What is wrong around the project: a package or a file system. None if it is the code."""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{reason_of(error)}" if error.errno in AROUND else None
+    if error.name and (PROJECT / error.name.partition(".")[0]).is_dir():
+        return None
+    if isinstance(error, ModuleNotFoundError):
+        return no_environment(f"package {error.name!r}")
+    reason: BaseException = error
+    while cause := reason.__cause__ or reason.__context__:  # packages wrap it in advice
+        reason = cause
+    return f"a package cannot be loaded: {reason}"
+
+
 def bug() -> int:
     """Print the exception that is being handled. Returns the exit code of a bug."""
     traceback.print_exc()
@@ -118,8 +135,11 @@ def bug() -> int:
 def no_environment(missing: str) -> str:
     """What to do where something is missing: the wrong Python runs the command."""
     place, activate = PROJECT / ".venv", PROJECT / ".venv/bin/activate"
-    # What is active, but lacks a package, is to be mended, not to be entered.
-    is_whole = activate.exists() and Path(sys.prefix) != place
+    # What is active, but lacks a package, is to be mended, not to be entered; so is one that was
+    # made elsewhere, whose programs have that path in them.
+    is_whole = False
+    with suppress(OSError, UnicodeError):
+        is_whole = Path(sys.prefix) != place and str(place) in activate.read_text("utf-8")
     make = "" if is_whole else f"make -C {shlex.quote(shown_path(PROJECT))} setup && "
     return (
         f"{sys.executable} has no {missing}. Use the project's environment: "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -110,13 +112,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             raise TypeError(f"it holds a {type(checkpoint).__name__}")
     except Exception as error:  # on a damaged file the unpickler may raise anything
         reason = str(error).partition("\n")[0]
+        if isinstance(error, UnpicklingError):  # torch's own text is about its versions
+            reason = "it is another kind of file, or holds more than weights and plain values"
         raise CheckpointError(f"{path}: not a readable checkpoint: {clipped(reason)}") from None
     return checkpoint
 
 
 def check_size(path: Path) -> None:
     """Raise `CheckpointError` if a file has more than `MAX_CHECKPOINT` bytes."""
-    size = path.stat().st_size if path.exists() else 0
+    size = 0
+    with suppress(OSError):  # whoever reads it says why it cannot be read
+        size = path.stat().st_size
     if size > MAX_CHECKPOINT:
         raise CheckpointError(
             f"{path}: `at most {MAX_CHECKPOINT:,} bytes` must hold, but got {size:,}."

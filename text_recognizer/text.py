@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +84,12 @@ def printable_lines(text: str) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """The system's reason for an error, without the path."""
-    return getattr(error, "strerror", None) or str(error)
+    """The system's reason for an error, without the path; for a file of somebody else its owner."""
+    reason = getattr(error, "strerror", None) or str(error)
+    with suppress(OSError, KeyError, TypeError):  # it is hidden, or its owner has no name
+        if isinstance(error, PermissionError) and Path(error.filename).stat().st_uid != os.getuid():
+            return f"{reason}, {error.filename} belongs to {Path(error.filename).owner()}"
+    return reason
 
 
 def shown_path(path: Path) -> str:

@@ -3,6 +3,7 @@
 A trial of a search is `train` with one more callback; the command line is `run`.
 """
 
+import io
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from text_recognizer.atomic import atomic_write
 from text_recognizer.data.base_data_module import BaseDataModule
 from text_recognizer.errors import CheckpointError, InputError, ensure, ensure_range
 from text_recognizer.lit_models.base import BaseLitModel
@@ -72,6 +76,22 @@ def build_lit_model(settings: Mapping[str, Any]) -> BaseLitModel:
     return BaseLitModel(model, data_config, whole, **chosen(BaseLitModel, whole))
 
 
+class DurableCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, then renames it. Lightning writes it in the folder of
+    temporary files, which may be on another, full disk.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        # In memory first: of a full disk torch's own file says that a position is wrong.
+        whole = io.BytesIO()
+        torch.save(checkpoint, whole)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(Path(path)) as file:
+            file.write(whole.getbuffer())
+
+
 def device_flags(settings: Mapping[str, Any]) -> Settings:
     """The Trainer's `accelerator` and `devices`. `gpus` means CUDA's, or ROCm's, not Apple's.
 
@@ -122,7 +142,9 @@ def make_trainer(
     defaults = {"logger": False, "num_sanity_val_steps": 0}
     all_flags = defaults | flags | given | device_flags(settings)
     try:
-        trainer = pl.Trainer(**all_flags, callbacks=[epoch_seed, *callbacks])
+        # One process on one device: the variables of SLURM or LSF are not meant for it.
+        plugins: list[Any] = [LightningEnvironment(), DurableCheckpoints()]
+        trainer = pl.Trainer(**all_flags, callbacks=[epoch_seed, *callbacks], plugins=plugins)
     # `ImportError`: for a precision or a profiler whose package is not installed
     except (ValueError, TypeError, ImportError, MisconfigurationException) as error:
         raise InputError(f"Trainer: {error}") from None

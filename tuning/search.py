@@ -139,9 +139,9 @@ def resume_run(flags: argparse.Namespace) -> int:
     from tuning.run import open_run
 
     problems = list(flag_problems(flags))
-    rule, got = "a flag that may change on a resume", "it beside --resume"
+    hint = "It cannot change on a resume: leave it out."
     for name in sorted(given_flags(flags).keys() - RESUMABLE):
-        problems.append(Problem(with_dashes(name), rule, got, "Leave it out."))
+        problems.append(Problem(with_dashes(name), "no --resume beside it", "--resume", hint))
     if problems:
         raise InputError(*problems)
     open_run(flags.resume)
@@ -228,4 +228,4 @@ def with_dashes(name: str) -> str:
 
 
 if __name__ == "__main__":
-    leave(exit_code_of(main))
+    leave(exit_code_of(main, output_is_result="--check" in sys.argv))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import pytest
 from tests.conftest import ROOT
 from text_recognizer.command import exit_code_of
 from text_recognizer.errors import RunError
-from text_recognizer.text import shown_path
+from text_recognizer.text import reason_of, shown_path
 from tuning.cli import Parser, folder_path, typed_script
 
 
@@ -161,6 +163,45 @@ def test_without_a_package_the_environment_is_named(
     assert "has no Python 3.11 or newer" in capsys.readouterr().err
     monkeypatch.undo()
     assert needs("tuning.no_such_module") == 70, "a bug of ours"
+    # An environment that was moved: to enter it leads elsewhere.
+    activate = tmp_path / ".venv/bin/activate"
+    activate.parent.mkdir(parents=True)
+    monkeypatch.setattr("text_recognizer.command.PROJECT", tmp_path)
+    for place, make in ((tmp_path / ".venv", False), ("/elsewhere/.venv", True)):
+        activate.write_text(f'VIRTUAL_ENV="{place}"')
+        capsys.readouterr()
+        needs("no_such_package")
+        assert ("setup && source" in capsys.readouterr().err) == make
+
+
+def test_what_is_wrong_around_the_project_is_no_bug_of_ours(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refused() -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", "/somebody/logs")
+
+    def does_not_load() -> int:
+        try:
+            raise ImportError("lib.so: failed to map segment from shared object")
+        except ImportError as error:
+            raise ImportError("\n\nAdvice of many lines", name="numpy") from error
+
+    assert exit_code_of(refused) == 5
+    assert capsys.readouterr().err == "error: /somebody/logs: Permission denied\n"
+    assert exit_code_of(does_not_load) == 2
+    said = "error: a package cannot be loaded: lib.so: failed to map segment from shared object\n"
+    assert capsys.readouterr().err == said
+
+
+def test_the_owner_of_somebody_elses_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    error = PermissionError(errno.EACCES, "Permission denied", str(path))
+    assert reason_of(error) == "Permission denied"
+    if os.getuid():
+        pytest.skip("only root can give a file away")
+    os.chown(path, pwd.getpwnam("nobody").pw_uid, -1)
+    assert reason_of(error) == f"Permission denied, {path} belongs to nobody"
 
 
 def test_a_command_is_typed_with_the_python_that_runs(

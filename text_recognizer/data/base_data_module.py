@@ -194,7 +194,9 @@ def find_data_dir(named: str | None) -> Path:
     wanted = named or os.environ.get(DATA_DIR_VARIABLE)
     if wanted:
         try:
-            return resolved(Path(wanted).expanduser())
+            folder = resolved(Path(wanted).expanduser())
+            ensure("data_dir", "the path of a folder", f"{folder}, a file", not folder.is_file())
+            return folder
         # for a link to itself, a NUL in it, an unknown ~user
         except (OSError, ValueError, RuntimeError) as error:
             rule = "the path of a folder"

@@ -117,13 +117,13 @@ class MNIST(BaseDataModule):
                         found = hashlib.file_digest(file, "md5").hexdigest()
                 if found in (md5, content):
                     return path
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             except (OSError, EOFError, zlib.error) as error:
                 found = reason_of(error)
             problems.append(f"{path}: `md5 of the content == {content}` must hold, but got {found}")
         if problems:  # Not deleted here, because the folder may be the user's own.
-            advice = "Delete it: it is damaged, or cannot be read."
+            advice = "Delete it if it is damaged; it has to be readable."
             raise DataError(".\n".join(problems) + ".", advice)
         return None
 

@@ -15,7 +15,12 @@ from ray._private.parameter import RayParams
 from text_recognizer.command import PROJECT
 from text_recognizer.errors import ClusterError
 from tuning.ray_backend.ending import LastWords, complain, start_watched
-from tuning.ray_backend.private import keep_the_token_private, private_folder, shorten_tmpdir
+from tuning.ray_backend.private import (
+    keep_the_token_private,
+    private_folder,
+    shorten_tmpdir,
+    swept_folder,
+)
 from tuning.run import Node, Slots
 
 DAEMONS = ("raylet", "gcs_server")
@@ -94,7 +99,7 @@ def own_cluster(
     )
     keep_the_token_private()
     shorten_tmpdir()
-    folder = str(private_folder() / "ray")
+    folder = str(swept_folder())
     # Ray starts its workers by a line of bash in which this path is not quoted.
     python = shlex.quote(sys.executable)
     try:

@@ -3,14 +3,19 @@
 import os
 import pwd
 import secrets
+import shutil
 import tempfile
+import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 from text_recognizer.errors import ClusterError, InputError, Problem
 from text_recognizer.text import reason_of
 
+KEEP_SESSIONS_S = 7 * 24 * 3600.0  # Ray's logs of a search may be asked for later
 LONGEST_SOCKET = 107  # bytes of a socket's path
 LONGEST_PATH = LONGEST_SOCKET - len(
     "/ray/session_2026-11-27_12-00-00_000000_4194304/sockets/plasma_store"
@@ -80,6 +85,18 @@ def make_private(parent: str) -> Path:
             "written, such as /dev/shm."
         ) from None
     return path
+
+
+def swept_folder() -> Path:
+    """Ray's own folder, without what it left there a week ago or earlier: it never deletes that."""
+    folder = private_folder() / "ray"
+    for session in folder.glob("session_2*"):
+        pid = session.name.rpartition("_")[2]
+        with suppress(OSError):
+            old = session.lstat().st_mtime < time.time() - KEEP_SESSIONS_S
+            if old and pid.isdecimal() and not psutil.pid_exists(int(pid)):
+                shutil.rmtree(session, ignore_errors=True)
+    return folder
 
 
 def keep_the_token_private() -> None:

@@ -118,6 +118,8 @@ def open_run(path: Path) -> RunFolder:
             check_plain(folder.path)
             return folder
         reason = "no search.yaml in it" if path.exists() else "no such folder"
+    except PermissionError as error:
+        raise InputError(f"{printable(str(path))}: {reason_of(error)}.") from None
     # the name is too long or has a NUL in it, or the path is a link to itself
     except (OSError, ValueError) as error:
         reason = reason_of(error)

@@ -29,7 +29,7 @@ from tuning.run import (
     read_run_space,
     write_text,
 )
-from tuning.space import SearchSpace
+from tuning.space import SearchSpace, seconds_of
 from tuning.study import Search, Study, get_attr, open_study, set_attr
 from tuning.tuner.start import find_slots, own_ray, study_of
 from tuning.tuner.tuner import StartRay, Tuner
@@ -71,7 +71,7 @@ def resume(
             # Ray's own experiment state is never read: it is pickled, written every ten seconds,
             # and has no rungs. The study has everything that a search needs to go on.
             data = unchanged_data(space, get_attr(record, "fingerprint"), folder)
-            check_trials(study, trials)
+            check_limits(study, trials, changes.get("time_budget"))
             name = plain_name(str(get_attr(record, "space_name")))
         with slots_for(study, options, folder, console) as (slots, start_ray):
             set_attr(record, "trials", study.wanted)
@@ -137,8 +137,12 @@ def unchanged_data(space: SearchSpace, recorded: dict[str, Any], folder: RunFold
     raise RunError(f"{folder.path}: the search space, its code or its data were changed:\n{text}")
 
 
-def check_trials(study: Study, trials: int | None) -> None:
-    """Raise `InputError` if the search cannot have that many trials."""
+def check_limits(study: Study, trials: int | None, budget: str | None) -> None:
+    """Raise `InputError` if the search cannot have that many trials or that time."""
+    # It would end at once, and with it the trials that wait to go on.
+    if budget and study.has_work() and study.seconds >= seconds_of(budget):
+        rule = f"more than {study.seconds:.0f}s, which the search has worked already"
+        raise InputError(Problem("--time-budget", rule, budget))
     begun = len(study.trials)
     if begun > study.wanted:
         rule = f"trials >= {begun}, the trials it has already"

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
+from importlib.util import find_spec
 
 from text_recognizer.atomic import HALF, is_abandoned
 from text_recognizer.errors import ClusterError, InputError, NoResultError, StorageError
@@ -247,7 +248,8 @@ class Tuner:
         tell(f"curves    {typed_command('tensorboard')} --logdir {run}/tensorboard")
         study = noted_url(self.folder) or f"sqlite:///{run}/study.db"
         dashboard = typed_command("optuna-dashboard")
-        tell(f"study     {dashboard} {study}   (pip install .[dashboards])")
+        missing = "" if find_spec("optuna_dashboard") else "   (pip install '.[dashboards]')"
+        tell(f"study     {dashboard} {study}{missing}")
 
     def _end_interrupted(self) -> int:
         """Say how to go on. Unfinished trials stay unfinished: a resume begins with them."""

@@ -24,6 +24,7 @@ from typing import Any
 from ray import tune
 
 from text_recognizer.atomic import atomic_write, checksum
+from text_recognizer.text import printable_lines
 from tuning.trials import Outcome
 
 Report = Callable[[dict[str, Any]], None]
@@ -170,7 +171,7 @@ def write_failure(log: Path, cause: str, stack: str, said: Sequence[str]) -> Non
     """Write the cause as the first line, the traceback, and what the worker said before."""
     lines = [cause, "", stack, f"The last {len(said)} lines of the worker's log:", *said, ""]
     with suppress(OSError), atomic_write(log) as file:  # how the trial ended is more important
-        file.write("\n".join(lines).encode(errors="backslashreplace"))
+        file.write(printable_lines("\n".join(lines)).encode(errors="backslashreplace"))
 
 
 def logged_cause(log: Path) -> str | None:

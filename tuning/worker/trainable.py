@@ -15,7 +15,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from text_recognizer.atomic import atomic_path, checksum
+from text_recognizer.atomic import checksum
 from text_recognizer.data.util import BaseDataset
 from text_recognizer.devices import hide_gpus
 from text_recognizer.errors import ensure
@@ -178,8 +178,7 @@ class Reporter(pl.callbacks.Checkpoint):
         metrics = {name: float(measured.get(name, math.nan)) for name in METRICS}
         path = self.files[epoch] = self.folder / f"epoch-{epoch}.ckpt"
         self.folder.mkdir(exist_ok=True)
-        with atomic_path(path) as temporary:
-            trainer.save_checkpoint(temporary, weights_only=False)  # with the optimizer's state
+        trainer.save_checkpoint(path, weights_only=False)  # with the optimizer's state
         written = {
             "epoch": epoch,
             "checkpoint": str(path.relative_to(self.job.checkpoints)),

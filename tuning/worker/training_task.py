@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from pytorch_lightning.callbacks import LambdaCallback
 
-from text_recognizer.atomic import atomic_path
 from training.experiment import build_data, quiet_lightning, train
 from training.settings import Settings
 from tuning.run import Slots
@@ -93,8 +92,7 @@ def train_once(
         settings, data, callbacks=[stop], whole_epochs=True, **SILENT | flags
     )
     if training.weights:
-        with atomic_path(training.weights) as temporary:
-            trainer.save_checkpoint(temporary, weights_only=True)
+        trainer.save_checkpoint(training.weights, weights_only=True)
     value = float(trainer.callback_metrics.get(metric, math.nan))
     diverged = not all(weight.isfinite().all() for weight in lit_model.parameters())
     return Trained(math.nan if diverged else value, diverged, time.monotonic() - start)

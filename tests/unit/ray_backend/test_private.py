@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from tuning.ray_backend.private import (
     keep_the_token_private,
     private_folder,
     shorten_tmpdir,
+    swept_folder,
 )
 
 
@@ -29,6 +31,27 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(name)
     yield folder
     shutil.rmtree(folder)
+
+
+def test_what_ray_left_is_deleted_after_a_week() -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    old, living, new, link = (
+        swept_folder() / name
+        for name in (
+            f"session_2026-01-01_{ended.pid}",
+            f"session_2026-01-02_{os.getpid()}",
+            f"session_2027-01-03_{ended.pid}",
+            "session_latest",
+        )
+    )
+    for folder in (old, living, new):
+        (folder / "logs").mkdir(parents=True)
+    link.symlink_to(new)
+    for folder in (old, living):
+        os.utime(folder, (0, 0))
+    swept_folder()
+    assert {*swept_folder().iterdir()} == {living, new, link}
 
 
 def test_temporary_files_have_a_short_path(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,15 @@ def test_gpus_and_accelerator_contradict_each_other() -> None:
     assert device_flags({"accelerator": "cpu"})["accelerator"] == "cpu"
 
 
+def test_a_cluster_that_was_not_meant_for_it_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An interactive job of SLURM with `--ntasks=4`, which Lightning refuses."""
+    for name, value in {"JOB_ID": "77", "JOB_NAME": "mine", "NTASKS": "4", "NNODES": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert make_trainer({"accelerator": "cpu"}).world_size == 1
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_who_was_given_a_gpu_does_not_train_on_the_cpu_without_a_word() -> None:
     with pytest.raises(InputError, match="CUDAAccelerator"):

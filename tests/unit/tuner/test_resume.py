@@ -280,6 +280,14 @@ def test_more_trials_for_a_search_that_a_limit_ended_are_refused(run: RunFolder)
         resume.resume(run.path, trials=9, time_budget="1m")
 
 
+def test_a_time_budget_that_is_used_up_already_ends_no_waiting_trial(run: RunFolder) -> None:
+    study = Study(open_study(run), read_space(run.space), trials=3)
+    study._seconds_before = 31
+    with pytest.raises(InputError, match=r"`more than 31s, .* must hold, but got 20s"):
+        resume.check_limits(study, None, "20s")
+    resume.check_limits(study, None, "40s")
+
+
 def test_a_resume_with_nothing_to_do_changes_no_option(run: RunFolder) -> None:
     assert resume.resume(run.path, time_budget="1s", max_concurrent=1) == 0
     assert get_attr(open_study(run), "options") == asdict(Options())

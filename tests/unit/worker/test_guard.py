@@ -93,7 +93,9 @@ def test_a_trial_that_raises_leaves_cause_traceback_and_what_its_worker_said(
     tmp_path: Path, told: list[dict[str, Any]]
 ) -> None:
     log = trial_log(tmp_path, 7)
-    os.write(2, "".join(f"line {i}\n" for i in range(30)).encode())  # pytest has it in a file
+    os.write(
+        2, "".join(f"line {i}\x1b[31m\n" for i in range(30)).encode()
+    )  # pytest has it in a file
     run_guarded(failing(ValueError("first \udc80\nsecond")), failure_log=log)
     run_guarded(failing(KeyError("no disk")), failure_log=tmp_path / "gone" / log.name)
     assert [end["cause"] for end in told] == ["ValueError: first \udc80", "KeyError: 'no disk'"]
@@ -101,9 +103,9 @@ def test_a_trial_that_raises_leaves_cause_traceback_and_what_its_worker_said(
     assert logged_cause(log) == text.splitlines()[0] == "ValueError: first \\udc80"
     assert "in failing\n" not in text
     assert "in work\n    raise error" in text
-    assert "line 10\n" in text
-    assert "line 29\n" in text
-    assert "line 9\n" not in text
+    assert "line 10\\x1b[31m\n" in text, "a terminal does not obey it"
+    assert "line 29\\x1b" in text
+    assert "line 9\\x1b" not in text
     assert list(tmp_path.iterdir()) == [log], "no half of a log"
     assert logged_cause(tmp_path / "none.txt") is None
 
