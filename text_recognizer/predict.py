@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from contextlib import suppress
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -112,7 +111,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             raise TypeError(f"it holds a {type(checkpoint).__name__}")
     except Exception as error:  # on a damaged file the unpickler may raise anything
         reason = str(error).partition("\n")[0]
-        if isinstance(error, UnpicklingError):  # torch's own text is about its versions
+        # Of another kind of file torch says anything, and its advice is about its versions.
+        if not isinstance(error, OSError | RuntimeError | TypeError):
             reason = "it is another kind of file, or holds more than weights and plain values"
         raise CheckpointError(f"{path}: not a readable checkpoint: {clipped(reason)}") from None
     return checkpoint

@@ -195,7 +195,8 @@ def find_data_dir(named: str | None) -> Path:
     if wanted:
         try:
             folder = resolved(Path(wanted).expanduser())
-            ensure("data_dir", "the path of a folder", f"{folder}, a file", not folder.is_file())
+            rule, is_file = "the path of a folder", folder.is_file()
+            ensure("data_dir", rule, str(folder), not is_file, "That is a file.")
             return folder
         # for a link to itself, a NUL in it, an unknown ~user
         except (OSError, ValueError, RuntimeError) as error:

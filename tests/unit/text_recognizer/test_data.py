@@ -166,7 +166,7 @@ def test_the_data_folder_is_the_named_one_else_the_variable_else_the_projects(
     assert find_data_dir(None) == Path("/somewhere")
     monkeypatch.delenv("TEXT_RECOGNIZER_DATA_DIR")
     assert find_data_dir(None) == Path(__file__).resolve().parents[3] / "data"
-    with pytest.raises(InputError, match=r"the path of a folder.*test_data\.py, a file"):
+    with pytest.raises(InputError, match=r"the path of a folder.*test_data\.py'\. That is a file"):
         find_data_dir(__file__)
     with pytest.raises(InputError, match="data_dir"):
         find_data_dir("")
