@@ -154,7 +154,7 @@ def searches(draw: st.DrawFn) -> Content:
     metric, epochs = draw(st.sampled_from(METRICS)), draw(st.integers(1, 10**6))
     time = r"([1-9][0-9]{0,3}d)?([1-9][0-9]?(\.[0-9]{1,3})?[hH])?[1-9][0-9]?m([0-9]{1,2}s)?"
     stop = {
-        "epochs": st.integers(1, 10**300),
+        "epochs": st.integers(1, MAX_INT),
         "time": st.from_regex(time, fullmatch=True),
         "gpu_hours": st.floats(0, 1e308, exclude_min=True),
         "target": st.floats(0, 1.0 if metric.endswith("acc") else 1e308, exclude_min=True),

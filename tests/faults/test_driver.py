@@ -174,7 +174,7 @@ def test_d1_d4_a_killed_driver_frees_its_lock_and_the_search_goes_on_as_if_undis
         ([signal.SIGTERM], 143, os.kill),
         ([signal.SIGHUP], 129, os.kill),
         ([signal.SIGINT, signal.SIGINT], 130, os.kill),
-        ([signal.SIGTERM], 143, os.killpg),  # Ray ends of it, too
+        ([signal.SIGTERM], 143, os.killpg),  # as a terminal that closes
         ([signal.SIGHUP], 129, os.killpg),
     ],
 )

@@ -6,10 +6,11 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, suppress
-from functools import partialmethod
+from functools import partial, partialmethod
 
 import psutil
 import ray
+from ray._private import services
 from ray._private.parameter import RayParams
 
 from text_recognizer.command import PROJECT
@@ -23,6 +24,7 @@ from tuning.ray_backend.private import (
 )
 from tuning.run import Node, Slots
 
+POPEN = services.ConsolePopen
 DAEMONS = ("raylet", "gcs_server")
 FEW_PROCESSES = 1000  # Ray starts about ten processes of some thirty threads each
 
@@ -91,12 +93,7 @@ def own_cluster(
         ClusterError: Ray cannot start: its folder cannot be used, or one of its processes died.
         InputError: the path of its folder is too long.
     """
-    # The dashboard's agent chooses a free port. Its usual one, 52365, is taken beside another Ray
-    # and for 62 s after one was killed; then the dashboard shows no logs. `ray.init` has no
-    # parameter for it (ray-project/ray#34886).
-    RayParams.__init__ = partialmethod(  # type: ignore[method-assign,assignment]
-        RayParams.__init__, dashboard_agent_listen_port=0
-    )
+    adjust_ray()
     keep_the_token_private()
     shorten_tmpdir()
     folder = str(swept_folder())
@@ -123,6 +120,18 @@ def own_cluster(
         yield OwnCluster(context.dashboard_url)
     finally:
         ray.shutdown()
+
+
+def adjust_ray() -> None:
+    """Set what `ray.init` has no parameters for."""
+    # The dashboard's agent chooses a free port. Its usual one, 52365, is taken beside another Ray
+    # and for 62 s after one was killed; then the dashboard shows no logs (ray-project/ray#34886).
+    RayParams.__init__ = partialmethod(  # type: ignore[method-assign,assignment]
+        RayParams.__init__, dashboard_agent_listen_port=0
+    )
+    # A terminal that closes signals the command's whole group. Ray would end before the search, and
+    # end this process if it just talks to it.
+    services.ConsolePopen = partial(POPEN, start_new_session=True)  # type: ignore[misc,assignment]
 
 
 def daemons() -> dict[str, psutil.Process]:
