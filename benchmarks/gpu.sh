@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All figures that take a GPU, in one command of less than eight minutes. Without one it says so and has run nothing;
+# All figures that take a GPU, in one command. Without one it says so and has run nothing;
 # with `--device cpu` it runs all but what CUDA alone has, in small, to see that it works.
 #   PYTHON      the Python to use (default .venv/bin/python)
 #   arguments   those of benchmarks/bench_gpu.py; MNIST's archives are found as for a search

@@ -7,7 +7,8 @@
 #
 # On a GPU, starting a small network's kernels one by one takes most of the time: of 1.3 ms a step
 # 1.1. There a step is captured as a CUDA graph, which starts all of them at once. What a model
-# decides in Python would be decided once and for all, so only models with `capturable = True` are.
+# decides in Python would be decided once for all steps, so only a model that says
+# `capturable = True` is captured.
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from tests.formula import EPOCHS, search
 from tests.processes import ROOT, Command, run
+from tests.unit.training.test_experiment import SaveEach
 from text_recognizer import whole_epochs
 from text_recognizer.predict import Recognizer
 from text_recognizer.tables import MODELS
@@ -296,8 +297,6 @@ def test_a_graph_gives_the_weights_of_single_steps(
 def test_a_graphed_training_goes_on_from_a_checkpoint_with_the_same_weights(
     extra: dict[str, Any], trains: Callable[..., Any], tmp_path: Path
 ) -> None:
-    from tests.unit.training.test_experiment import SaveEach
-
     keep = {"callbacks": [SaveEach(tmp_path)], "whole_epochs": True}
     straight, *_ = trains(extra, epochs=3, **keep)
     first = shutil.copy(tmp_path / "1.ckpt", tmp_path / "first.ckpt")
@@ -306,8 +305,6 @@ def test_a_graphed_training_goes_on_from_a_checkpoint_with_the_same_weights(
 
 
 def test_a_graphed_training_goes_on_on_a_cpu(trains: Callable[..., Any], tmp_path: Path) -> None:
-    from tests.unit.training.test_experiment import SaveEach
-
     extra = {"one_cycle": True}
     keep = {"callbacks": [SaveEach(tmp_path)], "whole_epochs": True}
     _, metrics, _ = trains(extra, epochs=2, **keep)

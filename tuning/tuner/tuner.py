@@ -197,9 +197,7 @@ class Tuner:
             self.artifacts.write_summary("interrupted", reason)
 
     def _removed(self) -> bool:
-        """Remove a new run that has trained nothing, unless a signal came. Returns whether it is
-        gone.
-        """
+        """Remove a new run that has trained nothing, unless a signal came: whether it is gone."""
         trained = any(one.epochs or one.failures or one.outcome for one in self.study.trials)
         if not self.discard or trained or self.interruptions.number is not None:
             return False

@@ -25,7 +25,7 @@ from training.settings import Settings
 from tuning.worker.guard import Report, newest_valid, run_guarded, stall_log, trial_log
 
 # What a process with CUDA takes of a GPU beside torch's tensors, and torch's cap does not count:
-# 0.65 GB before the first kernel, and 0.86 after a training (H200, the largest card there is).
+# 0.65 GB before the first kernel, and 0.86 after a training (H200, torch 2.11).
 CONTEXT_BYTES = 0.9e9
 
 
