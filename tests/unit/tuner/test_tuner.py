@@ -93,7 +93,7 @@ def test_a_search_without_work_hands_over_its_result(
     for path in (folder.best_config, folder.best_checkpoint, folder.report):
         assert f"wrote {path}" in said
         assert path.is_file()
-    assert f"/python {shown_path(ROOT / 'tuning/retrain.py')} {folder.path}" in said
+    assert f"python {shown_path(ROOT / 'tuning/retrain.py')} {folder.path}" in said
     summary = read_existing(folder.summary, Summary)
     assert (summary.status, summary.stop_reason) == ("complete", "all trials are done")
     assert summary.sha256["best.ckpt"] == checksum(folder.best_checkpoint)
