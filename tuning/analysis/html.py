@@ -48,9 +48,10 @@ class LiveReport:
 
     def write(self, read: Callable[[], RunData]) -> None:
         """Write the report, unless it was written a moment ago. Raises `StorageError`."""
-        start = time.monotonic()
-        if start < self._next:
+        if time.monotonic() < self._next:
             return
+        report_template()  # once and slow: it says nothing about the reports that follow
+        start = time.monotonic()
         write_report(read())
         end = time.monotonic()
         # a report that took 0.05 s is followed by a pause of 5 s, one that took 1 s by 50 s
