@@ -1,11 +1,13 @@
 """Trials as plain records, and pure functions of them."""
 
+from tuning.trials.promotion import Promotion, explores
 from tuning.trials.stopping import limit_reached, seconds_worked
 from tuning.trials.table import plus_minus, score, short, trials_table
 from tuning.trials.trial import (
     ENDINGS,
     RANKED,
     RUNNING,
+    WAITING,
     Best,
     Epoch,
     Outcome,
@@ -16,3 +18,4 @@ from tuning.trials.trial import (
     epochs_trained,
     ranking,
 )
+from tuning.trials.waiting_list import WaitingList

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from text_recognizer.metrics import Objective
 from tuning.space import Stop, seconds_of
-from tuning.trials.trial import RANKED, Best, Trial, epochs_trained, ranking
+from tuning.trials.trial import Best, Trial, by_value, epochs_trained
 
 
 def limit_reached(
@@ -39,21 +39,22 @@ def gpu_hours(trials: Sequence[Trial]) -> float:
 def first_at(target: float, trials: Sequence[Trial], objective: Objective) -> Best | None:
     """The first trial that is as good as the target or better, or None."""
     # A running trial counts: its epoch is recorded, and its checkpoint is on disk.
-    ranked = ranking(trials, objective, [None, *RANKED])
+    counted = (trial for trial in trials if trial.can_be_best or trial.outcome is None)
+    ranked = by_value(counted, objective)
     reached = [best for best in ranked if not objective.is_better(target, best.value)]
     return min(reached, key=lambda best: best.trial.number, default=None)
 
 
 def trials_without_gain(trials: Sequence[Trial], objective: Objective) -> int:
-    """How many trials have ended since the last one that was better than all before it. Trials
-    without an epoch do not count.
+    """How many trials have ended, or wait, since the last one that was better than all before it.
+    Trials without an epoch do not count.
     """
-    ended = [trial for trial in trials if trial.outcome and trial.epochs]
+    ended = [trial for trial in trials if (trial.outcome or trial.waits) and trial.epochs]
     best: float | None = None
     since = 0
     # By their last epochs: trials end in another order than they begin.
     for trial in sorted(ended, key=lambda trial: trial.epochs[-1].worked):
-        epoch = trial.best_epoch(objective) if trial.outcome in RANKED else None
+        epoch = trial.best_epoch(objective) if trial.can_be_best else None
         if epoch and objective.is_better(epoch.metrics[objective.metric], best):
             best, since = epoch.metrics[objective.metric], 0
         else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePath
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from text_recognizer.metrics import Objective
 from text_recognizer.text import shown
 
-RUNNING = "running"
+RUNNING, WAITING = "running", "waiting"
 
 
 class Outcome(StrEnum):
@@ -95,6 +96,16 @@ class Epoch:
                 "its folder"
             )
 
+    def has_diverged(self, metric: str) -> bool:
+        """Whether the trial ends with this epoch, which must never be compared with others.
+
+        Args:
+            metric: the search's.
+        """
+        # NaN outputs have a finite accuracy: every image counts as the first class.
+        value, loss = self.metrics[metric], self.metrics.get("val_loss", 0)
+        return not math.isfinite(value) or math.isnan(loss)
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -103,9 +114,12 @@ class Trial:
     Args:
         number: Optuna's number of the trial; its folder is called after it.
         params: the hyperparameters by name.
-        outcome: None while the trial runs or waits to be continued.
+        outcome: None while the trial runs, or waits to be continued.
         cause: why it ended, unless it is complete or ASHA stopped it.
         failures: the causes of the attempts that were retried.
+        waits_after: the rung at which it waits, or waited last; 0 if it never did.
+        went_on_after: the rung at which its last wait ended, and it was handed out again.
+        proposal: what the model expected of it, see `tuning.study.surrogate.Belief`.
 
     Raises:
         ValueError: the number is negative or not a whole number.
@@ -117,6 +131,9 @@ class Trial:
     outcome: Outcome | None = None
     cause: str = ""
     failures: tuple[str, ...] = ()
+    waits_after: int = 0
+    went_on_after: int = 0
+    proposal: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # A database may hold any value, and a folder is called after the number.
@@ -138,8 +155,24 @@ class Trial:
 
     @property
     def status(self) -> str:
-        """The outcome's word, or `running`."""
-        return self.outcome or RUNNING
+        """The outcome's word, `waiting` or `running`."""
+        return self.outcome or (WAITING if self.waits else RUNNING)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits at a rung for others, and has no slot."""
+        return self.outcome is None and self.waits_after > self.went_on_after
+
+    @property
+    def can_be_best(self) -> bool:
+        """Whether its best epoch counts. That of a running trial does not: it may still fail."""
+        return self.waits or self.outcome in RANKED
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waited when the search ended, and can go on if the search is extended."""
+        waited = self.waits_after > self.went_on_after
+        return waited and self.outcome == Outcome.STOPPED_EARLY
 
 
 @dataclass(frozen=True)
@@ -161,16 +194,19 @@ def stays_within(path: Any) -> bool:
     )
 
 
-def ranking(
-    trials: Iterable[Trial], objective: Objective, outcomes: Container[Outcome | None] = RANKED
-) -> list[Best]:
-    """The trials with one of the outcomes, best first; of equals the earlier trial first. Those
-    without a finite value are left out.
+def ranking(trials: Iterable[Trial], objective: Objective) -> list[Best]:
+    """The trials that can be best, best first; of equals the earlier trial first. Those without a
+    finite value are left out.
     """
+    return by_value((trial for trial in trials if trial.can_be_best), objective)
+
+
+def by_value(trials: Iterable[Trial], objective: Objective) -> list[Best]:
+    """`ranking` of all these trials, whether they can be best or not."""
     found = [
         Best(trial, epoch, epoch.metrics[objective.metric])
         for trial in trials
-        if trial.outcome in outcomes and (epoch := trial.best_epoch(objective))
+        if (epoch := trial.best_epoch(objective))
     ]
     return sorted(found, key=lambda best: (-objective.sign * best.value, best.trial.number))
 
@@ -178,8 +214,8 @@ def ranking(
 def ahead(
     trials: Iterable[Trial], best: float | None, objective: Objective
 ) -> tuple[int, float] | None:
-    """(number, value) of the unfinished trial that is better than `best` by most, or None."""
-    unfinished = ranking(trials, objective, [None])
+    """(number, value) of the running trial that is better than `best` by most, or None."""
+    unfinished = by_value((one for one in trials if one.status == RUNNING), objective)
     if unfinished and objective.is_better(unfinished[0].value, best):
         return unfinished[0].trial.number, unfinished[0].value
     return None
@@ -188,7 +224,7 @@ def ahead(
 def counts(trials: Iterable[Trial]) -> dict[str, int]:
     """How many trials have each status; every status is a key."""
     found = Counter(trial.status for trial in trials)
-    return {status: found[status] for status in (*Outcome, RUNNING)}
+    return {status: found[status] for status in (*Outcome, RUNNING, WAITING)}
 
 
 def epochs_trained(trials: Iterable[Trial]) -> int:
@@ -197,8 +233,8 @@ def epochs_trained(trials: Iterable[Trial]) -> int:
 
 
 def epochs_saved(trials: Iterable[Trial], max_epochs: int) -> int:
-    """Epochs that ASHA skipped. Trials that a limit of the search ended have a cause, and do not
-    count.
+    """Epochs that early stopping skipped. Trials that a limit of the search ended have a cause, and
+    do not count.
     """
     return sum(
         max_epochs - len(trial.epochs)

@@ -63,6 +63,7 @@ def test_counts_name_every_way_and_sum_to_the_trials() -> None:
         "stalled": 0,
         "failed": 1,
         "running": 1,
+        "waiting": 0,
     }
 
 
