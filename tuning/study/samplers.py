@@ -1,54 +1,77 @@
-"""Optuna's samplers by name, and our parameters as Optuna's distributions."""
+"""The samplers by name, and our parameters as Optuna's distributions."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import optuna
-import scipy.special
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.samplers._tpe import _truncnorm
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
 
 from text_recognizer.seeds import seed_of
-from tuning.space import CategoricalParameter, FloatParameter, IntParameter, Parameter
+from tuning.space import CategoricalParameter, FloatParameter, IntParameter, Parameter, SearchSpace
+from tuning.study.epoch_sampler import EpochSampler
+from tuning.trials import explores
 
 
-def make_sampler(name: str, seed: int, number: int, parameter: str = "") -> BaseSampler:
-    """A sampler for one trial, or for one of its parameters.
+def make_sampler(space: SearchSpace) -> BaseSampler:
+    """The sampler of a search: gp, random, or tpe (multivariate, with constant liar).
 
     Its proposal is a function of (search seed, trial number, recorded trials), so that a killed
     search proposes what an undisturbed one would have.
+    """
+    search = space.search
+    if search.sampler == "gp":
+        ranges = {name: distribution_of(one) for name, one in space.parameters.items()}
+        return EpochSampler(
+            ranges, search.max_epochs, search.seed, explores=partial(explores, search)
+        )
+    kinds = {"random": RandomSampler, "tpe": TPESampler}
+    return StatelessSampler(kinds[search.sampler], search.seed)
+
+
+class StatelessSampler(BaseSampler):
+    """One of Optuna's samplers, made anew for each trial and for each parameter: one that lived
+    through the search would carry a random state, which a kill would lose.
 
     Args:
-        name: random, gp or tpe (multivariate, with constant liar).
+        kind: makes a sampler with a seed.
         seed: of the search.
-        number: of the trial.
     """
-    # A sampler that lived through the search would carry a random state, which a kill would lose.
-    one = seed_of("sampler", seed, number, parameter) % 2**32
-    match name:
-        case "random":
-            return RandomSampler(seed=one)
-        case "gp":
-            # It warns of parameters with conditions, which it samples independently.
-            return GPSampler(seed=one, warn_independent_sampling=False)
-        case _:
-            vectorize_truncnorm()
-            return TPESampler(seed=one)
 
+    def __init__(self, kind: Callable[..., BaseSampler], seed: int) -> None:
+        self.kind, self.seed = kind, seed
 
-def vectorize_truncnorm() -> None:
-    """Have TPE call SciPy's `log_ndtr` for all numbers at once.
+    def _made(self, trial: FrozenTrial, parameter: str = "") -> BaseSampler:
+        return self.kind(seed=seed_of("sampler", self.seed, trial.number, parameter) % 2**32)
 
-    Optuna's own port takes one number at a time. After 1,000 trials that was four fifths of an
-    `ask` with integer parameters: 69 ms instead of 14. tests/unit/study/test_samplers.py compares
-    the two.
-    """
-    _truncnorm._log_ndtr = scipy.special.log_ndtr
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._made(trial).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._made(trial).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        # A sampler for each parameter: a proposal does not depend on which of the others were
+        # recorded before a kill.
+        made = self._made(trial, param_name)
+        return made.sample_independent(study, trial, param_name, param_distribution)
 
 
 def suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
