@@ -44,7 +44,7 @@ space:
 search:
   trials: 1000
   max_epochs: 9
-  asha: {reduction_factor: 3}
+  asha: {type: promotion, reduction_factor: 3}
 """
 
 
@@ -119,21 +119,27 @@ def break_down(fault: str, marker: Path) -> None:
             raise ImportError("no module named torch")
 
 
-def space_in(folder: Path) -> SearchSpace:
+def space_in(folder: Path, asha: str = "promotion") -> SearchSpace:
     """The formula's search space."""
     path = folder / "space.yaml"
-    path.write_text(SPACE)
+    path.write_text(SPACE.replace("promotion", asha))
     return read_space(path)
 
 
 def search(
-    folder: Path, url: str, *, trials: int, slots: Slots | None = None, faults: Sequence[str] = ()
+    folder: Path,
+    url: str,
+    *,
+    trials: int,
+    slots: Slots | None = None,
+    faults: Sequence[str] = (),
+    asha: str = "promotion",
 ) -> Study:
     """A whole search on the cluster that runs; then the checks that hold after any search.
     Returns the record, read anew.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    space = space_in(folder)
+    space = space_in(folder, asha)
     study = Study(create_record(url, space, folder.name), space, trials=trials)
     run(study, folder, slots or Slots(2, 1, 0), Interruptions(), faults=faults)
     recorded = Study(load_record(url, folder.name), space, trials=trials)
@@ -157,6 +163,8 @@ def run(
     run_trials(
         search_of(study, folder, slots), formula, shared, cluster or OwnCluster(), interruptions
     )
+    if interruptions.number is None and not study.suspended:
+        study.close_all()  # as the tuner does, when it hands over the result
 
 
 def search_of(study: Study, folder: Path, slots: Slots) -> Search:
@@ -178,6 +186,7 @@ def search_without_ray(study: Study, train: Callable[[Trial], Iterable[dict[str,
         for result in train(trial):
             if scheduler.on_trial_result(None, tune_trial, result) == TrialScheduler.STOP:
                 break
+    study.close_all()
 
 
 def check(study: Study, folder: Path, *, ended: bool = True) -> None:

@@ -9,7 +9,7 @@ from tuning.trials import Trial
 
 class Retention:
     """Follows the study and deletes checkpoints. Of the ended trials the best `keep` have one, that
-    of their best epoch; the others have none.
+    of their best epoch; the others have none. Those that can go on after an extension have all.
 
     Args:
         folder: holds a folder of checkpoints for each trial, named by its number.
@@ -33,7 +33,9 @@ class Retention:
         kept = {
             self.folder / (best.epoch.checkpoint or "") for best in self.study.ranked[: self.keep]
         }
-        ended = {str(trial.number) for trial in self.study.trials if trial.outcome}
+        ended = {
+            str(trial.number) for trial in self.study.trials if trial.outcome and not trial.is_held
+        }
         # an error is no reason to end a search: the next trial that ends tries again
         with suppress(OSError):
             for folder in self.folder.glob("*"):

@@ -1,4 +1,5 @@
-"""Records each epoch in the study, ends a trial whose value is not finite, then asks ASHA.
+"""Records each epoch in the study, ends a trial whose value is not finite, then asks ASHA: the
+study's promotion, or Ray's, which stops trials.
 
 Tune asks its scheduler before anything else, so the epoch is durable before the trial may go on.
 """
@@ -14,9 +15,10 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from text_recognizer.metrics import METRICS
+from tuning.run import waiting_kept
 from tuning.space import SearchSettings
 from tuning.study import Study
-from tuning.trials import Epoch, Outcome
+from tuning.trials import RUNNING, WAITING, Epoch, Outcome
 
 CONTINUE, STOP = str(TrialScheduler.CONTINUE), str(TrialScheduler.STOP)
 
@@ -42,6 +44,7 @@ class RecordingScheduler(FIFOScheduler):
         self.on_death = on_death
         self.study = study
         self.search = study.space.search
+        self.waiting = waiting_kept(study.limits)
         self.asha: Any = make_asha(self.search)  # it uses nothing of a trial but its `trial_id`
         self._refill()
 
@@ -76,28 +79,37 @@ class RecordingScheduler(FIFOScheduler):
     def _take(self, number: int, epoch: Epoch) -> bool:
         """Record and judge an epoch. Returns whether the trial goes on."""
         study = self.study
-        if study.trial(number).has_epoch(epoch.epoch):  # run again after a crash, and judged before
-            outcome = Outcome.STOPPED_EARLY if study.stop_reason else None
-        else:
+        if not study.trial(number).has_epoch(epoch.epoch):
             study.record_epoch(number, epoch)
-            outcome = self._judge(number, epoch)
-        if outcome:
-            study.close(number, outcome, self._cause(outcome, epoch))
-        return outcome is None
+            return self._apply(number, self._judge(number, epoch), epoch)
+        # run again after a crash, and judged before
+        return self._apply(number, Outcome.STOPPED_EARLY if study.stop_reason else None, epoch)
 
-    def _judge(self, number: int, epoch: Epoch) -> Outcome | None:
-        """How the trial ends with this epoch, or None if it goes on."""
-        value = epoch.metrics[self.search.metric]
-        # What is not finite must never enter a rung: ASHA would compare with it. NaN outputs have a
-        # finite accuracy, because every image counts as the first class.
-        if not math.isfinite(value) or math.isnan(epoch.metrics.get("val_loss", 0)):
+    def _apply(self, number: int, verdict: str | None, epoch: Epoch) -> bool:
+        """Tell the study a verdict. Returns whether the trial goes on."""
+        if verdict == WAITING:
+            self.study.wait(number, self.waiting)
+        elif verdict:
+            outcome = Outcome(verdict)
+            self.study.close(number, outcome, self._cause(outcome, epoch))
+        return verdict is None
+
+    def _judge(self, number: int, epoch: Epoch) -> str | None:
+        """How the trial ends with this epoch, `waiting`, or None if it goes on."""
+        if epoch.has_diverged(self.search.metric):
             return Outcome.DIVERGED
-        result = {"epoch": epoch.epoch, self.search.metric: value}
-        verdict = self.asha.on_trial_result(None, StandIn(str(number)), result)
+        verdict = self._ask_asha(number, epoch)
         # Before the verdict: ASHA says STOP at its own `max_t`, too.
         if epoch.epoch >= self.search.max_epochs:
             return Outcome.COMPLETE
-        return Outcome.STOPPED_EARLY if verdict == STOP or self.study.stop_reason else None
+        if verdict == STOP or self.study.stop_reason:
+            return Outcome.STOPPED_EARLY
+        return None if self.study.open.promotion.goes_on(number, epoch) else WAITING
+
+    def _ask_asha(self, number: int, epoch: Epoch) -> str:
+        """Ray's verdict. It always goes on where trials are promoted, and without ASHA."""
+        result = {"epoch": epoch.epoch, self.search.metric: epoch.metrics[self.search.metric]}
+        return str(self.asha.on_trial_result(None, StandIn(str(number)), result))
 
     def _cause(self, outcome: Outcome, epoch: Epoch) -> str:
         """Which metrics are not finite, or why the search ended. No cause if ASHA decided."""
@@ -117,14 +129,15 @@ class RecordingScheduler(FIFOScheduler):
         A process may have died between an epoch's commit and its verdict: such a trial ends now.
         """
         recorded = [(epoch, trial.number) for trial in self.study.trials for epoch in trial.epochs]
-        verdicts = {}
         for trial in self.study.trials:
             self._add(trial.number)
         for epoch, number in sorted(recorded, key=lambda pair: pair[0].worked):
-            verdicts[number] = (self._judge(number, epoch), epoch)
-        for number, (outcome, epoch) in verdicts.items():
-            if outcome and self.study.trial(number).outcome is None:
-                self.study.close(number, outcome, self._cause(outcome, epoch))
+            trial = self.study.trial(number)
+            # only the last epoch of a running trial may be without its verdict
+            if trial.status == RUNNING and epoch == trial.epochs[-1]:
+                self._apply(number, self._judge(number, epoch), epoch)
+            elif not epoch.has_diverged(self.search.metric):
+                self._ask_asha(number, epoch)
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         """Let Tune start trials in their order: FIFO's own choice walks over all of them."""
@@ -135,7 +148,7 @@ def make_asha(search: SearchSettings) -> FIFOScheduler:
 
     More brackets would draw from NumPy's global random state.
     """
-    if not search.rungs():
+    if search.asha.type == "promotion" or not search.rungs():
         return FIFOScheduler()
     return AsyncHyperBandScheduler(
         time_attr="epoch",

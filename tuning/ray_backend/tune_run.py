@@ -17,7 +17,7 @@ from tuning.ray_backend.searcher import StudySearcher
 from tuning.ray_backend.signals import Interruptions
 from tuning.ray_backend.waiting import StartWatch
 from tuning.study import Search
-from tuning.trials import Outcome
+from tuning.trials import RUNNING, Outcome
 
 
 class SearchStopper(Stopper):
@@ -69,7 +69,7 @@ def run_trials(
         if study.stop_reason:
             study.close_all()
         # Tune may end without saying how a trial did: such a trial is retried, or has failed.
-        lost = [trial.number for trial in study.trials if trial.outcome is None]
+        lost = [trial.number for trial in study.trials if trial.status == RUNNING]
         for number in lost:
             study.close(number, Outcome.FAILED, "Ray Tune lost the trial")
         if not lost:

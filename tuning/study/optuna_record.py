@@ -17,6 +17,7 @@ from tuning.study.storage import Say, open_storage, read_storage_note, storage_e
 from tuning.trials import Epoch, Outcome, Trial, seconds_worked
 
 EARLIER = "earlier_run"  # marks a trial of another run, from which the sampler learns
+CONTINUES = "continues"  # marks a trial that goes on with an ended one, and takes its number
 
 
 def create_record(
@@ -137,8 +138,37 @@ def own_trials(record: optuna.Study, objective: Objective) -> list[Trial]:
     with storage_errors():
         frozen = record.get_trials(deepcopy=False)
         sessions = record.user_attrs.get("sessions", ())
-    own = [read_trial(trial, objective) for trial in frozen if is_own(trial)]
-    return list(with_worked(own, sessions))
+    read = (read_trial(trial, objective) for trial in current(frozen) if is_own(trial))
+    return list(with_worked(sorted(read, key=lambda trial: trial.number), sessions))
+
+
+def current(frozen: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials without those that a later one goes on with: Optuna opens no ended trial again."""
+    return [*{number_of(trial): trial for trial in frozen}.values()]
+
+
+def number_of(frozen: FrozenTrial) -> int:
+    """The search's number of a trial, which is Optuna's unless it goes on with an ended one."""
+    first = frozen.user_attrs.get(CONTINUES)
+    return first if isinstance(first, int) else frozen.number
+
+
+def continued(frozen: FrozenTrial, number: int) -> FrozenTrial:
+    """A running trial for the study that goes on with an ended one.
+
+    Args:
+        number: of the search's trial that both are.
+    """
+    attributes = {
+        key: value for key, value in frozen.user_attrs.items() if key not in ("outcome", "cause")
+    }
+    return optuna.trial.create_trial(
+        state=TrialState.RUNNING,
+        params=frozen.params,
+        distributions=frozen.distributions,
+        intermediate_values=frozen.intermediate_values,
+        user_attrs=attributes | {CONTINUES: number},
+    )
 
 
 def with_worked(trials: Sequence[Trial], sessions: Sequence[float]) -> Iterable[Trial]:
@@ -169,12 +199,15 @@ def read_trial(frozen: FrozenTrial, objective: Objective) -> Trial:
     try:
         epochs = [read_epoch(step, attributes[f"epoch:{step}"]) for step in sorted(values)]
         trial = Trial(
-            number=frozen.number,
+            number=number_of(frozen),
             params=dict(frozen.params),
             epochs=tuple(epochs),
             outcome=Outcome(attributes["outcome"]) if frozen.state.is_finished() else None,
             cause=str(attributes.get("cause", "")),
             failures=tuple(map(str, attributes.get("failures", ()))),
+            waits_after=int(attributes.get("waits_after", 0)),
+            went_on_after=int(attributes.get("went_on_after", 0)),
+            proposal={k: float(v) for k, v in attributes.get("proposal", {}).items()},
         )
         measured = {epoch.epoch: epoch.metrics[objective.metric] for epoch in epochs}
     except (KeyError, ValueError, TypeError, AttributeError) as error:

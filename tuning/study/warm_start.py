@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from text_recognizer.errors import InputError, Problem
 from tuning.run import open_run, read_as_ours, read_run_space
 from tuning.space import SearchSpace
-from tuning.study.optuna_record import EARLIER, open_study
+from tuning.study.optuna_record import EARLIER, current, open_study
 from tuning.study.samplers import distribution_of
 from tuning.study.storage import storage_errors
 
@@ -53,7 +53,11 @@ def read_warm_start(path: Path, space: SearchSpace, defaults: Mapping[str, Any])
         with storage_errors():
             # No sampler learns from a FAIL, and a RUNNING trial is the other run's own.
             states = (TrialState.COMPLETE, TrialState.PRUNED)
-            ended = record.get_trials(deepcopy=False, states=states)
+            ended = [
+                trial
+                for trial in current(record.get_trials(deepcopy=False))
+                if trial.state in states
+            ]
         usable = [
             as_earlier(trial, folder.name, space)
             for trial in ended

@@ -19,7 +19,7 @@ from tuning.study.optuna_record import create_record, load_record
 from tuning.study.study import Study
 from tuning.trials.trial import Outcome
 
-SPACE = "space:\n  a: {type: float, low: 0, high: 1}\nsearch: {trials: 9, max_epochs: 9, asha: {reduction_factor: 3}}\n"
+SPACE = "space:\n  a: {type: float, low: 0, high: 1}\nsearch: {trials: 9, max_epochs: 9, asha: {type: stopping}}\n"
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_asha_lets_the_low_losses_go_on_after_the_grace_epochs(
 ) -> None:
     path = tmp_path / "space.yaml"
     path.write_text(
-        SPACE.replace("{reduction", f"{{grace_epochs: {grace}, reduction").replace(
+        SPACE.replace("stopping", f"stopping, grace_epochs: {grace}").replace(
             "search: {", "search: {metric: val_loss, "
         )
     )
