@@ -160,11 +160,15 @@ def searches(draw: st.DrawFn) -> Content:
         "target": st.floats(0, 1.0 if metric.endswith("acc") else 1e308, exclude_min=True),
         "plateau": st.integers(1, 10**6),
     }
-    asha = {"grace_epochs": st.integers(1, epochs), "reduction_factor": st.integers(2, 100)}
+    asha = {
+        "type": st.sampled_from(["promotion", "stopping"]),
+        "grace_epochs": st.integers(1, epochs),
+        "reduction_factor": st.integers(2, 100),
+    }
     parts = {
         "mode": st.just(mode_of(metric)),
         "trials": st.integers(1, 10**6),
-        "sampler": st.sampled_from(["tpe", "random", "gp"]),
+        "sampler": st.sampled_from(["gp", "tpe", "random"]),
         "scheduler": st.sampled_from(["asha", "none"]),
         "asha": st.fixed_dictionaries({}, optional=asha),
         "stop": st.fixed_dictionaries({}, optional=stop),

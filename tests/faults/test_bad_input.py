@@ -478,7 +478,7 @@ FORM: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     "mode against the metric": (setting("mode: min"), ":3 search: `mode is max for val_acc`"),
     "unknown sampler": (
         setting("sampler: TPE"),
-        ":3 search.sampler: `'tpe', 'random' or 'gp'` must hold, but got 'TPE'",
+        ":3 search.sampler: `'gp', 'tpe' or 'random'` must hold, but got 'TPE'",
     ),
     "start_with outside the range": (
         setting("start_with: [{fc1: 65}]"),

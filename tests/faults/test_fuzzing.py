@@ -25,7 +25,7 @@ from text_recognizer.metrics import mode_of
 from tuning.run import forecast
 from tuning.run.resources import Slots
 from tuning.space.reader import read_space
-from tuning.space.schema import CategoricalParameter, Parameter, SearchSettings
+from tuning.space.schema import CategoricalParameter, Parameter, SearchSettings, derived_asha
 from tuning.space.search_space import SearchSpace
 from tuning.space.strict_yaml import YamlFile
 
@@ -63,7 +63,8 @@ def filled_in(content: Content) -> Content:
         space[name] = {
             key: float(value) if key in as_float else value for key, value in kept.items()
         }
-    search = usual | search | {"asha": usual["asha"] | search["asha"]}
+    search = usual | search
+    search["asha"] = derived_asha(search["asha"], search["max_epochs"])
     return {"experiment": content.get("experiment", {}), "space": space, "search": search}
 
 

@@ -2,7 +2,7 @@
 
 from tuning.space.durations import seconds_of, shown_duration
 from tuning.space.owned_settings import OWNED_BY_SEARCH, SAME_FOR_ALL_TRIALS
-from tuning.space.reader import parse_space, read_space
+from tuning.space.reader import parse_space, read_recorded_space, read_space
 from tuning.space.schema import (
     MAX_PARAMETERS,
     PARAMETER,

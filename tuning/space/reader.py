@@ -47,6 +47,16 @@ def read_space(path: Path, overrides: Overrides | None = None) -> SearchSpace:
     return space
 
 
+def read_recorded_space(path: Path) -> SearchSpace:
+    """Read a run's `search.yaml`. Raises `InputError`."""
+    search = YamlFile(path).content.get("search")
+    asha = search.get("asha") if isinstance(search, dict) else None
+    # Older versions had no type: Ray's ASHA stopped their trials.
+    is_older = isinstance(asha, dict) and "type" not in asha
+    older: Overrides = {("search", "asha", "type"): (f"{path.name} asha.type", "stopping")}
+    return read_space(path, older if is_older else None)
+
+
 def parse_space(
     path: Path, overrides: Overrides | None = None
 ) -> tuple[SearchSpace, list[Problem]]:

@@ -14,6 +14,8 @@ from pydantic import (
     Field,
     FiniteFloat,
     TypeAdapter,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -28,6 +30,9 @@ MAX_PARAMETERS = 200
 MAX_CHOICES = 200
 MAX_CORNERS = 400  # ends and choices of all parameters: building 400 corners takes 2 s
 MAX_POINTS = 1000  # of start_with
+
+FIRST = 20  # the first rung is after this part of a training
+LONG = 15  # epochs of a training for each epoch before its first rung
 
 
 def require(holds: bool, rule: str, got: str, hint: str = "") -> None:
@@ -186,15 +191,49 @@ PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Annotated[Parameter, Field(discr
 
 
 class Asha(FrozenModel):
-    """Asynchronous successive halving (Li et al., 2020).
+    """Asynchronous successive halving (Li et al., 2020). What is left out is derived.
 
     Args:
-        grace_epochs: epochs of each trial before the first comparison.
-        reduction_factor: at each rung the best 1/reduction_factor of the trials go on.
+        type: `promotion` lets trials wait at a rung, `stopping` ends them there.
+        grace_epochs: epochs of each trial before the first rung.
+        reduction_factor: each rung is so many times as far as the one before it. When stopping, the
+            best 1/reduction_factor of the trials go on.
+        quota: of promotion: of the trials that come to a rung, quota/reduction_factor go on.
     """
 
-    grace_epochs: Count = 1
-    reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("required", None))
+
+    type: Literal["promotion", "stopping"]
+    grace_epochs: Count
+    reduction_factor: Annotated[int, Field(ge=2, le=100)]
+    quota: Annotated[int, Field(ge=1, le=99)] | None = None
+
+    @model_validator(mode="after")
+    def _rules(self) -> Asha:
+        got = f"(quota={self.quota}, reduction_factor={self.reduction_factor})"
+        below = self.quota is None or self.quota < self.reduction_factor
+        require(below, "quota < reduction_factor", got, "Else every trial goes on.")
+        only = self.quota is None or self.type == "promotion"
+        require(only, "a quota for type: promotion only", f"quota={self.quota}", "Leave it out.")
+        return self
+
+
+def derived_asha(given: Mapping[str, Any], max_epochs: int) -> dict[str, Any]:
+    """The values of `Asha` with those that were left out.
+
+    The first rung is after a twentieth of a training's epochs; a third of the trials that come to a
+    rung goes on to three times its epochs, or half of them to four times, where a training has
+    fewer than `LONG` times the epochs of its first rung.
+    """
+    found = {"type": "promotion", **given}
+    promoted = found["type"] == "promotion"
+    found.setdefault("grace_epochs", max(1, round(max_epochs / FIRST)) if promoted else 1)
+    grace = found["grace_epochs"]
+    is_long = isinstance(grace, int) and max_epochs >= LONG * grace
+    factor = found.setdefault("reduction_factor", 4 if promoted and not is_long else 3)
+    if promoted and isinstance(factor, int):
+        found.setdefault("quota", 1 if is_long else max(1, factor // 2))
+    return found
 
 
 class Stop(FrozenModel):
@@ -222,15 +261,20 @@ class SearchSettings(FrozenModel):
     mode: Mode | None = None
     trials: Count = 30
     max_epochs: Count = 12
-    sampler: Literal["tpe", "random", "gp"] = "tpe"
+    sampler: Literal["gp", "tpe", "random"] = "gp"
     scheduler: Literal["asha", "none"] = "asha"
-    asha: Asha = Asha()
+    asha: Asha = Field(default={}, validate_default=True)
     stop: Stop = Stop()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     start_with: Annotated[
         list[Annotated[dict[str, Scalar], Field(max_length=MAX_PARAMETERS)]],
         Field(max_length=MAX_POINTS),
     ] = []
+
+    @field_validator("asha", mode="before")
+    @classmethod
+    def _derive(cls, given: Any, info: ValidationInfo) -> Any:
+        return derived_asha(given, info.data.get("max_epochs", 1)) if type(given) is dict else given
 
     @model_validator(mode="after")
     def _rules(self) -> SearchSettings:
@@ -250,7 +294,7 @@ class SearchSettings(FrozenModel):
         return Objective(self.metric, mode_of(self.metric))
 
     def rungs(self) -> list[int]:
-        """The epochs after which ASHA may stop a trial; none without ASHA."""
+        """The epochs after which ASHA compares trials; none without ASHA."""
         epoch, found = self.asha.grace_epochs, []
         while self.scheduler == "asha" and epoch < self.max_epochs:
             found.append(epoch)

@@ -42,7 +42,9 @@ def fingerprint(space: SearchSpace, data: BaseDataset) -> dict[str, Any]:
 def comparable(plain: dict[str, Any]) -> dict[str, Any]:
     """A space without the folder of its data, which may be moved: the data itself is compared."""
     experiment = {key: value for key, value in plain["experiment"].items() if key != "data_dir"}
-    return plain | {"experiment": experiment}
+    # older versions had no other type
+    asha = {"type": "stopping"} | plain["search"]["asha"]
+    return plain | {"experiment": experiment, "search": plain["search"] | {"asha": asha}}
 
 
 def data_sum(data: BaseDataset) -> str:
