@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 # flag -> the place of the same setting in the file
 OVERRIDES: dict[str, tuple[str, ...]] = {
     **{name: ("search", name) for name in ("trials", "max_epochs", "seed", "metric", "mode")},
+    "epochs": ("search", "stop", "epochs"),
     "time_budget": ("search", "stop", "time"),
     "data_class": ("experiment", "data_class"),
 }
 ADDRESS = re.compile(r"auto|([A-Za-z0-9._-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}")
 RAYS_COPY = "working_dir_files"  # `ray job submit` copies the project here, and deletes it later
 RESUMABLE = {
-    *("resume", "trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial"),
+    *("resume", "epochs", "trials", "max_concurrent", "gpus_per_trial", "cpus_per_trial"),
     *("storage", "address", "time_budget", "require_gpu", "no_dashboard", "keep_alive", "quiet"),
     *("data_dir", "checkpoint_dir"),  # they may have been moved
 }
@@ -41,7 +42,8 @@ VALUES: list[tuple[str, Any, str, str]] = [  # flag, type, placeholder, help
     ("gpus-per-trial", float, "F", "share of a GPU per trial, 0 to 1 (default: one if any)"),
     ("cpus-per-trial", int, "N", "CPU cores and threads per trial (default 1)"),
     ("max-concurrent", int, "N", "at most so many trials at once (default: as many as fit)"),
-    ("trials", int, "N", "overrides the file"),
+    ("epochs", int, "N", "epochs of all trials together; overrides search.stop.epochs"),
+    ("trials", int, "N", "at most so many trials; overrides the file"),
     ("max-epochs", int, "N", "overrides the file"),
     ("seed", int, "N", "overrides the file (default 0)"),
     ("metric", str, "NAME", f"overrides the file: {', '.join(METRICS)}"),
@@ -129,7 +131,7 @@ def read_checked_space(flags: argparse.Namespace) -> SearchSpace:
 
         problems += preflight.setting_problems(space)
     if problems:
-        # --trials and --time-budget are checked twice: as flags and as values of the file.
+        # Limits are checked twice: as flags, and as values of the file.
         raise InputError(*dict.fromkeys(problems))
     return space
 
@@ -148,7 +150,7 @@ def resume_run(flags: argparse.Namespace) -> int:
 
     from tuning.tuner.resume import resume  # torch and Ray take seconds to import
 
-    given = {name: getattr(flags, name) for name in ("trials", "storage", "data_dir")}
+    given = {name: getattr(flags, name) for name in ("epochs", "trials", "storage", "data_dir")}
     return resume(flags.resume, **given, **given_options(flags))
 
 
@@ -186,7 +188,7 @@ def flag_problems(flags: argparse.Namespace) -> Iterator[Problem | str]:
         yield problem
     yield from cluster_problems(flags)
     values = given_flags(flags)
-    for name, least in (("retries", 0), ("keep", 1), ("trials", 1)):
+    for name, least in (("retries", 0), ("keep", 1), ("trials", 1), ("epochs", 1)):
         if values.get(name, least) < least:
             yield Problem(f"--{name}", f"{name} >= {least}", str(values[name]))
     for name in sorted(values.keys() & {"stall_limit", "time_budget"}):

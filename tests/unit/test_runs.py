@@ -431,7 +431,7 @@ def test_two_runs_side_by_side_with_what_differs_marked(
     )
     assert {*same, "git commit", "trials stopped early"} <= table.keys() - marked
     assert "ray" not in table, "of versions those that differ"
-    assert table["range of lr"].split("  ")[-1] == "-"
+    assert table["range of lr"].split()[-1] == "-"
     assert table["range of fc1"].endswith("int 8 to 128; log")
     assert table["range of momentum"].endswith("float 0.0 to 0.9; when fc1 is 8, 9")
     assert table["epochs skipped"].split()[-1] == "2"

@@ -2,35 +2,79 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from math import inf, sqrt
+from math import ceil, inf, sqrt
 from statistics import mean, stdev
 
 from tuning.run.resources import Slots
 from tuning.space import SearchSettings, seconds_of
-from tuning.trials import Trial, epochs_trained
+from tuning.trials import Trial, epochs_trained, explores
 
 BYTES_PER_WEIGHT = 3 * 4  # in a checkpoint: the weight and Adam's two averages, 4 bytes each
+FILES_WAITING = 2  # of a waiting trial: best epoch and newest epoch
+MOST_WAITING, LEAST_WAITING = 20, 4  # trials at each rung that keep their checkpoints
+# What a trial costs under stopping ASHA with a sampler that learns, as a part of a full training:
+# 0.34 and 0.49 in simulations of 52 and of 12 epochs (docs/search.md).
+STOPPING_SHARE = 1 / 3
 FILES_PER_TRIAL = 3  # of a running trial: best epoch, newest epoch, and the one being written
 # Ended trials, and recorded epochs, before the time left is estimated: a standard deviation of
 # fewer trials says little.
 ENOUGH = 4
 
 
+def is_promoting(search: SearchSettings) -> bool:
+    """Whether trials wait at rungs."""
+    return search.asha.type == "promotion" and bool(search.rungs())
+
+
+def shares(search: SearchSettings) -> list[float]:
+    """The share of all trials that reaches each rung, then that of those that reach the end."""
+    # This is exact for successive halving in steps, and for promotion in the long run. Stopping
+    # ASHA decides before all trials are there, so it lets more go on.
+    rate = (search.asha.quota or 1) / search.asha.reduction_factor
+    return [rate**k for k in range(len(search.rungs()) + 1)]
+
+
+def epochs_per_trial(search: SearchSettings) -> float:
+    """Epochs that a trial has on the average."""
+    stages = pairwise([0, *search.rungs(), search.max_epochs])
+    return sum(
+        part * (end - start) for part, (start, end) in zip(shares(search), stages, strict=True)
+    )
+
+
+def expected_trials(search: SearchSettings) -> int:
+    """How many trials a search begins: its cap, or as many as its epochs are enough for."""
+    if search.stop.epochs is None:
+        return search.trials
+    return min(search.trials, max(1, round(search.stop.epochs / epochs_per_trial(search))))
+
+
 def trials_per_stage(search: SearchSettings) -> list[int]:
-    """How many trials reach each rung of ASHA, then how many reach the last epoch."""
-    # This is exact for successive halving in steps. ASHA decides before all trials are there, so
-    # it lets a few more go on.
-    return [
-        max(1, search.trials // search.asha.reduction_factor**k)
-        for k in range(len(search.rungs()) + 1)
-    ]
+    """How many trials reach each rung, then how many reach the last epoch."""
+    return [max(1, int(expected_trials(search) * part)) for part in shares(search)]
 
 
 def expected_epochs(search: SearchSettings) -> int:
     """Epochs of all trials together, if the numbers of `trials_per_stage` hold."""
     stages = pairwise([0, *search.rungs(), search.max_epochs])
     reached = zip(trials_per_stage(search), stages, strict=True)
-    return sum(trials * (end - begin) for trials, (begin, end) in reached)
+    epochs = sum(trials * (end - begin) for trials, (begin, end) in reached)
+    return min(epochs, search.stop.epochs or epochs)
+
+
+def waiting_kept(search: SearchSettings) -> int:
+    """How many trials that compete at a rung keep their checkpoints while they wait: as many as can
+    still go on.
+    """
+    if not is_promoting(search):
+        return 0
+    places = ceil(expected_trials(search) * shares(search)[1])
+    return max(LEAST_WAITING, min(MOST_WAITING, places) // kinds(search))
+
+
+def kinds(search: SearchSettings) -> int:
+    """How many trials compete apart: those that explore, and the others."""
+    return len({explores(search, number) for number in range(2)})
 
 
 def notes(search: SearchSettings, trials: int, slots: Slots) -> Iterator[str]:
@@ -43,6 +87,8 @@ def notes(search: SearchSettings, trials: int, slots: Slots) -> Iterator[str]:
             f"no trial can be stopped early: the first rung (grace_epochs {grace}) is not before "
             f"the last epoch (max_epochs {search.max_epochs})"
         )
+    elif is_promoting(search):
+        yield from promotion_notes(search, trials)
     # with fewer trials than factor squared, the second rung has less than `factor` to compare
     elif search.scheduler == "asha" and trials < factor**2:
         yield (
@@ -51,6 +97,20 @@ def notes(search: SearchSettings, trials: int, slots: Slots) -> Iterator[str]:
         )
     if search.stop.gpu_hours and not slots.gpus:
         yield "search.stop.gpu_hours is never reached: the trials use no GPU"
+
+
+def promotion_notes(search: SearchSettings, trials: int) -> Iterator[str]:
+    """Warnings where a limit in trials makes a search shorter than its author may think."""
+    search = search.model_copy(update={"trials": trials})
+    usual = round(trials * search.max_epochs * STOPPING_SHARE)
+    expected = expected_epochs(search)
+    if search.stop.model_dump(exclude_none=True) or expected >= usual:
+        return
+    more = round(usual / epochs_per_trial(search))
+    yield (
+        f"{trials} trials that wait at rungs make about {expected} epochs; {trials} that ASHA "
+        f"stops make about {usual}. To spend as many: --epochs {usual} --trials {more}"
+    )
 
 
 def time_left(
@@ -69,20 +129,13 @@ def time_left(
     Returns:
         None if too few trials have ended.
     """
-    lengths = [len(trial.epochs) for trial in trials if trial.outcome]
+    lengths = [len(trial.epochs) for trial in trials if trial.outcome or trial.waits]
     # Epochs of an earlier process are left out: it may have had more slots, or another device.
     times = [epoch.worked for trial in trials for epoch in trial.epochs if epoch.worked > since]
     if len(lengths) < ENOUGH or len(times) < ENOUGH:
         return None
     pace = (max(times) - min(times)) / (len(times) - 1)  # seconds per epoch, over all slots
-    new = max(0, search.trials - len(trials))
-    epochs = new * mean(lengths) + sum(
-        epochs_to_go(len(trial.epochs), lengths, search.max_epochs)
-        for trial in trials
-        if not trial.outcome
-    )
-    # one standard deviation of the sum of `new` lengths, and the error of the mean itself
-    doubt = stdev(lengths) * (sqrt(new) + new / sqrt(len(lengths)))
+    epochs, doubt = epochs_left(trials, lengths, search)
     limit = inf
     if search.stop.time:
         limit = seconds_of(search.stop.time) - worked
@@ -90,6 +143,29 @@ def time_left(
         limit = min(limit, (search.stop.epochs - epochs_trained(trials)) * pace)
     low, high = (max(0.0, min(pace * n, limit)) for n in (epochs - doubt, epochs + doubt))
     return low, high
+
+
+def epochs_left(
+    trials: Sequence[Trial], lengths: Sequence[int], search: SearchSettings
+) -> tuple[float, float]:
+    """How many epochs are still to train, and the standard deviation, if no limit but `trials` ends
+    the search.
+
+    Args:
+        lengths: the epochs of each trial that has ended, or waits.
+    """
+    new, trained = max(0, search.trials - len(trials)), epochs_trained(trials)
+    # one standard deviation of the sum of `new` lengths, and the error of the mean itself
+    doubt = stdev(lengths) * (sqrt(new) + new / sqrt(len(lengths)))
+    if is_promoting(search):  # those that wait may go on
+        per_trial = max(trained / len(trials), epochs_per_trial(search))
+        return max(0.0, search.trials * per_trial - trained), doubt
+    epochs = new * mean(lengths) + sum(
+        epochs_to_go(len(trial.epochs), lengths, search.max_epochs)
+        for trial in trials
+        if not trial.outcome
+    )
+    return epochs, doubt
 
 
 def epochs_to_go(epochs: int, lengths: Sequence[int], max_epochs: int) -> float:
@@ -110,9 +186,13 @@ def describe_search(search: SearchSettings, trials: int, name: str, data: str, s
         name: of its space file.
         data: the name of the data set.
     """
+    scheduler = search.asha.type if is_promoting(search) else search.scheduler
+    size = (
+        f"{trials} trials" if search.stop.epochs is None else f"up to {search.stop.epochs} epochs"
+    )
     return (
-        f"{name}: {trials} trials on {data}, {slots}, up to {search.max_epochs} epochs, "
-        f"{search.sampler} + {search.scheduler}, seed {search.seed}"
+        f"{name}: {size} on {data}, {slots}, trials of up to {search.max_epochs} epochs, "
+        f"{search.sampler} + {scheduler}, seed {search.seed}"
     )
 
 
@@ -123,18 +203,27 @@ def describe_plan(search: SearchSettings, slots: Slots, weights: int, keep: int)
         weights: how many the largest network of the space has.
         keep: how many ended trials keep a checkpoint.
     """
-    rungs, most = search.rungs(), search.trials * search.max_epochs
+    rungs, at_most = search.rungs(), search.trials * search.max_epochs
     if rungs:
         yield f"{'rung':>6}  {'after epoch':>11}  {'trials to reach it':>20}  {'go on':>6}"
     stages = zip(rungs, pairwise(trials_per_stage(search)), strict=True)
     for rung, (epoch, (reach, go_on)) in enumerate(stages, 1):
         yield f"{rung:>6}  {epoch:>11}  {reach:>20}  {go_on:>6}"
-    yield f"epochs: about {expected_epochs(search)}, {most} at most" if rungs else f"epochs: {most}"
+    at_most = min(at_most, search.stop.epochs or at_most)
+    about = f"about {expected_epochs(search)}, {at_most} at most"
+    yield f"epochs: {about if rungs else at_most}"
+    if rungs:
+        yield f"trials: about {expected_trials(search)}, {search.trials} at most"
     limits = search.stop.model_dump(exclude_none=True)
     if limits:
         found = ", ".join(f"{limit} {value}" for limit, value in limits.items())
-        yield f"stops before that at: {found}"
-    disk = BYTES_PER_WEIGHT * weights * (slots.count * FILES_PER_TRIAL + keep)
+        yield f"ends at the first of: {search.trials} trials, {found}"
+    files = slots.count * FILES_PER_TRIAL + keep
+    if kept := waiting_kept(search) * kinds(search):
+        yield f"of the trials that wait at a rung the best {kept} keep their checkpoints"
+        reached = pairwise(trials_per_stage(search))
+        files += FILES_WAITING * sum(min(kept, max(1, here - on)) for here, on in reached)
+    disk = BYTES_PER_WEIGHT * weights * files
     yield (
         f"disk: {disk / 1e6:,.0f} MB of checkpoints at most while it runs (the largest network has "
         f"{weights:,} weights)"

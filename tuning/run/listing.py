@@ -16,8 +16,8 @@ from tuning.run.files import Environment, FinalMetrics, Summary
 from tuning.run.folder import RunFolder
 from tuning.run.lock import is_locked
 from tuning.run.reading import check_plain, read_existing, read_model, read_whole
-from tuning.space import SearchSpace, read_space
-from tuning.trials import RUNNING, Outcome
+from tuning.space import SearchSpace, read_recorded_space
+from tuning.trials import RUNNING, WAITING, Outcome
 
 KILLED = "killed"  # the summary says `running`, but no process works on the run
 # these values of `summary.json` are keys of `RunInfo.as_plain`
@@ -62,7 +62,9 @@ class RunInfo:
     @property
     def trials_ended(self) -> int | None:
         counts = self.summary.counts if self.summary else None
-        return sum(counts.values()) - counts.get(RUNNING, 0) if counts else None
+        if not counts:
+            return None
+        return sum(n for status, n in counts.items() if status not in (RUNNING, WAITING))
 
     @property
     def trials_wanted(self) -> int | None:
@@ -131,7 +133,7 @@ def current_summary(folder: RunFolder) -> Summary | None:
 def read_run_space(folder: RunFolder) -> SearchSpace:
     """Read the search space of a run. Raises `RunError` if it is missing or was changed."""
     try:
-        return read_space(folder.space)
+        return read_recorded_space(folder.space)
     except InputError as error:
         raise RunError(f"{folder.space} was changed or is damaged:\n{error}") from None
 

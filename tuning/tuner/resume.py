@@ -31,6 +31,7 @@ from tuning.run import (
 )
 from tuning.space import SearchSpace, seconds_of
 from tuning.study import Search, Study, get_attr, open_study, set_attr
+from tuning.trials import epochs_trained
 from tuning.tuner.start import find_slots, own_ray, study_of
 from tuning.tuner.tuner import StartRay, Tuner
 from tuning.verification import comparable, differences, fingerprint
@@ -39,6 +40,7 @@ from tuning.verification import comparable, differences, fingerprint
 def resume(
     path: Path,
     *,
+    epochs: int | None = None,
     trials: int | None = None,
     storage: str | None = None,
     data_dir: str | None = None,
@@ -48,7 +50,8 @@ def resume(
 
     Args:
         path: the run's folder.
-        trials: how many trials the search is to have; None leaves the number as it was.
+        epochs: of all trials together; None leaves the limit, or raises it as `trials` is raised.
+        trials: how many trials the search may have; None leaves the number as it was.
         storage: the run's database, as the user gives it.
         data_dir: where the run's data is now; None leaves it where it was.
         changes: options that are to be other than they were.
@@ -60,6 +63,7 @@ def resume(
     os.umask(0o077)
     console = SearchConsole()
     folder = open_run(path)
+    extended = epochs or trials or changes.get("time_budget")
     with locked(folder):
         with read_as_ours(folder.path):
             record = open_study(folder, storage, console.note)
@@ -67,20 +71,28 @@ def resume(
             options = replace(Options(**get_attr(record, "options")), **changes)
             console.quiet = options.quiet
             folder = with_shared(folder, record, options)
-            study = study_of(record, space, options, trials)
-            # Ray's own experiment state is never read: it is pickled, written every ten seconds,
-            # and has no rungs. The study has everything that a search needs to go on.
+            study = study_of(record, space, options, trials, epochs)
+            # Ray's own state, a pickle without rungs, is never read: the study has everything.
             data = unchanged_data(space, get_attr(record, "fingerprint"), folder)
-            check_limits(study, trials, changes.get("time_budget"))
+            check_limits(study, epochs, trials, changes.get("time_budget"))
             name = plain_name(str(get_attr(record, "space_name")))
         with slots_for(study, options, folder, console) as (slots, start_ray):
-            set_attr(record, "trials", study.wanted)
-            if study.has_work():  # a resume with nothing to do changes no option
-                set_attr(record, "options", asdict(options))
+            record_changes(study, options, carry_over=bool(extended))
             if data_dir:
                 write_text(folder.space, space.as_yaml())
             search = Search(name, space, options, folder, study, slots, data)
             return Tuner(search, console, start_ray).run()
+
+
+def record_changes(study: Study, options: Options, *, carry_over: bool) -> None:
+    """Store the limits and options that the search has now, for the next resume."""
+    if carry_over:
+        study.carry_over()
+    set_attr(study.record, "trials", study.wanted)
+    if study.stop.epochs:
+        set_attr(study.record, "epochs", study.stop.epochs)
+    if study.has_work():  # a resume with nothing to do changes no option
+        set_attr(study.record, "options", asdict(options))
 
 
 def slots_for(
@@ -137,8 +149,8 @@ def unchanged_data(space: SearchSpace, recorded: dict[str, Any], folder: RunFold
     raise RunError(f"{folder.path}: the search space, its code or its data were changed:\n{text}")
 
 
-def check_limits(study: Study, trials: int | None, budget: str | None) -> None:
-    """Raise `InputError` if the search cannot have that many trials or that time."""
+def check_limits(study: Study, epochs: int | None, trials: int | None, budget: str | None) -> None:
+    """Raise `InputError` if the search cannot have that many epochs or trials, or that time."""
     # It would end at once, and with it the trials that wait to go on.
     if budget and study.has_work() and study.seconds >= seconds_of(budget):
         rule = f"more than {study.seconds:.0f}s, which the search has worked already"
@@ -147,13 +159,20 @@ def check_limits(study: Study, trials: int | None, budget: str | None) -> None:
     if begun > study.wanted:
         rule = f"trials >= {begun}, the trials it has already"
         raise InputError(Problem("--trials", rule, str(study.wanted)))
-    if trials and study.stop_reason and trials > begun:
-        rule = "more trials for a search that no limit has ended"
-        # Only the time can be extended: the other limits are part of the space.
-        hint = "Begin a new one with --warm-start."
-        if study.stop.time and "time" in study.stop_reason:
-            hint = "Give it more time, too: --time-budget T."
-        raise InputError(Problem("--trials", rule, f"{trials}, and {study.stop_reason}", hint))
+    trained, limit = epochs_trained(study.trials), study.stop.epochs
+    if epochs and trained >= epochs:
+        rule = f"more than {trained}, which the search has trained already"
+        raise InputError(Problem("--epochs", rule, str(epochs)))
+    for name, more in (("epochs", epochs), ("trials", trials)):
+        if more and study.stop_reason and (name == "epochs" or more > begun):
+            rule = f"more {name} for a search that no limit has ended"
+            # The other limits are part of the space.
+            hint = "Begin a new one with --warm-start."
+            if study.stop.time and "time" in study.stop_reason:
+                hint = "Give it more time, too: --time-budget T."
+            elif limit and trained >= limit:
+                hint = "Give it more epochs, too: --epochs N."
+            raise InputError(Problem(f"--{name}", rule, f"{more}, and {study.stop_reason}", hint))
 
 
 def recorded_slots(folder: RunFolder) -> Slots:

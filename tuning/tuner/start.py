@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 import optuna
@@ -182,15 +183,24 @@ def remove_on_error(folder: Path | None) -> Iterator[None]:
 
 
 def study_of(
-    record: optuna.Study, space: SearchSpace, options: Options, trials: int | None = None
+    record: optuna.Study,
+    space: SearchSpace,
+    options: Options,
+    trials: int | None = None,
+    epochs: int | None = None,
 ) -> Study:
     """The study of a run, new or continued.
 
     Args:
-        trials: how many it is to have; None means as many as before.
+        trials: how many it may have; None means as many as before.
+        epochs: of all trials together; None means as many as before, for each of the trials.
     """
-    wanted = trials or int(get_attr(record, "trials", space.search.trials))
+    had = int(get_attr(record, "trials", space.search.trials))
+    wanted = trials or had
     stop = space.search.stop
+    if stop.epochs or epochs:
+        limit = int(get_attr(record, "epochs", stop.epochs or epochs))
+        stop = stop.model_copy(update={"epochs": epochs or ceil(limit * max(1, wanted / had))})
     if options.time_budget:
         stop = stop.model_copy(update={"time": options.time_budget})
     return Study(record, space, trials=wanted, retries=options.retries, stop=stop)

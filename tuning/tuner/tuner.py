@@ -20,7 +20,7 @@ from tuning.ray_backend import Cluster, Interruptions, LastWords, run_trials
 from tuning.run import Summary, describe_search, make_folder, notes, read_as_ours, read_existing
 from tuning.space import seconds_of
 from tuning.study import Search, noted_url
-from tuning.trials import Best, score
+from tuning.trials import Best, epochs_trained, score
 from tuning.tuner.export import export_weights, is_finished, write_result
 from tuning.worker.trainable import TrialJob, run_trial
 
@@ -154,6 +154,7 @@ class Tuner:
             raise StorageError(f"{study.suspended}. Mend that first.")
         if self.interruptions.number is not None:
             raise KeyboardInterrupt
+        study.close_all()  # those that wait
         reason = study.stop_reason or ALL_TRIALS
         best = export_weights(search, self.artifacts, self.console)
         if best is None:
@@ -232,10 +233,11 @@ class Tuner:
     def _announce(self, cluster: Cluster) -> None:
         """Say what is searched, how, and where to look."""
         space, slots, tell = self.search.space, self.search.slots, self.console.tell
-        for note in notes(space.search, self.study.wanted, slots):
+        limits = self.study.limits
+        for note in notes(limits, limits.trials, slots):
             self.console.note(note)
         data = space.experiment["data_class"]
-        tell(describe_search(space.search, self.study.wanted, self.search.name, data, slots))
+        tell(describe_search(limits, limits.trials, self.search.name, data, slots))
         run = typed_path(self.folder.path)
         if cluster.dashboard:
             path = os.environ.get("RAY_AUTH_TOKEN_PATH")
@@ -265,7 +267,9 @@ class Tuner:
         study = self.study
         summary = read_existing(self.folder.summary, Summary)
         more = f"A new search can learn from it: --warm-start {shown_path(self.folder.path)}."
-        if len(study.trials) >= study.wanted:
+        if study.stop.epochs and epochs_trained(study.trials) >= study.stop.epochs:
+            more = "More with --epochs N."
+        elif len(study.trials) >= study.wanted:
             more = "More with --trials N."
         elif study.stop.time:
             more = "More time with --time-budget T, or a new search with --warm-start."

@@ -24,11 +24,13 @@ from tuning.run.lock import locked
 from tuning.run.options import Options
 from tuning.run.reading import read_existing, write_model, write_text
 from tuning.space.reader import read_space
+from tuning.space.schema import Stop
 from tuning.study.optuna_record import create_record, get_attr, open_study, set_attr
 from tuning.study.storage import sqlite_url
 from tuning.study.study import Study
 from tuning.trials.trial import Epoch, Outcome
 from tuning.tuner import resume
+from tuning.tuner.start import study_of
 from tuning.verification.fingerprint import differences, fingerprint
 
 SPACE = "experiment: {data_class: Digits}\nspace:\n  fc1: {type: int, low: 8, high: 64}\nsearch: {trials: 2, max_epochs: 3}\n"
@@ -280,12 +282,40 @@ def test_more_trials_for_a_search_that_a_limit_ended_are_refused(run: RunFolder)
         resume.resume(run.path, trials=9, time_budget="1m")
 
 
+def test_the_epochs_of_a_resume_are_those_given_or_grow_with_its_trials(run: RunFolder) -> None:
+    space, record = read_space(run.space), open_study(run)
+    limited = replace(space, search=space.search.model_copy(update={"stop": Stop(epochs=10)}))
+    for trials, epochs, limit in (
+        (None, None, 10),
+        (5, None, 25),  # of 2 trials with 10 epochs
+        (1, None, 10),
+        (5, 12, 12),
+        (None, 30, 30),
+    ):
+        study = study_of(record, limited, Options(), trials, epochs)
+        assert (study.stop.epochs, study.wanted) == (limit, trials or 2)
+    assert study_of(record, space, Options(), 5).stop.epochs is None
+    assert study_of(record, space, Options(), None, 7).stop.epochs == 7
+    # a resume after an extension has the limits of that
+    resume.record_changes(study_of(record, limited, Options(), 4), Options(), carry_over=False)
+    study = study_of(record, limited, Options())
+    assert (study.stop.epochs, study.wanted) == (20, 4)
+
+
+def test_epochs_that_are_trained_already_are_refused(run: RunFolder) -> None:
+    with pytest.raises(InputError, match=r"--epochs: `more than 2, .* must hold, but got 2"):
+        resume.resume(run.path, epochs=2)
+    study = Study(open_study(run), read_space(run.space), trials=9, stop=Stop(epochs=2))
+    with pytest.raises(InputError, match=r"--trials.*budget of 2 epochs.*--epochs N"):
+        resume.check_limits(study, None, 9, None)
+
+
 def test_a_time_budget_that_is_used_up_already_ends_no_waiting_trial(run: RunFolder) -> None:
     study = Study(open_study(run), read_space(run.space), trials=3)
     study._seconds_before = 31
     with pytest.raises(InputError, match=r"`more than 31s, .* must hold, but got 20s"):
-        resume.check_limits(study, None, "20s")
-    resume.check_limits(study, None, "40s")
+        resume.check_limits(study, None, None, "20s")
+    resume.check_limits(study, None, None, "40s")
 
 
 def test_a_resume_with_nothing_to_do_changes_no_option(run: RunFolder) -> None:
