@@ -21,6 +21,7 @@ WIDTH = 1100
 NAME = "mlp-digits"
 COLOURS = {
     "1": "font-weight:bold",
+    "2": "opacity:0.65",
     "31": "color:#ff7b72",
     "32": "color:#7ee787",
     "33": "color:#e3b341",
@@ -47,13 +48,15 @@ def main() -> None:
             rows=28,
         )
         try:
-            terminal.wait_for(r"1[6-9] of 30 trials ended")
+            terminal.wait_for(r"[89]\d of 120 epochs trained")
             console(browser, terminal.screen(colours=True))
             terminal.wait_for(r"retrain: python")
         finally:
             terminal.close()
+        page = Path(place) / "runs" / NAME / "report.html"
         for scheme in ("light", "dark"):
-            report(browser, Path(place) / "runs" / NAME / "report.html", scheme)
+            report(browser, page, scheme)
+        curves(browser, page)
         browser.close()
 
 
@@ -84,6 +87,14 @@ def report(browser: Browser, path: Path, scheme: str) -> None:
         page.screenshot(clip={"x": 0, "y": 0, "width": WIDTH, "height": 1500}),
         f"report-{scheme}.png",
     )
+
+
+def curves(browser: Browser, path: Path) -> None:
+    """The learning curves with the rungs, for docs/search.md."""
+    page = browser.new_page(viewport={"width": WIDTH, "height": 900})
+    page.goto(path.as_uri())
+    page.wait_for_selector("body[data-drawn]")
+    save(page.locator("#curves").screenshot(), "search.png")
 
 
 def save(picture: bytes, name: str) -> None:

@@ -42,7 +42,7 @@ def search_remarks(
             "epochs"
         )
     # with fewer than two trials for each parameter, no trial is near enough to the best to compare
-    usable, n_parameters = sum(trial.outcome in RANKED for trial in trials), len(space.parameters)
+    usable, n_parameters = sum(trial.can_be_best for trial in trials), len(space.parameters)
     if usable < 2 * n_parameters:
         yield f"only {usable} usable trials for {n_parameters} parameters; try more"
     else:

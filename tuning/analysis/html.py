@@ -15,6 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from tuning.analysis import plots, progress
 from tuning.analysis.advice import report_remarks
+from tuning.analysis.expectation import expectation
 from tuning.analysis.importance import importances
 from tuning.analysis.run_data import RunData
 from tuning.cli import typed_path
@@ -72,6 +73,7 @@ def numbers(run: RunData) -> dict[str, Any]:
         "importance": None
         if run.live
         else importances(trials, run.space.parameters, search.objective),
+        "expectation": expectation(run),
         "remarks": report_remarks(run),
         "confusion": run.validation and run.validation.confusion,
         "final": run.final,

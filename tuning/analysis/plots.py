@@ -14,7 +14,7 @@ from tuning.analysis.importance import Importance
 from tuning.analysis.progress import Budget, Step, position, visible_range
 from tuning.analysis.run_data import RunData
 from tuning.space import CategoricalParameter, FloatParameter, Parameter
-from tuning.trials import RANKED, RUNNING, Outcome, score, short
+from tuning.trials import RUNNING, WAITING, Outcome, score, short
 
 Plain = dict[str, Any]  # a figure or a part of one, as plotly.js takes it
 Point = tuple[float | None, float | None, str]  # x, y, text; None leaves a gap in the line
@@ -28,6 +28,7 @@ STATUS_COLOURS = {
     Outcome.STALLED: "#56b4e9",
     Outcome.FAILED: "#8c8c8c",
     RUNNING: "#009e73",
+    WAITING: "#f0e442",
 }
 BEST_COLOUR = "#d1242f"
 # of the best fifth of the trials to the worst
@@ -188,7 +189,7 @@ def slices(run: RunData) -> Iterator[tuple[str, Plain]]:
     values = {
         trial.number: epoch.metrics[objective.metric]
         for trial in run.trials
-        if trial.status in (*RANKED, RUNNING) and (epoch := trial.best_epoch(objective))
+        if (trial.can_be_best or trial.status == RUNNING) and (epoch := trial.best_epoch(objective))
     }
     texts = {
         trial.number: f"trial {trial.number}, {trial.status.replace('_', ' ')}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from text_recognizer.metrics import Objective
 from tuning.space import CategoricalParameter, Parameter
-from tuning.trials import RANKED, Epoch, Trial, counts, epochs_saved
+from tuning.trials import Epoch, Trial, counts, epochs_saved
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def best_over_epochs(trials: Sequence[Trial], objective: Objective) -> list[Step
     for spent, (trial, epoch) in enumerate(pairs, 1):
         value = epoch.metrics[objective.metric]
         best = found[-1].value if found else None
-        if trial.outcome in RANKED and objective.is_better(value, best):
+        if trial.can_be_best and objective.is_better(value, best):
             found.append(Step(spent, value, trial.number, epoch.epoch))
     # the line goes on to the end of the search, to show how long nothing better was found
     if found and found[-1].spent < len(pairs):
@@ -67,7 +67,7 @@ def rung_counts(trials: Sequence[Trial], rungs: Sequence[int]) -> list[dict[str,
     """Count the trials that reached each rung of ASHA, and those that have trained beyond it.
 
     Args:
-        rungs: epochs after which a trial may be stopped.
+        rungs: epochs after which a trial may be stopped, or wait.
     """
     lengths = [len(trial.epochs) for trial in trials]
     return [

@@ -44,11 +44,13 @@ def cells(run: RunInfo) -> dict[str, str]:
     """The cells of one run by the name of their column; "-" for an unknown value."""
     summary, final = run.summary, run.final
     best = summary.best if summary else None
+    # where the epochs are limited, the number of trials is only a cap
+    of = "" if run.space and run.space.search.stop.epochs else f"/{run.trials_wanted}"
     return {
         "run": run.name,
         "status": run.status,
         "data": summary.data_class if summary else "-",
-        "trials": f"{run.trials_ended}/{run.trials_wanted}" if summary else "-",
+        "trials": f"{run.trials_ended}{of}" if summary else "-",
         "best": f"{summary.metric} {score(best.value)}" if summary and best else "-",
         "by trial": str(best.trial) if best else "-",
         "epochs": str(summary.epochs_trained) if summary else "-",

@@ -33,9 +33,9 @@ class Artifacts:
         self._environment = read_existing(search.folder.environment, Environment)
 
     def on_change(self, trial: Trial) -> None:
-        """Write the files when a trial has ended."""
+        """Write the files when a trial has ended or waits."""
         # Not with each epoch: the table of 1,000 trials takes 13 ms, and the console is live.
-        if trial.outcome:
+        if trial.outcome or trial.waits:
             summary = self.write_summary("running")
             self._live.write(lambda: self._run_data(summary))
 

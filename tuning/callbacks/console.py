@@ -9,11 +9,13 @@ from rich.live import Live
 from rich.text import Text
 
 from text_recognizer.text import printable_lines
-from tuning.run import time_left
+from tuning.run import is_promoting, time_left
 from tuning.space import FloatParameter, Parameter, shown_duration
 from tuning.study import Study
 from tuning.trials import (
     RANKED,
+    RUNNING,
+    WAITING,
     Outcome,
     Trial,
     ahead,
@@ -24,7 +26,11 @@ from tuning.trials import (
     short,
 )
 
-ROW_STYLES = {Outcome.COMPLETE: "green", Outcome.STOPPED_EARLY: "yellow"}  # others are red
+ROW_STYLES = {  # others are red
+    Outcome.COMPLETE: "green",
+    Outcome.STOPPED_EARLY: "yellow",
+    WAITING: "dim",
+}
 LAST_FAILURES = 3  # shown below the table
 MAX_COLUMN = 20  # characters of a parameter
 FLOAT_COLUMN = 9  # characters: `1.893e-05`
@@ -57,8 +63,9 @@ class SearchConsole:
 
 
 class TrialTable:
-    """Follows the study and prints a row for each trial that ends. In a terminal it also shows the
-    running trials and the totals. Use it as a context manager around the search.
+    """Follows the study and prints a row for each trial that ends, or waits for others. In a
+    terminal it also shows the running trials and the totals. Use it as a context manager around the
+    search.
 
     Args:
         slots: how many trials run at once.
@@ -69,12 +76,12 @@ class TrialTable:
         self.study = study
         self.slots = slots
         self.objective = study.objective
-        self.search = study.space.search.model_copy(
-            update={"trials": study.wanted, "stop": study.stop}
-        )
+        self.search = study.limits
         self.failures: list[str] = []
         # Retries of an earlier process are known: a resume does not print them again.
         self.retries = {trial.number: len(trial.failures) for trial in study.trials}
+        # A trial that waited and is stopped after the same epoch has its row.
+        self.rows = {trial.number: len(trial.epochs) for trial in study.trials if trial.waits}
         # Rows are printed before later values are known, so the space decides the widths.
         self.formats = [">6", ">7", f">{max(8, len(self.objective.metric))}", "<14"]
         self.formats += [
@@ -109,16 +116,19 @@ class TrialTable:
                 f"trial {trial.number} failed and is tried again: {trial.failures[-1]}"
             )
             self.console.note(self.failures[-1])
-        if trial.outcome is None:
+        shown = self.rows.get(trial.number) == len(trial.epochs)
+        if trial.status == RUNNING or (shown and trial.outcome == Outcome.STOPPED_EARLY):
             return
-        if trial.outcome not in RANKED:
+        if trial.waits:
+            self.rows[trial.number] = len(trial.epochs)
+        elif trial.outcome not in RANKED:
             self.failures.append(f"trial {trial.number} {words(trial.status)}: {trial.cause}")
         if not self.console.quiet:
             best = next(iter(self.study.ranked), None)
             is_best = "<- best so far" if best and best.trial.number == trial.number else ""
             # a limit of the search may have stopped the best trial, so a row can have both
             remark = "; ".join(filter(None, (is_best, trial.cause)))
-            style = ROW_STYLES.get(trial.outcome, "red")
+            style = ROW_STYLES.get(trial.status, "red")
             # A terminal cuts a row at its width. A cause must be read, so its row is wrapped.
             self.console.rich.print(
                 line(f"{self._row(trial)}  {remark}".rstrip(), style),
@@ -135,6 +145,11 @@ class TrialTable:
             *(short(trial.params.get(name, "")) for name in self.study.space.parameters),
         )
 
+    def _describe_trials(self, done: int, waiting: int) -> str:
+        of = "" if self.search.stop.epochs else f" of {self.search.trials}"
+        wait = f", {waiting} wait" if is_promoting(self.search) else ""
+        return f"{done - waiting}{of} trials ended{wait}"
+
     def _columns(self, *cells: str) -> str:
         columns = zip(cells, self.formats, strict=True)
         return "  ".join(f"{cell:{column}}" for cell, column in columns).rstrip()
@@ -142,7 +157,8 @@ class TrialTable:
     def _now(self) -> Group:
         """The part of the screen that changes. rich's own thread asks for it, 4 times a second."""
         trials, best = self.study.trials, next(iter(self.study.ranked), None)
-        running = [trial for trial in trials if trial.outcome is None]
+        running = [trial for trial in trials if trial.status == RUNNING]
+        waiting = sum(trial.waits for trial in trials)
         standing = (
             f"best {score(best.value)} (trial {best.trial.number})" if best else "no best yet"
         )
@@ -152,8 +168,8 @@ class TrialTable:
         left = describe_time_left(time_left(trials, self.search, self.started, self.study.seconds))
         # several short lines, because a terminal may be narrow
         totals = [
-            f"{len(trials) - len(running)} of {self.search.trials} trials ended  ·  {standing}",
-            describe_epochs(trials, self.search.max_epochs),
+            f"{self._describe_trials(len(trials) - len(running), waiting)}  ·  {standing}",
+            describe_epochs(trials, self.search.max_epochs, self.search.stop.epochs),
             # after a resume more trials may be unfinished than there are slots
             f"{min(len(running), self.slots)} of {self.slots} slots in use  ·  "
             f"{shown_duration(self.study.seconds - self.started)} gone, {left}",
@@ -198,11 +214,12 @@ def describe_time_left(left: tuple[float, float] | None) -> str:
     return f"about {high} left" if low == high else f"{low} to {high} left"
 
 
-def describe_epochs(trials: Sequence[Trial], max_epochs: int) -> str:
-    """How many epochs were trained, and how many early stopping skipped."""
+def describe_epochs(trials: Sequence[Trial], max_epochs: int, limit: int | None = None) -> str:
+    """How many epochs were trained, of how many, and how many early stopping skipped."""
     # "up to", because a stopped trial might have diverged or failed later
     saved = epochs_saved(trials, max_epochs)
-    return f"{epochs_trained(trials)} epochs trained, up to {saved} skipped by early stopping"
+    of = f" of {limit}" if limit else ""
+    return f"{epochs_trained(trials)}{of} epochs trained, up to {saved} skipped by early stopping"
 
 
 def tally(trials: Sequence[Trial], max_epochs: int) -> str:

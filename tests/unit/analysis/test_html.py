@@ -198,7 +198,7 @@ def test_a_killed_search_is_shown_as_its_study_has_it(run: tuple[RunFolder, Stud
     folder, _ = run
     found = read_run_data(folder)
     assert found.summary.status == "killed"
-    assert found.summary.counts == {**dict.fromkeys(Outcome, 1), "running": 0}
+    assert found.summary.counts == {**dict.fromkeys(Outcome, 1), "running": 0, "waiting": 0}
     assert found.summary.epochs_trained == 6
     assert "reloads itself" not in read_page(found).text
     with locked(folder):
