@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SYNE := $(VENV)-syne-tune
 SPACE ?= search_spaces/mlp.yaml
 PROMISED := 3.11 3.12 3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test unit versions browser cluster gpu pictures faults soak bench-driver bench-search mutants check format schema lock clean
+.PHONY: help setup search test unit versions browser cluster gpu pictures faults soak bench-driver bench-search bench-search-syne mutants check format schema lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 setup: $(READY) ## install everything into .venv, exactly as locked
 
@@ -53,8 +54,18 @@ bench: $(READY) ## compare our search with other tools on real MNIST: an hour on
 bench-driver: $(READY) ## measure the driver's time for each result, over 1,000 trials (benchmarks/README.md)
 	$(BIN)/python -m benchmarks.bench_driver
 
-bench-search: $(READY) ## simulate searches on recorded curves: ours, Ray's own, random, without ASHA
-	$(BIN)/python benchmarks/simulate.py --seeds 200
+bench-search: $(READY) ## simulate search policies on many tasks: ours, Ray's, Optuna's (benchmarks/README.md)
+	$(BIN)/python -c "import onnxruntime" 2> /dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --editable '.[bench]'
+	$(BIN)/python -m benchmarks.search
+
+bench-search-syne: $(SYNE)/.ready ## add Syne Tune's policies, at 8 slots: they need an environment of their own
+	$(SYNE)/bin/python -m benchmarks.search --slots 8 --arms "Syne Tune ASHA promotion" "Syne Tune ASHA stopping"
+	$(SYNE)/bin/python -m benchmarks.search --slots 8 --seeds 3 --arms "Syne Tune MOBSTER promotion"
+
+$(SYNE)/.ready: $(READY) benchmarks/search/syne_tune.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(SYNE)
+	$(BIN)/uv pip install --quiet --python $(SYNE)/bin/python --requirement benchmarks/search/syne_tune.txt
+	@touch $@
 
 mutants: $(READY) ## see which of forty one-line mutants the tests notice: about an hour; not part of CI
 	$(BIN)/python -m benchmarks.mutants

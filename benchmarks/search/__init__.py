@@ -1,0 +1,1 @@
+"""Search policies on many tasks, by event simulation: `python -m benchmarks.search`."""
