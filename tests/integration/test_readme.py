@@ -29,7 +29,7 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
 # Five epochs of MNIST take more than a minute: here each has a twentieth of the batches.
 SHORTER = {"--max_epochs=5": " --limit_train_batches=0.05"}
-TRIALS = 12
+EPOCHS = 40
 LIMIT_S = 600
 
 
@@ -45,8 +45,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "search_spaces", folder / "search_spaces")
     space = folder / "search_spaces" / "mlp.yaml"
     whole = space.read_text()
-    smaller = whole.replace("trials: 30", f"trials: {TRIALS}").replace("epochs: 12", "epochs: 6")
-    assert f"trials: {TRIALS}" in smaller
+    smaller = whole.replace("{epochs: 120}", f"{{epochs: {EPOCHS}}}").replace(
+        "max_epochs: 12", "max_epochs: 6"
+    )
+    assert f"stop: {{epochs: {EPOCHS}}}" in smaller
     assert "max_epochs: 6" in smaller
     space.write_text(smaller)
     images, _ = Digits().trainval[torch.arange(1)]
@@ -130,10 +132,11 @@ def test_the_run_folder_holds_what_was_promised(latest: Path) -> None:
         "Digits",
         1,
     )
-    assert sum(summary["counts"].values()) == TRIALS
-    assert summary["counts"]["running"] == 0
+    assert summary["counts"]["running"] == summary["counts"]["waiting"] == 0
     rows = list(csv.DictReader((latest / "trials.csv").open()))
-    assert len(rows) == TRIALS
+    assert len(rows) == sum(summary["counts"].values())
+    # slots that report at the same time may all have one more
+    assert EPOCHS <= sum(int(row["epochs"]) for row in rows) < EPOCHS + os.cpu_count()
     assert sum(int(row["epochs"]) for row in rows) == summary["epochs_trained"]
 
 
@@ -194,9 +197,13 @@ def test_a_picture_is_read(place: Path) -> None:
     assert output_of(place, "text_recognizer.predict").startswith(f"digit.png: {labels.item()} (")
 
 
-def test_nothing_but_the_best_trials_checkpoints_is_left(latest: Path) -> None:
+def test_checkpoints_of_the_best_are_left_and_of_those_that_an_extension_goes_on_with(
+    latest: Path,
+) -> None:
     files = [path for path in (latest / "trials").rglob("*") if path.is_file()]
-    assert len(files) == 3
+    rows = list(csv.DictReader((latest / "trials.csv").open()))
+    at_rungs = [row for row in rows if row["epochs"] in ("1", "4")]
+    assert 3 <= len({path.parent for path in files}) <= 3 + len(at_rungs)
     trials = optuna.load_study(
         storage=f"sqlite:///{latest.resolve()}/study.db", study_name=None
     ).trials
