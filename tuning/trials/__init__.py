@@ -17,5 +17,6 @@ from tuning.trials.trial import (
     epochs_saved,
     epochs_trained,
     ranking,
+    reranked,
 )
 from tuning.trials.waiting_list import WaitingList

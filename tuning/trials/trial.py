@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -201,6 +203,28 @@ def ranking(trials: Iterable[Trial], objective: Objective) -> list[Best]:
     return by_value((trial for trial in trials if trial.can_be_best), objective)
 
 
+def reranked(
+    ranked: Sequence[Best], before: Trial | None, after: Trial, objective: Objective
+) -> list[Best]:
+    """A ranking after one of its trials has changed.
+
+    Args:
+        before: None if the trial is new.
+    """
+    found = list(ranked)  # another thread may read the old one
+    order = partial(place_of, objective=objective)
+    for old in ranking([before] if before else [], objective):
+        del found[bisect_left(found, order(old), key=order)]
+    for new in ranking([after], objective):
+        insort(found, new, key=order)
+    return found
+
+
+def place_of(best: Best, objective: Objective) -> tuple[float, int]:
+    """Sorts a ranking: better values first, of equals the earlier trial."""
+    return -objective.sign * best.value, best.trial.number
+
+
 def by_value(trials: Iterable[Trial], objective: Objective) -> list[Best]:
     """`ranking` of all these trials, whether they can be best or not."""
     found = [
@@ -208,7 +232,7 @@ def by_value(trials: Iterable[Trial], objective: Objective) -> list[Best]:
         for trial in trials
         if (epoch := trial.best_epoch(objective))
     ]
-    return sorted(found, key=lambda best: (-objective.sign * best.value, best.trial.number))
+    return sorted(found, key=partial(place_of, objective=objective))
 
 
 def ahead(

@@ -7,9 +7,12 @@ import io
 import math
 from dataclasses import replace
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from text_recognizer.metrics import Objective
 from tuning.trials.table import trials_table
-from tuning.trials.trial import Epoch, Outcome, Trial, counts, epochs_saved, ranking
+from tuning.trials.trial import Best, Epoch, Outcome, Trial, counts, epochs_saved, ranking, reranked
 
 NAN = math.nan
 
@@ -51,6 +54,23 @@ def test_only_complete_and_stopped_trials_are_ranked_by_their_best_epoch() -> No
         0,
         4,
     ]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4), st.sampled_from([None, *Outcome]))),
+    st.sampled_from([Objective("val_acc", "max"), Objective("val_loss", "min")]),
+)
+def test_a_ranking_follows_its_trials(
+    changes: list[tuple[int, int, Outcome | None]], objective: Objective
+) -> None:
+    trials: dict[int, Trial] = {}
+    ranked: list[Best] = []
+    for number, value, outcome in changes:
+        metrics = {"val_acc": value, "val_loss": value if value < 4 else math.nan}
+        after = Trial(number, {}, (Epoch(1, metrics),), outcome)
+        ranked = reranked(ranked, trials.get(number), after, objective)
+        trials[number] = after
+        assert ranked == ranking(trials.values(), objective)
 
 
 def test_counts_name_every_way_and_sum_to_the_trials() -> None:
