@@ -217,7 +217,8 @@ def informative(values: Floats, columns: Floats) -> tuple[list[int], Floats]:
             ):
                 kept.append(int(i))
     kept.sort()
-    distances, nearest = KDTree(columns[kept]).query(columns)
+    # of ten thousand trials those that were looked at are enough: all would take 50 ms
+    distances, nearest = KDTree(columns[kept]).query(columns[np.union1d(order, even)])
     alike = np.bincount(nearest[distances < ALIKE], minlength=len(kept))
     return kept, np.maximum(1.0, alike)
 
