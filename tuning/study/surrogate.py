@@ -25,8 +25,8 @@ RANDOM, AROUND, ROUNDS = 240, 120, 3  # points that are compared for a proposal
 CENTRES = 5  # the best of them, around which the next round looks
 NEAREST, FARTHEST = 0.01, 0.3  # steps around a centre, as parts of a range
 MOVED = 0.3  # the part of the parameters that a step changes, at least two of them
-ALIKE = 0.03  # distance below which one trial tells what another does, as a part of the ranges
-APART = 0.03  # a proposal is so far from any trial
+ALIKE = 0.1  # distance below which one trial tells what another does, as a part of the ranges
+APART = 0.1  # a proposal is so far from any trial
 REPEATED = 1e3  # taken from the logarithm of the improvement where it is nearer
 OTHER_CHOICE = 0.3  # how often a step draws a choice anew
 

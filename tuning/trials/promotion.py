@@ -5,7 +5,7 @@ in all, and each place is given once: to the best of those that wait, the highes
 trial is begun only when none may go on. Ray's ASHA stops trials instead: it compares each with the
 best third *so far*, so that with a sampler that learns nearly every new trial goes on to its end.
 
-Where less than half of the trials go on, every second trial of the sampler `gp` explores: it is a
+Where less than half of the trials go on, every third trial of the sampler `gp` explores: it is a
 random point, and has places of its own. Else the many trials near the best one would take all
 places, and a region that is worse after the first rung and better at the end would never be seen.
 
@@ -19,13 +19,15 @@ from dataclasses import dataclass, field
 from tuning.space import SearchSettings
 from tuning.trials.trial import Epoch, Trial
 
+EXPLORER = 3  # one trial of so many explores
+
 
 def explores(search: SearchSettings, number: int) -> bool:
     """Whether a trial is a random point, whatever the model of the sampler says."""
     asha = search.asha
     if search.sampler != "gp" or asha.quota is None or not search.rungs():
         return False
-    return 2 * asha.quota < asha.reduction_factor and number % 2 == 0
+    return 2 * asha.quota < asha.reduction_factor and number % EXPLORER == 0
 
 
 @dataclass

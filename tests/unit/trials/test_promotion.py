@@ -103,11 +103,11 @@ def test_what_diverged_is_never_compared_and_what_ended_waits_no_more() -> None:
 def test_trials_that_explore_have_places_of_their_own() -> None:
     """Of the others each is better, and they would take all places."""
     rule = Promotion(settings(sampler="gp"))
-    for number in range(8):
-        arrive(rule, number, 0.1 + number / 100 + 0.5 * (number % 2))
+    for number in range(12):
+        arrive(rule, number, 0.1 + number / 100 + 0.5 * bool(number % 3))
     places = sorted(number for rung in rule.rungs[1].values() for number in rung.went)
-    assert places == [6, 7], "the best of each four"
-    assert rule.rivals(0, 1) == [4, 2, 0]
+    assert places == [5, 9, 11], "one of the four that explore, two of the eight others"
+    assert rule.rivals(0, 1) == [6, 3, 0]
 
 
 def test_there_are_no_rungs_where_trials_are_stopped() -> None:
