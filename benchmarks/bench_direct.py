@@ -157,7 +157,7 @@ def main() -> int:
     parser.add_argument(
         "--slots", type=int, default=16, metavar="N", help="trials at once (default 16)"
     )
-    parser.add_argument("--sampler", choices=["tpe", "random"], default="tpe")
+    parser.add_argument("--sampler", choices=["gp", "tpe", "random"], default="tpe")
     parser.add_argument(
         "--scheduler",
         choices=["asha", "none"],

@@ -12,8 +12,8 @@ from tuning.trials import Trial, epochs_trained, explores
 BYTES_PER_WEIGHT = 3 * 4  # in a checkpoint: the weight and Adam's two averages, 4 bytes each
 FILES_WAITING = 2  # of a waiting trial: best epoch and newest epoch
 MOST_WAITING, LEAST_WAITING = 20, 4  # trials at each rung that keep their checkpoints
-# What a trial costs under stopping ASHA with a sampler that learns, as a part of a full training:
-# 0.34 and 0.49 in simulations of 52 and of 12 epochs (docs/search.md).
+# What each of the first 30 trials costs under stopping ASHA with TPE, as a part of a full training:
+# 10.3 of them in simulations (docs/decisions.md).
 STOPPING_SHARE = 1 / 3
 FILES_PER_TRIAL = 3  # of a running trial: best epoch, newest epoch, and the one being written
 # Ended trials, and recorded epochs, before the time left is estimated: a standard deviation of

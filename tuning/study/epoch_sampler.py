@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-import scipy.stats
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import IntersectionSearchSpace
@@ -86,8 +85,11 @@ class EpochSampler(BaseSampler):
         return random.sample_independent(study, trial, param_name, param_distribution)
 
     def _sobol(self, cube: UnitCube, number: int) -> dict[str, Any]:
+        # half of this package's import: a report and a resume do without it
+        from scipy.stats.qmc import Sobol
+
         rng = np.random.default_rng(self.seed)
-        points = scipy.stats.qmc.Sobol(cube.dimensions, scramble=True, rng=rng)
+        points = Sobol(cube.dimensions, scramble=True, rng=rng)
         if number:  # SciPy refuses 0
             points.fast_forward(number)
         return cube.params(points.random(1)[0])

@@ -2,7 +2,7 @@
 
 Matérn 5/2 with a length scale for each parameter (Rasmussen and Williams, 2006, chapters 4 and 5).
 Length scales and noise have their most likely values under a mild prior; the amplitude follows in
-closed form. scikit-learn's has no prior and took six times as long: docs/decisions.md.
+closed form. scikit-learn's has no prior and took more than ten times as long: docs/decisions.md.
 """
 
 import math
@@ -19,7 +19,7 @@ USUAL_SCALE, SCALE_SPREAD = 0.27, 0.8  # of a length scale, times the root of th
 USUAL_NOISE, NOISE_SPREAD = 0.03, 1.2  # as a part of the amplitude
 SCALE_BOUNDS, NOISE_BOUNDS = (-3.5, 3.0), (-9.0, 1.0)  # logarithms
 JITTER = 1e-6  # on the diagonal, so that equal points can be factorised
-STEPS = 25  # of L-BFGS-B; more changed no proposal's worth
+STEPS = 25  # of L-BFGS-B at most: they take most of a proposal's time
 
 
 class GaussianProcess:
