@@ -72,9 +72,18 @@ def as_html(screen: str) -> str:
     """Text with a terminal's colours as a page."""
     parts = re.split(r"\x1b\[([\d;]*)m", screen)
     found = [html.escape(parts[0])]
+    style: dict[str, str] = {}  # a code adds to those before it
     for codes, text in zip(parts[1::2], parts[2::2], strict=True):
-        style = ";".join(COLOURS[code] for code in codes.split(";") if code in COLOURS)
-        found.append(f"<span style='{style}'>{html.escape(text)}</span>")
+        for code in codes.split(";"):
+            if code in ("", "0"):
+                style.clear()
+            elif code == "39":
+                style.pop("color", None)
+            elif code in COLOURS:
+                name, value = COLOURS[code].split(":")
+                style[name] = value
+        rules = ";".join(f"{name}:{value}" for name, value in style.items())
+        found.append(f"<span style='{rules}'>{html.escape(text)}</span>")
     return "".join(found)
 
 
