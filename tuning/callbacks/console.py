@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from text_recognizer.text import printable_lines
-from tuning.run import is_promoting, time_left
+from tuning.run import time_left
 from tuning.space import FloatParameter, Parameter, shown_duration
 from tuning.study import Study
 from tuning.trials import (
@@ -147,7 +147,7 @@ class TrialTable:
 
     def _describe_trials(self, done: int, waiting: int) -> str:
         of = "" if self.search.stop.epochs else f" of {self.search.trials}"
-        wait = f", {waiting} wait" if is_promoting(self.search) else ""
+        wait = f", {waiting} wait" if self.search.promotes else ""
         return f"{done - waiting}{of} trials ended{wait}"
 
     def _columns(self, *cells: str) -> str:

@@ -148,7 +148,7 @@ def make_asha(search: SearchSettings) -> FIFOScheduler:
 
     More brackets would draw from NumPy's global random state.
     """
-    if search.asha.type == "promotion" or not search.rungs():
+    if search.promotes or not search.rungs():
         return FIFOScheduler()
     return AsyncHyperBandScheduler(
         time_attr="epoch",

@@ -24,7 +24,7 @@ from tuning.run.folder import (
     point_latest,
     unpoint_latest,
 )
-from tuning.run.forecast import describe_search, is_promoting, notes, time_left, waiting_kept
+from tuning.run.forecast import describe_search, notes, time_left, waiting_kept
 from tuning.run.listing import (
     RunInfo,
     all_runs,

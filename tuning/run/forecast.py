@@ -21,11 +21,6 @@ FILES_PER_TRIAL = 3  # of a running trial: best epoch, newest epoch, and the one
 ENOUGH = 4
 
 
-def is_promoting(search: SearchSettings) -> bool:
-    """Whether trials wait at rungs."""
-    return search.asha.type == "promotion" and bool(search.rungs())
-
-
 def shares(search: SearchSettings) -> list[float]:
     """The share of all trials that reaches each rung, then that of those that reach the end."""
     # This is exact for successive halving in steps, and for promotion in the long run. Stopping
@@ -66,7 +61,7 @@ def waiting_kept(search: SearchSettings) -> int:
     """How many trials that compete at a rung keep their checkpoints while they wait: as many as can
     still go on.
     """
-    if not is_promoting(search):
+    if not search.promotes:
         return 0
     places = ceil(expected_trials(search) * shares(search)[1])
     return max(LEAST_WAITING, min(MOST_WAITING, places) // kinds(search))
@@ -87,7 +82,7 @@ def notes(search: SearchSettings, trials: int, slots: Slots) -> Iterator[str]:
             f"no trial can be stopped early: the first rung (grace_epochs {grace}) is not before "
             f"the last epoch (max_epochs {search.max_epochs})"
         )
-    elif is_promoting(search):
+    elif search.promotes:
         yield from promotion_notes(search, trials)
     # with fewer trials than factor squared, the second rung has less than `factor` to compare
     elif search.scheduler == "asha" and trials < factor**2:
@@ -157,7 +152,7 @@ def epochs_left(
     new, trained = max(0, search.trials - len(trials)), epochs_trained(trials)
     # one standard deviation of the sum of `new` lengths, and the error of the mean itself
     doubt = stdev(lengths) * (sqrt(new) + new / sqrt(len(lengths)))
-    if is_promoting(search):  # those that wait may go on
+    if search.promotes:  # those that wait may go on
         per_trial = max(trained / len(trials), epochs_per_trial(search))
         return max(0.0, search.trials * per_trial - trained), doubt
     epochs = new * mean(lengths) + sum(
@@ -186,13 +181,12 @@ def describe_search(search: SearchSettings, trials: int, name: str, data: str, s
         name: of its space file.
         data: the name of the data set.
     """
-    scheduler = search.asha.type if is_promoting(search) else search.scheduler
     size = (
         f"{trials} trials" if search.stop.epochs is None else f"up to {search.stop.epochs} epochs"
     )
     return (
         f"{name}: {size} on {data}, {slots}, trials of up to {search.max_epochs} epochs, "
-        f"{search.sampler} + {scheduler}, seed {search.seed}"
+        f"{search.policy}, seed {search.seed}"
     )
 
 

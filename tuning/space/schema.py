@@ -301,6 +301,16 @@ class SearchSettings(FrozenModel):
             epoch *= self.asha.reduction_factor
         return found
 
+    @property
+    def promotes(self) -> bool:
+        """Whether trials wait at rungs."""
+        return self.asha.type == "promotion" and bool(self.rungs())
+
+    @property
+    def policy(self) -> str:
+        """Sampler and scheduler as the user sees them, such as `gp + promotion`."""
+        return f"{self.sampler} + {self.asha.type if self.promotes else self.scheduler}"
+
 
 # type of a parameter, or key of the section search -> its model
 MODEL_OF: dict[str, type[BaseModel]] = {

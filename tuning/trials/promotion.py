@@ -25,7 +25,7 @@ EXPLORER = 3  # one trial of so many explores
 def explores(search: SearchSettings, number: int) -> bool:
     """Whether a trial is a random point, whatever the model of the sampler says."""
     asha = search.asha
-    if search.sampler != "gp" or asha.quota is None or not search.rungs():
+    if search.sampler != "gp" or asha.quota is None or not search.promotes:
         return False
     return 2 * asha.quota < asha.reduction_factor and number % EXPLORER == 0
 
@@ -57,7 +57,7 @@ class Promotion:
     def __init__(self, search: SearchSettings, trials: Iterable[Trial] = ()) -> None:
         self.search = search
         self.metric, self.sign = search.metric, search.objective.sign
-        epochs = search.rungs() if search.asha.type == "promotion" else []
+        epochs = search.rungs() if search.promotes else []
         # epoch -> the rung of the trials that explore and that of the others
         self.rungs = {epoch: {True: Rung(), False: Rung()} for epoch in epochs}
         trials = list(trials)
